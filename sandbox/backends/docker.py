@@ -1,0 +1,360 @@
+"""The docker backend: the agent as PID 1 of a locked-down container, spoken to over the attach stream.
+
+docker-py blocks, so every call of it goes through one small pool of threads. The stream does not: asyncio
+speaks to the daemon's unix socket itself. However pawl ends, the daemon then closes the agent's input, the
+agent ends, and `--rm` removes the container.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import functools
+import io
+import json
+import os
+import struct
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+import docker.errors
+import requests
+from docker.types import LogConfig, Ulimit
+from docker.types import Mount as DockerMount
+
+from sandbox import etc, pid1, seccomp
+from sandbox.base import BackendName, Caps, Mount, Sandbox, SandboxDied, SandboxSpec, SandboxUnavailable
+from sandbox.client import AgentClient
+from sandbox.image import Toolchain, ordered
+from sandbox.remedy import for_docker
+
+name: BackendName = "docker"
+
+_EMPTY = "pawl-empty"
+_EMPTY_TAG = "1"
+_UID_FOR_ROOT = 1000
+_TIMEOUT_S = 30
+_PROBE_S = 3
+_START_S = 20.0
+_STREAM_HEADER = struct.Struct(">BxxxI")
+_STDOUT = 1
+_COMPLAINT_BYTES = 4000
+_FAILURES = (docker.errors.DockerException, requests.RequestException, OSError)
+
+T = TypeVar("T")
+
+
+@functools.cache
+def _pool() -> concurrent.futures.ThreadPoolExecutor:
+    return concurrent.futures.ThreadPoolExecutor(max_workers=4, thread_name_prefix="docker")
+
+
+async def _blocking(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """The one seam between asyncio and docker-py.
+
+    A thread cannot be stopped: a cancelled caller waits for it, so that what it has made can be removed.
+    """
+    call = functools.partial(function, *arguments, **options)
+    future = asyncio.get_running_loop().run_in_executor(_pool(), call)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
+async def available() -> str | None:
+    """None when a daemon answers over a local socket, else the reason why not."""
+    path = _socket()
+    if path is None:
+        return "no docker daemon is running on this machine"
+    if not os.access(path, os.R_OK | os.W_OK):
+        return f"no permission to use the docker daemon ({path})"
+    try:
+        async with asyncio.timeout(_PROBE_S):
+            status, _, writer = await _request("GET /_ping")
+            writer.close()
+    except (OSError, TimeoutError) as error:
+        return f"the docker daemon does not answer: {error or 'it takes too long'}"
+    return None if status == 200 else f"the docker daemon is not well (it answers {status})"
+
+
+def _socket() -> Path | None:
+    """The unix socket of the daemon: DOCKER_HOST, the system's, or the user's own (rootless)."""
+    host = os.environ.get("DOCKER_HOST")
+    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
+    usual = ["unix:///var/run/docker.sock", f"unix://{runtime}/docker.sock"]
+    for address in [host] if host else usual:
+        path = Path(address.removeprefix("unix://"))
+        if address.startswith("unix://") and path.exists():
+            return path
+    return None
+
+
+def _rootless() -> bool:
+    """True when the daemon is the user's own: then root inside is the user outside."""
+    path = _socket()
+    return path is not None and path.stat().st_uid == os.geteuid() != 0
+
+
+def _client() -> docker.APIClient:
+    return docker.APIClient(base_url=f"unix://{_socket()}", version="auto", timeout=_TIMEOUT_S)
+
+
+async def _request(what: str, *headers: str) -> tuple[int, asyncio.StreamReader, asyncio.StreamWriter]:
+    """One HTTP request on a connection of its own: (status, reader after the headers, writer)."""
+    reader, writer = await asyncio.open_unix_connection(_socket())
+    try:
+        lines = [f"{what} HTTP/1.1", "Host: docker", *headers]
+        writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
+        answer = await reader.readuntil(b"\r\n\r\n")
+        return int(answer.split(b" ", 2)[1]), reader, writer
+    except (asyncio.IncompleteReadError, ValueError, IndexError) as error:
+        writer.close()
+        raise ConnectionError("something else than a docker daemon answers") from error
+    except BaseException:
+        writer.close()
+        raise
+
+
+def owner() -> tuple[int, int]:
+    """(uid, gid) on the host that the workspace's files must belong to: whom the container runs as."""
+    if os.geteuid() == 0:
+        return _UID_FOR_ROOT, _UID_FOR_ROOT
+    return os.geteuid(), os.getegid()
+
+
+def remedy(reason: str) -> str:
+    """What to do about a reason that `available` gave."""
+    return for_docker(reason)
+
+
+def _inside() -> tuple[int, int]:
+    return (0, 0) if _rootless() else owner()
+
+
+async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
+    """Open a sandbox; raises SandboxUnavailable."""
+    reason = await available()
+    if reason is not None:
+        raise SandboxUnavailable(reason, remedy(reason))
+    try:
+        client = await _blocking(_client)
+    except _FAILURES as error:
+        raise SandboxUnavailable(f"docker: {error}", "see `pawl doctor`") from error
+    container = _Container(client)
+    try:
+        await _blocking(sweep, client)
+        await container.create(spec, toolchain, state)
+        return await container.start(spec, toolchain)
+    except _FAILURES as error:
+        await container.end()
+        raise SandboxUnavailable(*_explained(error, spec)) from error
+    except BaseException:
+        await container.end()
+        raise
+
+
+def _explained(error: Exception, spec: SandboxSpec) -> tuple[str, str]:
+    """(message, remedy) of a failure to start."""
+    if isinstance(error, docker.errors.ImageNotFound):
+        return f"there is no image {spec.image} here", f"docker pull {spec.image}"
+    text = str(error)
+    if spec.image and "executable file not found" in text:
+        return (
+            f"the image {spec.image} has no python3",
+            "take an image with Python 3.8 or later, or leave out --image",
+        )
+    return f"docker could not start a sandbox: {text}", "see `pawl doctor`"
+
+
+class _Container:
+    """One container from its making to its removal."""
+
+    def __init__(self, client: docker.APIClient) -> None:
+        self._client = client
+        self._id = ""
+        self._image = ""
+        self._ended = False
+        self._complaint = bytearray()
+
+    async def create(self, spec: SandboxSpec, toolchain: Toolchain, state: Path) -> None:
+        made_up = None
+        if spec.image is None:
+            await _blocking(_ensure_empty_image, self._client)
+            made_up = await _blocking(etc.build, state, *_inside(), toolchain.links)
+        options = _options(self._client, spec, toolchain, made_up)
+        await _blocking(self._make, options)
+        self._image = "host-toolchain"
+        if spec.image is not None:
+            self._image = (await _blocking(self._client.inspect_container, self._id))["Image"]
+
+    def _make(self, options: dict[str, Any]) -> None:
+        self._id = self._client.create_container(**options)["Id"]
+
+    async def start(self, spec: SandboxSpec, toolchain: Toolchain) -> Sandbox:
+        """Attach first, so that nothing is lost, then start."""
+        reader, writer = await self._attach()
+        caps = Caps(
+            backend="docker", network=True, pids=True, memory=True, read_scope=True, image=self._image
+        )
+        client = AgentClient(_Stdout(reader, self._complaint), writer, spec, caps, self.end)
+        env = {"PATH": f"{toolchain.path}:{etc.LINKS}", **toolchain.env} if spec.image is None else {}
+        try:
+            await _blocking(self._client.start, self._id)
+            async with asyncio.timeout(_START_S):
+                await client.start(env)
+        except (SandboxDied, TimeoutError) as error:
+            await client.aclose()
+            said = self._complaint.decode("utf-8", "replace").strip()
+            raise SandboxUnavailable(
+                f"the container did not start: {said or error}", "see `pawl doctor`"
+            ) from error
+        except BaseException:
+            await client.aclose()
+            raise
+        return client
+
+    async def _attach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Ask the daemon for the container's streams; what follows its answer is theirs."""
+        what = f"/v{self._client.api_version}/containers/{self._id}/attach?stream=1&stdin=1&stdout=1&stderr=1"
+        status, reader, writer = await _request(f"POST {what}", "Connection: Upgrade", "Upgrade: tcp")
+        if status not in (101, 200):
+            writer.close()
+            raise ConnectionError(f"the docker daemon refused to attach ({status})")
+        return reader, writer
+
+    async def end(self) -> None:
+        """Remove the container and let go of the daemon. What is gone already is no error."""
+        if self._ended:
+            return
+        self._ended = True
+        await _blocking(self._remove)
+
+    def _remove(self) -> None:
+        with contextlib.closing(self._client), contextlib.suppress(*_FAILURES):
+            if self._id:
+                self._client.remove_container(self._id, force=True, v=True)
+
+
+def _options(
+    client: docker.APIClient, spec: SandboxSpec, toolchain: Toolchain, made_up: Mount | None
+) -> dict[str, Any]:
+    """Everything that the container is. The model chooses none of it."""
+    limits = spec.limits
+    shown = [*spec.mounts] if made_up is None else [*toolchain.mounts, made_up, *spec.mounts]
+    mounts = [DockerMount(each.target, each.source, type="bind", read_only=True) for each in ordered(shown)]
+    mounts.append(DockerMount(spec.root, str(spec.tree), type="bind"))
+    host = client.create_host_config(
+        auto_remove=True,
+        network_mode="none",
+        cap_drop=["ALL"],
+        security_opt=_security(),
+        read_only=True,
+        pids_limit=limits.pids,
+        mem_limit=limits.memory_bytes,
+        memswap_limit=limits.memory_bytes,
+        nano_cpus=int(limits.cpus * 1e9),
+        ulimits=[
+            Ulimit(name="nofile", soft=limits.open_files, hard=limits.open_files),
+            Ulimit(name="core", soft=0, hard=0),
+        ],
+        tmpfs={"/tmp": f"exec,nosuid,nodev,mode=1777,size={limits.tmp_bytes}"},
+        shm_size=256 * 1024 * 1024,
+        ipc_mode="private",
+        log_config=LogConfig(type=LogConfig.types.NONE),
+        mounts=mounts,
+        init=False,
+    )
+    uid, gid = _inside()
+    return {
+        "image": spec.image or f"{_EMPTY}:{_EMPTY_TAG}",
+        "entrypoint": pid1.command("python3" if spec.image else toolchain.python),
+        "environment": {"LANG": "C.UTF-8"},
+        "command": [],
+        "user": f"{uid}:{gid}",
+        "hostname": "sandbox",
+        "working_dir": "/",
+        "stdin_open": True,
+        "host_config": host,
+        "labels": {"pawl.session": spec.session, "pawl.owner": owner_label(), "pawl.host": host_label()},
+    }
+
+
+def _security() -> list[str]:
+    options = ["no-new-privileges", "seccomp=" + json.dumps(seccomp.docker_profile())]
+    if Path("/sys/fs/selinux/enforce").exists():  # its labels would hide the host's tools and the workspace
+        options.append("label=disable")
+    return options
+
+
+def _ensure_empty_image(client: docker.APIClient) -> None:
+    """An image with nothing in it: all that there is to see is mounted."""
+    if not client.images(name=f"{_EMPTY}:{_EMPTY_TAG}"):
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w"):
+            pass
+        client.import_image_from_data(archive.getvalue(), repository=_EMPTY, tag=_EMPTY_TAG)
+
+
+# --- orphans -----------------------------------------------------------------------------------------------
+
+
+def _started(pid: int) -> str | None:
+    """When a process began, in the kernel's ticks; tells a process from a later one with its number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    return stat[stat.rindex(")") + 2 :].split()[19]
+
+
+def owner_label() -> str:
+    """This process, for `pawl.owner`."""
+    return f"{os.getpid()}:{_started(os.getpid())}"
+
+
+def host_label() -> str:
+    """This boot and process namespace: elsewhere, pids mean other processes."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116  (the link's target, not its text)
+
+
+def sweep(client: docker.APIClient) -> list[str]:
+    """Remove the containers whose pawl is no more; returns their ids."""
+    removed = []
+    for container in client.containers(all=True, filters={"label": f"pawl.host={host_label()}"}):
+        pid, _, start = container["Labels"].get("pawl.owner", "").partition(":")
+        if pid.isdigit() and _started(int(pid)) != start:
+            with contextlib.suppress(*_FAILURES):
+                client.remove_container(container["Id"], force=True, v=True)
+                removed.append(container["Id"])
+    return removed
+
+
+# --- the attach stream -------------------------------------------------------------------------------------
+
+
+class _Stdout:
+    """The agent's standard output out of docker's two-in-one stream; the start of its stderr is kept."""
+
+    def __init__(self, reader: asyncio.StreamReader, complaint: bytearray) -> None:
+        self._reader = reader
+        self._complaint = complaint
+        self._data = bytearray()
+
+    async def readexactly(self, n: int, /) -> bytes:
+        while len(self._data) < n:
+            kind, size = _STREAM_HEADER.unpack(await self._reader.readexactly(_STREAM_HEADER.size))
+            part = await self._reader.readexactly(size)
+            if kind == _STDOUT:
+                self._data += part
+            elif len(self._complaint) < _COMPLAINT_BYTES:
+                self._complaint += part[:_COMPLAINT_BYTES]
+        taken = bytes(self._data[:n])
+        del self._data[:n]
+        return taken

@@ -1,0 +1,53 @@
+"""The local backend: no isolation, only the bounds of time and output and the killing of process trees.
+
+For a person who asks for it by name; never a fallback. The root is the tree itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from sandbox import etc, pid1
+from sandbox.base import BackendName, Caps, Sandbox, SandboxSpec
+from sandbox.image import Toolchain
+from sandbox.launch import launch
+
+name: BackendName = "local"
+
+_CAPS = Caps(backend="local", network=False, pids=False, memory=False, read_scope=False, image="host")
+
+
+async def available() -> str | None:
+    """None when this backend works here, else the reason why not."""
+    return None
+
+
+def owner() -> tuple[int, int]:
+    """(uid, gid) that the tree must belong to."""
+    return os.geteuid(), os.getegid()
+
+
+def remedy(reason: str) -> str:
+    """There is nothing that could be missing."""
+    return reason
+
+
+async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
+    """Open a sandbox whose commands run on the host, in the tree, with a home folder of their own."""
+    home = tempfile.mkdtemp(prefix="pawl-home-")
+    links = Path(home, ".bin")
+    etc.make_links(links, toolchain.links)
+    env = {"PATH": f"{toolchain.path}:{links}", "HOME": home, **toolchain.env}
+    return await launch(
+        pid1.command(toolchain.python),
+        msgspec.structs.replace(spec, root=str(spec.tree)),
+        _CAPS,
+        environ={"LANG": "C.UTF-8"},
+        env=env,
+        clean_up=lambda: shutil.rmtree(home, ignore_errors=True),
+    )

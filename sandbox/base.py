@@ -1,0 +1,230 @@
+"""The contract of a sandbox: where every command of the model runs and every file of it lives.
+
+Errors (an environment's trouble; never shown to the model as a command's output)::
+
+    SandboxError
+    ├── SandboxUnavailable        no backend can work here; `.remedy` says what to do
+    ├── SandboxDied               the container or its agent went away in the middle
+    └── FileError                 a typed refusal of one file operation; tools turn it into a ToolError
+        ├── PathEscape            the path leads out of the workspace (.., absolute, through a symlink)
+        ├── FileMissing           also FileNotFoundError
+        ├── NotRegular            directory, FIFO, device, socket
+        ├── FileConflict          the file changed since it was read (compare-and-swap failed)
+        └── FileTooLarge          over the read or write limit
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+BackendName = Literal["docker", "bubblewrap", "local"]
+
+
+class SandboxError(Exception):
+    """Base of everything that goes wrong with the place itself."""
+
+
+class SandboxUnavailable(SandboxError):
+    """No sandbox can be opened here. `remedy` is one command or sentence for the person."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+class SandboxDied(SandboxError, ConnectionError):
+    """The sandbox ended while it was in use."""
+
+
+class FileError(SandboxError, OSError):
+    """One file operation was refused. `path` is the path as it was asked for."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class PathEscape(FileError, PermissionError): ...
+
+
+class FileMissing(FileError, FileNotFoundError): ...
+
+
+class NotRegular(FileError): ...
+
+
+class FileConflict(FileError): ...
+
+
+class FileTooLarge(FileError): ...
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds of one sandbox. Sizes in bytes, times in seconds."""
+
+    timeout_s: float = 120.0
+    grace_s: float = 2.0
+    head_bytes: int = 32 * 1024
+    tail_bytes: int = 32 * 1024
+    stream_bytes: int = 256 * 1024 * 1024
+    """Output past this ends the command (it is killed, `ExecResult.overflow` is true)."""
+    read_bytes: int = 8 * 1024 * 1024
+    write_bytes: int = 16 * 1024 * 1024
+    memory_bytes: int = 4 * 1024**3
+    tmp_bytes: int = 1024**3
+    pids: int = 512
+    cpus: float = 2.0
+    open_files: int = 4096
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """A host file or folder shown read-only inside the sandbox."""
+
+    source: str
+    target: str
+
+
+class SandboxSpec(msgspec.Struct, frozen=True):
+    """Everything that decides what a sandbox is. The model chooses none of it."""
+
+    tree: Path
+    """Folder on the host with the candidate's files (a fork of a workspace; never the user's own tree)."""
+    root: str
+    """Absolute path at which `tree` appears inside; the same as the user's tree has on the host."""
+    session: str
+    """Label that ties containers to their session, for the sweep of orphans."""
+    limits: Limits = Limits()
+    image: str | None = None
+    """Docker image, or None for the host-toolchain view."""
+    mounts: tuple[Mount, ...] = ()
+    """Further read-only mounts, such as pawl's own test probe and a sanitised `.git`."""
+    env: dict[str, str] = {}
+
+
+class Caps(msgspec.Struct, frozen=True):
+    """What this backend truly enforces here. False means: not enforced, and the person is told."""
+
+    backend: BackendName
+    network: bool
+    """True when the network is cut off."""
+    pids: bool
+    memory: bool
+    read_scope: bool
+    """True when the host's files outside workspace and toolchain cannot be read."""
+    image: str = ""
+    """What it runs on: an image id, or `host-toolchain`."""
+
+
+class ExecResult(msgspec.Struct, frozen=True):
+    """How one command ended. Output is stdout and stderr interleaved as written."""
+
+    exit_code: int | None
+    """None when a signal or pawl ended it."""
+    signal: int | None
+    timed_out: bool
+    oom: bool
+    overflow: bool
+    head: bytes
+    tail: bytes
+    """Last bytes, not overlapping `head`. Both are the whole output unless `total_bytes` is larger."""
+    total_bytes: int
+    duration_s: float
+    killed: int = 0
+    """Processes that had to be killed after the command's own end or its timeout."""
+    survivors: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+    @property
+    def output(self) -> bytes:
+        """Head and tail with a line between them that says how much is left out."""
+        gap = self.total_bytes - len(self.head) - len(self.tail)
+        if gap <= 0:
+            return self.head + self.tail
+        return self.head + b"\n... [%d bytes left out] ...\n" % gap + self.tail
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One name in a folder, not followed when it is a symlink."""
+
+    path: str
+    """Relative to the workspace, with `/`; bytes that are not UTF-8 as surrogate escapes."""
+    kind: Literal["file", "dir", "symlink", "other"]
+    size: int
+    mode: int
+    mtime_ns: int
+
+
+class FileData(msgspec.Struct, frozen=True):
+    """A slice of a regular file."""
+
+    data: bytes
+    size: int
+    """Size of the whole file."""
+    hash: str
+    """sha256 of the whole file, hexadecimal; what `write(expect_hash=...)` compares with."""
+    mode: int
+
+
+Matches = list[tuple[str, int, str]]
+"""(path, line number from 1, line) of each match of a search."""
+
+
+class Sandbox(Protocol):
+    """A place to act in. All is bounded in time and size; SandboxDied means that the place is gone."""
+
+    caps: Caps
+    root: str
+    """Absolute path of the workspace inside."""
+
+    async def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout_s: float | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> ExecResult:
+        """Run a command (a string goes to `sh -c`) to its end and reap everything that it started.
+
+        `cwd` is relative to the workspace. stdin is `stdin`, then end of file. A command that cannot be
+        started gives exit code 127 (not found) or 126 (not executable) with the reason, as a shell does.
+        `on_output` hears the raw output as it comes. Cancelling the task kills the command's processes.
+        """
+        ...
+
+    async def read(self, path: str, offset: int = 0, limit: int | None = None) -> FileData:
+        """Read a regular file; raises a FileError. Symlinks are followed only inside the workspace."""
+        ...
+
+    async def write(
+        self, path: str, data: bytes, *, expect_hash: str | None = None, mode: int | None = None
+    ) -> str:
+        """Write atomically (temporary name, rename), making parent folders; returns the new sha256.
+
+        `expect_hash` makes it compare-and-swap: FileConflict when the file differs; "" means that it must not
+        exist. The old mode is kept unless `mode` is given.
+        """
+        ...
+
+    async def list(self, path: str = ".", *, depth: int = 1, limit: int = 10_000) -> list[Entry]:
+        """Entries under a folder, sorted by path; `depth` -1 walks everything but `.git`."""
+        ...
+
+    async def search(
+        self, pattern: str, path: str = ".", *, glob: str | None = None, limit: int = 200
+    ) -> Matches:
+        """The matches of a Python regular expression in text files."""
+        ...
+
+    async def aclose(self) -> None:
+        """End every process and remove the container. Idempotent; never raises for what is already gone."""
+        ...

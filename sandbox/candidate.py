@@ -1,0 +1,196 @@
+"""One candidate's folder: filled from the base, compared with it, made like it again.
+
+Comparing does not read what is known to be equal: a file whose stamp (inode, size, times, mode) is as it was
+when it was last seen equal to the base.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+from sandbox.base import FileConflict, FileMissing, SandboxError
+from sandbox.beneath import Beneath, Owner, Stamp, check_path, stamp
+from sandbox.freeze import Base, apply_changes, is_environment
+from sandbox.patch import FileChange, Patch, git_mode
+from sandbox.rules import is_cache, is_dependency
+from sandbox.shadow import Shadow
+from sandbox.tree import Copier, Listing, Verdict, remove_path, remove_tree, settle, walk
+
+MAX_NEW_FILE = 20 * 1024**2
+"""A new file over this is left out of a patch."""
+MAX_PATCH = 256 * 1024**2
+_RACY_NS = 50_000_000
+_IGNORE_FILE_BYTES = 1024**2
+
+
+class Candidate:
+    """Blocking. One method at a time."""
+
+    def __init__(self, base: Base, shadow: Shadow, place: Path, owner: Owner | None) -> None:
+        self._base = base
+        self._shadow = shadow
+        self._place = place
+        self._owner = owner
+        self.tree = place / "tree"
+        self._equal: dict[str, Stamp] = {}
+
+    def fill(self, parent: Candidate | None, patch: Patch | None) -> None:
+        """Make the folder: a copy of `parent`, or of the base with `patch` applied."""
+        self._place.mkdir(mode=0o700)
+        self.tree.mkdir(mode=0o700)
+        if self._owner is not None and os.geteuid() == 0:
+            os.chown(self.tree, *self._owner)
+        source = parent.tree if parent else self._base.tree
+        with Beneath(source, unlock=parent is not None) as origin, self._open() as target:
+            listing = walk(origin) if parent else self._base.listing
+            copier = Copier(origin, target)
+            done, failed = copier.copy(listing)
+            if failed:
+                path, why = next(iter(failed.items()))
+                raise SandboxError(f"cannot copy {path!r} into a fork: {why}")
+            for change in patch.changes if patch else ():
+                check_path(change.path)
+            if patch:
+                self._apply(target, patch)
+            copier.finish(listing)
+        if parent is None:
+            self._equal = {path: stamp(info) for path, info in done.items()}
+        else:
+            known = parent._equal
+            self._equal = {
+                path: stamp(info)
+                for path, info in done.items()
+                if known.get(path) == stamp(listing.files[path])
+            }
+        if patch:
+            self.forget(patch.paths)
+        settle(max((info.st_ctime_ns for info in done.values()), default=0))
+
+    def _open(self) -> Beneath:
+        return Beneath(self.tree, self._owner, unlock=True)
+
+    def _apply(self, target: Beneath, patch: Patch) -> None:
+        with Beneath(self._base.tree) as base:
+            for change in patch.changes:
+                mode = self._base.mode(change.path)
+                if mode != change.old_mode or (mode and base.read(change.path).data != change.old):
+                    raise FileConflict(change.path, f"{change.path!r} is not what the patch was made from")
+        apply_changes(target, patch, self._base.listing)
+
+    def forget(self, paths: tuple[str, ...]) -> None:
+        """These may no longer be equal to the base."""
+        for path in paths:
+            self._equal.pop(path, None)
+
+    def diff(self) -> tuple[Patch, list[str]]:
+        """The patch against the base, and what was left out of it that a person should know."""
+        started = time.time_ns()
+        files = self._base.listing.files
+        changes: list[FileChange] = []
+        notes: list[str] = []
+        with self._open() as tree, Beneath(self._base.tree) as base:
+            listing = walk(tree, self._pick)
+            for path in listing.left_out.keys() & self._base.listing.folders.keys():
+                raise SandboxError(f"cannot read {path!r} in the candidate: {listing.left_out[path]}")
+            new = self._new_files(tree, listing, notes)
+            room = MAX_PATCH
+            for path in (*files, *new):
+                info = listing.files.get(path)
+                if info is not None and self._equal.get(path) == stamp(info):
+                    continue
+                change, seen = self._compare(path, tree, base, info is not None)
+                if change is not None:
+                    changes.append(change)
+                    room -= len(change.old or b"") + len(change.new or b"")
+                elif seen is not None and seen.st_ctime_ns < started - _RACY_NS:
+                    self._equal[path] = stamp(seen)
+                if room < 0:
+                    raise SandboxError(f"the candidate changed more than {MAX_PATCH // 1024**2} MB")
+        return self._shadow.render(changes), notes
+
+    def _compare(
+        self, path: str, tree: Beneath, base: Beneath, there: bool
+    ) -> tuple[FileChange | None, os.stat_result | None]:
+        """The change at a path, or None and how the file was when it was read and found equal."""
+        if ".git" in path.split("/"):
+            return None, None
+        old_mode = self._base.mode(path)
+        old = None if old_mode is None else base.read(path).data
+        new, new_mode, seen = None, None, None
+        if there:
+            try:
+                new, seen = tree.read(path, MAX_PATCH)
+                new_mode = git_mode(seen.st_mode)
+            except FileMissing:
+                pass
+        if (old, old_mode) == (new, new_mode):
+            return None, seen
+        return FileChange(path, old, new, old_mode, new_mode, b""), None
+
+    def _pick(self, path: str, name: str, is_folder: bool, parent: int) -> Verdict:
+        """Leave out git's own files, litter, what the base leaves out, and new folders of dependencies."""
+        if name == ".git" or path in self._base.withheld or is_cache(name, is_folder):
+            return Verdict.SKIP
+        if is_folder and path not in self._base.listing.folders:
+            return Verdict.SKIP if is_dependency(name) or is_environment(name, parent) else Verdict.TAKE
+        return Verdict.TAKE
+
+    def _new_files(self, tree: Beneath, listing: Listing, notes: list[str]) -> list[str]:
+        """Files that the base has not and that belong into a patch."""
+        new = [p for p in listing.files if p not in self._base.listing.files and not p.endswith(".pyc")]
+        rules: dict[str, bytes] = {}
+        for folder in {parent for path in new for parent in _parents(path)}:
+            path = f"{folder}/.gitignore" if folder else ".gitignore"
+            info = listing.files.get(path)
+            if info is not None and stat.S_ISREG(info.st_mode) and info.st_size <= _IGNORE_FILE_BYTES:
+                rules[path] = tree.read(path, _IGNORE_FILE_BYTES).data
+        ignored = self._shadow.ignored(new, rules)
+        kept = []
+        for path in new:
+            if path in ignored:
+                continue
+            if listing.files[path].st_size > MAX_NEW_FILE:
+                notes.append(f"left out of the patch: {path} (new, over {MAX_NEW_FILE // 1024**2} MB)")
+            else:
+                kept.append(path)
+        return kept
+
+    def reset(self) -> None:
+        """Make the folder equal to the base, ignored files, litter and empty folders included."""
+        base = self._base.listing
+        mount_points = set(base.hollow)
+
+        def pick(path: str, name: str, is_folder: bool, parent: int) -> Verdict:
+            return Verdict.HOLLOW if is_folder and path in mount_points else Verdict.TAKE
+
+        with self._open() as tree, Beneath(self._base.tree) as origin:
+            found = walk(tree, pick)
+            for path in (*found.folders, *found.files, *found.special, *found.left_out):
+                wanted = base.folders if path in found.folders else base.files
+                if path and path not in wanted and path.rpartition("/")[0] in base.folders:
+                    with tree.folder(path.rpartition("/")[0]) as fd:
+                        remove_tree(fd, path.rpartition("/")[2])
+            stale = {p: i for p, i in base.files.items() if not self._is_equal(p, found)}
+            for path in stale:
+                tree.remove(path)
+            copier = Copier(origin, tree)
+            done, _ = copier.copy(Listing(base.folders, stale, base.hollow))
+            copier.finish(base)
+        self._equal |= {path: stamp(info) for path, info in done.items()}
+        settle(max((info.st_ctime_ns for info in done.values()), default=0))
+
+    def _is_equal(self, path: str, found: Listing) -> bool:
+        info = found.files.get(path)
+        return info is not None and self._equal.get(path) == stamp(info)
+
+    def remove(self) -> None:
+        self._equal.clear()
+        remove_path(self._place)
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:n]) for n in range(len(parts) + 1)]

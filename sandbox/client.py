@@ -1,0 +1,338 @@
+"""The host's side of the agent: the Sandbox protocol over one pair of streams, the same for every backend.
+
+What comes out of a sandbox is not trusted: frames are bounded and decoded strictly, and one that answers what
+was never asked ends the sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import json
+import re
+import struct
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from sandbox import base
+from sandbox.base import Caps, Entry, ExecResult, FileData, SandboxDied, SandboxError, SandboxSpec
+
+CLEAN_ENV = {
+    "HOME": "/tmp/home",
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    "CI": "1",
+    "PAGER": "cat",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+"""The environment of every command, beside PATH. Nothing of the host's."""
+
+_LENGTHS = struct.Struct(">II")
+_HEADER_BYTES = 64 * 1024
+_PAYLOAD_BYTES = 48 * 1024 * 1024
+_REQUEST_BYTES = 4 * 1024 * 1024
+_WATCHDOG_S = 5.0
+_FILES_S = 60.0
+_CANCEL_S = 5.0
+_SECOND_LOOK_S = 1.0
+_ERRORS: dict[str, type[base.FileError]] = {
+    error.__name__: error
+    for error in (
+        base.FileError,
+        base.PathEscape,
+        base.FileMissing,
+        base.NotRegular,
+        base.FileConflict,
+        base.FileTooLarge,
+    )
+}
+
+
+class Reader(Protocol):
+    """The part of asyncio.StreamReader that is used."""
+
+    async def readexactly(self, n: int, /) -> bytes: ...
+
+
+class Output(msgspec.Struct, frozen=True, tag_field="event", tag="output"):
+    id: int
+
+
+class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done"):
+    id: int
+    exit_code: int | None
+    signal: int | None
+    timed_out: bool
+    overflow: bool
+    oom: bool
+    head: int
+    total: int
+    duration_s: float
+    killed: int
+    survivors: int
+
+
+class Answer(msgspec.Struct, frozen=True, tag_field="event", tag="answer"):
+    id: int
+    size: int = 0
+    hash: str = ""
+    mode: int = 0
+    uid: int = -1
+    python: str = ""
+    writable: bool = False
+
+
+class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="failure"):
+    id: int
+    kind: str
+    message: str
+
+
+_decoder = msgspec.json.Decoder(Output | Done | Answer | Failure)
+
+
+class _Call:
+    """One request that waits for its answer."""
+
+    def __init__(self, on_output: Callable[[bytes], None] | None) -> None:
+        self.on_output = on_output
+        self.answer: asyncio.Future[tuple[Done | Answer, bytes]]
+        self.answer = asyncio.get_running_loop().create_future()
+
+
+class AgentClient:
+    """A Sandbox. `end` is the backend's: it ends what runs the agent, is idempotent and does not raise."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        writer: asyncio.StreamWriter,
+        spec: SandboxSpec,
+        caps: Caps,
+        end: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.caps = caps
+        self.root = spec.root
+        self._spec = spec
+        self._reader, self._writer = reader, writer
+        self._end = end
+        self._calls: dict[int, _Call] = {}
+        self._number = 0
+        self._death: SandboxDied | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._listener = asyncio.create_task(self._listen())
+
+    async def start(self, env: Mapping[str, str], *, processes: int | None = None) -> None:
+        """Tell the agent what it may do and wait until it is ready. `processes` sets a limit of its own."""
+        limits = self._spec.limits
+        request = {
+            "root": self.root,
+            "env": {**CLEAN_ENV, **env, **self._spec.env},
+            "limits": {**msgspec.structs.asdict(limits), "processes": processes},
+        }
+        answer, _ = await self._ask("open", request)
+        if isinstance(answer, Answer) and not answer.writable:
+            raise SandboxError(f"the sandbox's user {answer.uid} cannot write in {self._spec.tree}")
+
+    # --- the protocol of sandbox.base ----------------------------------------------------------------------
+
+    async def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout_s: float | None = None,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> ExecResult:
+        limits = self._spec.limits
+        limit = limits.timeout_s if timeout_s is None else timeout_s
+        argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+        if not argv:
+            raise ValueError("an empty command")
+        request = {"argv": argv, "cwd": cwd, "env": dict(env or {}), "timeout_s": limit}
+        request["stream"] = on_output is not None
+        patience = limit + limits.grace_s + _WATCHDOG_S
+        done, output = await self._ask(
+            "run", request, stdin, path=cwd, patience=patience, on_output=on_output
+        )
+        if not isinstance(done, Done) or not 0 <= done.head <= len(output):
+            raise await self._condemn("an answer of the wrong kind")
+        return ExecResult(
+            exit_code=done.exit_code,
+            signal=done.signal,
+            timed_out=done.timed_out,
+            oom=done.oom,
+            overflow=done.overflow,
+            head=output[: done.head],
+            tail=output[done.head :],
+            total_bytes=done.total,
+            duration_s=done.duration_s,
+            killed=done.killed,
+            survivors=done.survivors,
+        )
+
+    async def read(self, path: str, offset: int = 0, limit: int | None = None) -> FileData:
+        answer, data = await self._file("read", path, {"offset": offset, "limit": limit})
+        return FileData(data=data, size=answer.size, hash=answer.hash, mode=answer.mode)
+
+    async def write(
+        self, path: str, data: bytes, *, expect_hash: str | None = None, mode: int | None = None
+    ) -> str:
+        if len(data) > self._spec.limits.write_bytes:
+            raise base.FileTooLarge(path, f"{path}: more than {self._spec.limits.write_bytes} bytes")
+        answer, _ = await self._file("write", path, {"expect": expect_hash, "mode": mode}, data)
+        return answer.hash
+
+    async def list(self, path: str = ".", *, depth: int = 1, limit: int = 10_000) -> builtins.list[Entry]:
+        _, data = await self._file("list", path, {"depth": depth, "limit": limit})
+        entries: builtins.list[Entry]
+        entries = await self._rows(data, builtins.list[Entry], Entry.__struct_fields__)
+        return entries
+
+    async def search(
+        self, pattern: str, path: str = ".", *, glob: str | None = None, limit: int = 200
+    ) -> builtins.list[tuple[str, int, str]]:
+        """As in Sandbox. Raises re.error for a pattern that is none."""
+        re.compile(pattern)
+        _, data = await self._file("search", path, {"pattern": pattern, "glob": glob, "limit": limit})
+        lines: builtins.list[tuple[str, int, str]]
+        lines = await self._rows(data, builtins.list[tuple[str, int, str]])
+        return lines
+
+    async def aclose(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(SandboxDied("the sandbox was closed")))
+        await asyncio.shield(self._closing)
+
+    # --- requests and answers ------------------------------------------------------------------------------
+
+    async def _file(
+        self, operation: str, path: str, request: dict[str, Any], data: bytes = b""
+    ) -> tuple[Answer, bytes]:
+        answer, payload = await self._ask(operation, {"path": path, **request}, data, path=path)
+        if not isinstance(answer, Answer):
+            raise await self._condemn("an answer of the wrong kind")
+        return answer, payload
+
+    async def _rows(self, data: bytes, kind: Any, fields: tuple[str, ...] = ()) -> Any:
+        """Decode a list: json keeps names that are not UTF-8, msgspec then checks the types."""
+        try:
+            rows = json.loads(data)
+            return msgspec.convert(
+                [dict(zip(fields, r, strict=True)) for r in rows] if fields else rows, kind
+            )
+        except (ValueError, TypeError, RecursionError) as error:
+            raise await self._condemn("a broken list") from error
+
+    async def _ask(
+        self,
+        operation: str,
+        request: dict[str, Any],
+        payload: bytes = b"",
+        *,
+        path: str = "",
+        patience: float = _FILES_S,
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> tuple[Done | Answer, bytes]:
+        call = _Call(on_output)
+        number = self._send(operation, request, payload)
+        self._calls[number] = call
+        try:
+            await asyncio.wait([call.answer], timeout=patience)
+            if not call.answer.done():  # the host itself may have been stopped: look once more
+                await asyncio.wait([call.answer], timeout=_SECOND_LOOK_S)
+            if not call.answer.done():
+                raise await self._condemn(f"no answer within {patience:.0f} s")
+            return call.answer.result()
+        except asyncio.CancelledError:
+            await self._cancel(number, call)
+            raise
+        except base.FileError as error:
+            raise type(error)(path, f"{path}: {error}") from None
+        finally:
+            self._calls.pop(number, None)
+
+    def _send(self, operation: str, request: dict[str, Any], payload: bytes = b"") -> int:
+        if self._death is not None:
+            raise SandboxDied(str(self._death))
+        self._number += 1
+        header = json.dumps({"id": self._number, "op": operation, **request}).encode("ascii")
+        if len(payload) > _PAYLOAD_BYTES:
+            raise ValueError(f"input of {len(payload)} bytes; at most {_PAYLOAD_BYTES} can be sent")
+        if len(header) > _REQUEST_BYTES:
+            raise ValueError(f"a command of {len(header)} bytes; at most {_REQUEST_BYTES} can be sent")
+        self._writer.write(_LENGTHS.pack(len(header), len(payload)) + header + payload)
+        return self._number
+
+    async def _cancel(self, number: int, call: _Call) -> None:
+        """Have the agent kill a command and wait until it has: nothing outlives the cancelled task."""
+        if self._death is None:
+            self._send("cancel", {"target": number})
+            await asyncio.wait([call.answer], timeout=_CANCEL_S)
+
+    async def _listen(self) -> None:
+        try:
+            while True:
+                header, payload = _LENGTHS.unpack(await self._reader.readexactly(_LENGTHS.size))
+                if header > _HEADER_BYTES or payload > _PAYLOAD_BYTES:
+                    raise SandboxDied("the sandbox sent a frame that is too large")
+                text = await self._reader.readexactly(header)
+                self._take(_decoder.decode(text), await self._reader.readexactly(payload))
+        except SandboxDied as error:
+            death = error
+        except (asyncio.IncompleteReadError, ConnectionError):
+            death = SandboxDied("the sandbox ended")
+        except msgspec.MsgspecError as error:
+            death = SandboxDied(f"the sandbox sent something else than an answer: {error}")
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(death))
+
+    def _take(self, event: Output | Done | Answer | Failure, payload: bytes) -> None:
+        call = self._calls.get(event.id)
+        if call is None or call.answer.done():
+            if 0 < event.id <= self._number:
+                return  # of a call that was cancelled meanwhile
+            raise SandboxDied("the sandbox answered what was never asked")
+        if isinstance(event, Failure):
+            kind = _ERRORS.get(event.kind)
+            call.answer.set_exception(kind("", event.message) if kind else SandboxError(event.message))
+            call.answer.exception()  # a cancelled caller may never look
+        elif not isinstance(event, Output):
+            call.answer.set_result((event, payload))
+        elif call.on_output is not None:
+            try:
+                call.on_output(payload)
+            except Exception as error:
+                call.answer.set_exception(error)
+                self._send("cancel", {"target": event.id})
+
+    # --- the end -------------------------------------------------------------------------------------------
+
+    async def _condemn(self, reason: str) -> SandboxDied:
+        """End a sandbox that does not do as it should; returns the error to raise."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(SandboxDied(f"the sandbox was ended: {reason}")))
+        await asyncio.shield(self._closing)
+        return SandboxDied(str(self._death))
+
+    async def _close(self, death: SandboxDied) -> None:
+        self._death = death
+        for call in self._calls.values():
+            if not call.answer.done():
+                call.answer.set_exception(SandboxDied(str(death)))
+                call.answer.exception()
+        self._listener.cancel()
+        await asyncio.wait([self._listener])
+        self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
+        await self._end()

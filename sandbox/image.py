@@ -1,0 +1,253 @@
+"""The host-toolchain view: the host's own tools, read-only and at their own paths; no image is needed.
+
+Of the home folder only the folders of found tools are shown, never one that may hold secrets. A repository is
+hostile: nothing inside the project is executed to find out about it, its virtual environment is only read.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from sandbox.base import Mount
+
+SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+_TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_STORES = ("/nix/store", "/home/linuxbrew/.linuxbrew")
+"""Package stores whose programs need their neighbours; shown when the interpreter lives in one."""
+_TOO_MUCH = ("/", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp", "/var")
+_OF_HOME_TOO_MUCH = ("", ".cache", ".config", ".local", ".local/share", ".local/state")
+_TOOLS = ("node", "npm", "go", "java", "ruby")
+_CARGO_FOLDERS = ("bin", "git", "registry")
+"""Of ~/.cargo; never its credentials."""
+_VERSION = re.compile(r"[0-9A-Za-z][\w.+-]*")
+_ASK = """
+import importlib.util, json, os, site, sys
+user = "" if sys.prefix != sys.base_prefix else site.getusersitepackages()
+user = user if user and os.path.isdir(user) else ""
+pytest = bool(importlib.util.find_spec("pytest")) or os.path.isdir(os.path.join(user or "/-", "pytest"))
+print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, user, site.getuserbase(), pytest]))
+"""
+
+
+class Toolchain(msgspec.Struct, frozen=True):
+    """What the sandbox runs with. Mounts are in the order in which they must be made."""
+
+    mounts: tuple[Mount, ...]
+    path: str
+    """PATH inside."""
+    env: dict[str, str]
+    python: str
+    """Interpreter for the agent: pawl's own, always new enough."""
+    links: dict[str, str] = {}
+    """Names of programs that no folder of the PATH has -> what they mean (`python`, on many systems)."""
+
+
+class _Python(msgspec.Struct, frozen=True):
+    folder: str
+    """The `bin` folder that holds it."""
+    prefixes: tuple[str, ...]
+    """Folders that it needs, real or by a symlink on the way to it."""
+    env: dict[str, str]
+    pytest: bool
+
+
+def toolchain(project: Path, environ: Mapping[str, str]) -> Toolchain:
+    """Find the tools for a project, by the file system and the interpreters on the PATH; changes nothing.
+
+    The interpreter: `.venv` or `venv` in the project; $VIRTUAL_ENV; the first `python3` on the PATH that has
+    pytest; the first at all. pawl's own comes last on the PATH, so that `python` exists everywhere.
+    """
+    home = Path(environ.get("HOME", "/nonexistent"))
+    own = _own()
+    chosen = _chosen(project, environ, home)
+    folders: list[str] = [chosen.folder] if chosen else []
+    prefixes = [*(chosen.prefixes if chosen else ()), *own.prefixes]
+    env = dict(chosen.env) if chosen else {}
+    for tool in _TOOLS:
+        found = _tool(tool, environ, project, home)
+        if found:
+            folders.append(found[0])
+            prefixes.append(found[1])
+    cargo = home / ".cargo"
+    if os.access(cargo / "bin" / "cargo", os.X_OK):
+        folders.append(str(cargo / "bin"))
+        prefixes += [str(cargo / name) for name in _CARGO_FOLDERS] + [str(home / ".rustup")]
+        env |= {"CARGO_HOME": str(cargo), "RUSTUP_HOME": str(home / ".rustup"), "CARGO_NET_OFFLINE": "true"}
+    modules = home / "go" / "pkg" / "mod"
+    if modules.is_dir():
+        prefixes.append(str(modules))
+        env |= {"GOMODCACHE": str(modules), "GOPROXY": "off", "GOFLAGS": "-mod=mod"}
+    prefixes += [store for store in _STORES if any(prefix.startswith(store + "/") for prefix in prefixes)]
+    path = dict.fromkeys([*folders, *SYSTEM_PATH, own.folder])
+    return Toolchain(
+        mounts=(*_system(), *_mounts(prefixes, home)),
+        path=":".join(path),
+        env=env,
+        python=os.path.realpath(sys.executable),
+        links=_missing(path),
+    )
+
+
+def _missing(path: Iterable[str]) -> dict[str, str]:
+    """`python` for `python3`, unless it is there."""
+    if any(os.access(Path(folder, "python"), os.X_OK) for folder in path):
+        return {}
+    pythons = [str(Path(folder, "python3")) for folder in path if os.access(Path(folder, "python3"), os.X_OK)]
+    return {"python": pythons[0]} if pythons else {}
+
+
+def ordered(mounts: Iterable[Mount]) -> list[Mount]:
+    """Outer mounts first, so that none hides an inner one; of several with one target the last."""
+    by_target = {mount.target: mount for mount in mounts}
+    return sorted(by_target.values(), key=lambda mount: mount.target.rstrip("/").count("/"))
+
+
+def _system() -> Iterator[Mount]:
+    yield Mount("/usr", "/usr")
+    for name in _TOP:
+        path = Path("/", name)
+        if path.is_dir():
+            yield Mount(str(path.resolve()), str(path))
+
+
+def _mounts(prefixes: Iterable[str], home: Path) -> Iterator[Mount]:
+    """One mount for each folder that no other one covers; what shows too much is left out."""
+    targets: list[str] = []
+    for target in sorted(set(prefixes), key=lambda path: (path.count("/"), path)):
+        covered = any(target == other or target.startswith(other + "/") for other in ("/usr", *targets))
+        if not covered and Path(target).is_dir() and _showable(target, home):
+            targets.append(target)
+            yield Mount(os.path.realpath(target), target)
+
+
+def _showable(folder: str, home: Path) -> bool:
+    """False for a folder that holds more than a tool: the home, what is above it, /etc, /tmp and the like."""
+    real = Path(folder).resolve()
+    if real in (home.resolve() / name for name in _OF_HOME_TOO_MUCH):
+        return False
+    if str(real) in _TOO_MUCH or str(real.parent) == "/home":
+        return False
+    return not home.resolve().is_relative_to(real)
+
+
+def _within(path: str | Path, folder: Path) -> bool:
+    return Path(path).resolve().is_relative_to(folder.resolve())
+
+
+# --- interpreters ------------------------------------------------------------------------------------------
+
+
+def _own() -> _Python:
+    """pawl's own interpreter, with the environment that it is installed in."""
+    python = Path(sys.prefix, "bin", "python3")
+    prefixes = (
+        sys.prefix,
+        *_hops(python),
+        sys.base_prefix,
+        str(Path(os.path.realpath(sys.executable)).parents[1]),
+    )
+    return _Python(str(python.parent), prefixes, {}, False)
+
+
+def _chosen(project: Path, environ: Mapping[str, str], home: Path) -> _Python | None:
+    folders = [project / ".venv", project / "venv"]
+    if environ.get("VIRTUAL_ENV"):
+        folders.append(Path(environ["VIRTUAL_ENV"]))
+    for folder in folders:
+        found = _virtual(folder, project, home)
+        if found:
+            return found
+    candidates = list(_on_path(project, environ, home))
+    return next((c for c in candidates if c.pytest), candidates[0] if candidates else None)
+
+
+def _virtual(folder: Path, project: Path, home: Path) -> _Python | None:
+    """A virtual environment, by reading it: what it names must be a whole interpreter outside the project."""
+    python = folder / "bin" / "python"
+    base = Path(os.path.realpath(python)).parent.parent
+    if not (folder / "pyvenv.cfg").is_file() or not os.access(python, os.X_OK) or _within(base, project):
+        return None
+    if not any(base.glob("lib*/python3*/os.py")) or not (
+        _showable(str(folder), home) and _showable(str(base), home)
+    ):
+        return None
+    prefixes = (str(folder), str(folder.resolve()), *_hops(python), str(base))
+    pytest = any(folder.glob("lib/python3*/site-packages/pytest"))
+    return _Python(str(folder / "bin"), prefixes, {"VIRTUAL_ENV": str(folder)}, pytest)
+
+
+def _hops(python: Path) -> Iterator[str]:
+    """The prefixes of the links between an interpreter's name and its file (uv links whole versions)."""
+    for _ in range(8):
+        if not python.is_symlink():
+            return
+        python = Path(os.path.normpath(python.parent / python.readlink()))
+        yield str(python.parent.parent)
+
+
+def _on_path(project: Path, environ: Mapping[str, str], home: Path) -> Iterator[_Python]:
+    version = _pyenv_version(project, environ)
+    seen = set()
+    for folder in environ.get("PATH", "").split(os.pathsep):
+        python = Path(folder, "python3")
+        if not folder.startswith("/") or not os.access(python, os.X_OK) or _within(python, project):
+            continue
+        facts = _ask(str(python), python.stat().st_mtime_ns, version, tuple(sorted(environ.items())))
+        if facts is None or facts[0] in seen:
+            continue
+        executable, prefix, base, site, user_base, pytest = facts
+        seen.add(executable)
+        prefixes = (prefix, *_hops(Path(executable)), base, site)
+        if not all(_showable(each, home) for each in prefixes if each):
+            continue
+        env = {"PYTHONUSERBASE": user_base} if site else {}
+        yield _Python(str(Path(executable).parent), tuple(p for p in prefixes if p), env, pytest)
+
+
+def _pyenv_version(project: Path, environ: Mapping[str, str]) -> str:
+    """The version that pyenv would take in the project, read by us: its shims are never run in there."""
+    try:
+        wanted = (project / ".python-version").read_text("utf-8", "replace").split()[0]
+    except (OSError, IndexError):
+        return ""
+    root = Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME", "/nonexistent"), ".pyenv"))
+    known = _VERSION.fullmatch(wanted) and (root / "versions" / wanted / "bin" / "python3").exists()
+    return wanted if known else ""
+
+
+@functools.lru_cache(maxsize=32)
+def _ask(
+    python: str, _mtime: int, version: str, environ: tuple[tuple[str, str], ...]
+) -> tuple[str, str, str, str, str, bool] | None:
+    """(executable, prefix, base prefix, user site, user base, has pytest) as the interpreter says itself."""
+    env = dict(environ) | ({"PYENV_VERSION": version} if version else {})
+    try:
+        done = subprocess.run(
+            [python, "-I", "-c", _ASK], cwd="/", env=env, capture_output=True, timeout=10, check=True
+        )
+        return tuple(json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+
+
+def _tool(name: str, environ: Mapping[str, str], project: Path, home: Path) -> tuple[str, str] | None:
+    """(folder for the PATH, prefix to show) of a tool that is not where the system keeps its own."""
+    found = shutil.which(name, path=environ.get("PATH", ""))
+    if found is None or not found.startswith("/") or str(Path(found).parent) in SYSTEM_PATH:
+        return None
+    real = Path(found).resolve()
+    prefix = real.parent.parent
+    if real.parent.name != "bin" or _within(real, project) or not _showable(str(prefix), home):
+        return None
+    return str(real.parent), str(prefix)

@@ -1,0 +1,109 @@
+"""Which sandbox is used here, and opening it. There is never a silent step down to the host."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+import msgspec
+
+from sandbox import backends
+from sandbox.base import BackendName, Sandbox, SandboxSpec, SandboxUnavailable
+from sandbox.image import Toolchain, toolchain
+
+Wanted = Literal["auto", "docker", "bubblewrap", "local"]
+
+_AUTOMATIC: tuple[BackendName, ...] = ("docker", "bubblewrap")
+"""In order of preference. `local` is never among them."""
+
+
+class Backend(Protocol):
+    """What each file of `sandbox/backends/` offers, as a module."""
+
+    name: BackendName
+
+    async def available(self) -> str | None:
+        """None when it works here, else the reason why not."""
+        ...
+
+    async def open(self, spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
+        """Open a sandbox; raises SandboxUnavailable."""
+        ...
+
+    def owner(self) -> tuple[int, int]:
+        """(uid, gid) on the host that the workspace's files must belong to."""
+        ...
+
+    def remedy(self, reason: str) -> str:
+        """One command or sentence for the person, for a reason that `available` gave."""
+        ...
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The backend that is used, and one line for the person about why."""
+
+    backend: BackendName
+    reason: str
+
+
+def known_backends() -> list[str]:
+    """Names of all backends, found by listing the folder."""
+    return sorted(module.name for module in pkgutil.iter_modules(backends.__path__))
+
+
+def load(name: BackendName) -> Backend:
+    """The backend's module; imported only now, for docker's library is slow to load."""
+    return cast(Backend, importlib.import_module(f"sandbox.backends.{name}"))
+
+
+async def _loaded(name: BackendName) -> Backend:
+    return await asyncio.to_thread(load, name)
+
+
+def owner(backend: BackendName) -> tuple[int, int]:
+    """(uid, gid) that a fork must belong to so that the backend's user may write in it."""
+    return load(backend).owner()
+
+
+async def choose(backend: Wanted = "auto") -> Choice:
+    """docker when a daemon answers, else bubblewrap when it works; `local` only when asked for by name.
+
+    Raises SandboxUnavailable with the one remedy for this system.
+    """
+    if backend != "auto":
+        reason = await (await _loaded(backend)).available()
+        if reason is not None:
+            raise SandboxUnavailable(reason, load(backend).remedy(reason))
+        return Choice(backend, f"{backend}, as asked for")
+    missing: list[str] = []
+    for name in _AUTOMATIC:
+        reason = await (await _loaded(name)).available()
+        if reason is None:
+            return Choice(name, "; ".join([*missing, f"{name} is used"]))
+        missing.append(reason)
+    last = _AUTOMATIC[-1]
+    raise SandboxUnavailable("; ".join(missing), load(last).remedy(missing[-1]))
+
+
+async def open_sandbox(
+    spec: SandboxSpec,
+    backend: Wanted = "auto",
+    *,
+    state: Path,
+    project: Path,
+    environ: Mapping[str, str] | None = None,
+) -> Sandbox:
+    """Open a sandbox for the tree of `spec`, which must belong to `owner(backend)`.
+
+    `state` is a folder that sandboxes share; `project` is the user's own folder, whose virtual environment
+    is shown; `environ` is where the person's tools are looked up (PATH, VIRTUAL_ENV, HOME), by default
+    pawl's own. Several may be opened at once. Raises SandboxUnavailable.
+    """
+    name = (await choose()).backend if backend == "auto" else backend
+    tools = await asyncio.to_thread(toolchain, project, dict(os.environ if environ is None else environ))
+    return await (await _loaded(name)).open(spec, tools, state)

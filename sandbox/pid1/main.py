@@ -1,0 +1,410 @@
+"""The agent's loop: frames in on descriptor 0, frames out on descriptor 1, commands in between.
+
+Requests carry an `id` and an `op` (open, run, cancel, read, write, list, search, ping); answers carry the
+`id` and an `event`: `output` (any number of times), then one of `done` (of a run), `answer` or `failure`.
+A `cancel` has no answer of its own. When descriptor 0 hangs up, everything is killed.
+
+One thread, one selector. It installs no signal handler but for SIGCHLD, so that as PID 1 it cannot be killed
+or stopped from inside; it is not dumpable, so that no process inside reaches its descriptors through /proc.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Tuple
+
+from sandbox.pid1 import files, frames, processes
+from sandbox.pid1.frames import Header
+from sandbox.pid1.records import WORKER_S, Command, Worker
+
+Answer = Tuple[Header, bytes]
+
+_BLOCK = 256 * 1024
+_QUEUE_BYTES = 4 * 1024 * 1024
+"""Streaming commands are not read while this much waits for the host: they feel its pace."""
+_OOM_COUNTERS = (
+    "/sys/fs/cgroup/memory.events",
+    "/sys/fs/cgroup/memory/memory.oom_control",
+    "/proc/vmstat",
+)
+
+
+class Agent:
+    def __init__(self, channel: frames.Channel) -> None:
+        self.channel = channel
+        self.first = os.getpid() == 1
+        self.selector = selectors.DefaultSelector()
+        self.commands: dict[int, Command] = {}
+        self.workers: dict[int, Worker] = {}
+        self.reaped = 0
+        self.childless = True
+        self.files: files.Files
+        self.env: dict[str, str] = {}
+        self.limits: Header = {}
+        self.oom_file: int | None = None
+
+    # --- frames and descriptors -------------------------------------------------------------------
+
+    def send(self, header: Header, payload: bytes = b"") -> None:
+        self.channel.send(header, payload)
+        self.flush()
+
+    def flush(self, _mask: int = 0) -> None:
+        self.channel.flush()
+        queued = self.channel.queued
+        self.watch(self.channel.outward, selectors.EVENT_WRITE if queued else 0, self.flush)
+        for command in self.commands.values():
+            if command.stream:
+                self.watch_output(command)
+
+    def watch(self, descriptor: int, events: int, callback: Callable[[int], object]) -> None:
+        """Set what is waited for on a descriptor; 0 is nothing."""
+        known = descriptor in self.selector.get_map()
+        if events and not known:
+            self.selector.register(descriptor, events, callback)
+        elif known and not events:
+            self.selector.unregister(descriptor)
+
+    def watch_output(self, command: Command) -> None:
+        if command.output is not None:
+            ready = not command.stream or self.channel.queued < _QUEUE_BYTES
+            events = selectors.EVENT_READ if ready else 0
+            self.watch(command.output, events, lambda _: self.pump(command))
+
+    def close(self, descriptor: int) -> None:
+        self.watch(descriptor, 0, self.flush)
+        os.close(descriptor)
+
+    def receive(self, _mask: int) -> None:
+        for request, payload in self.channel.receive():
+            self.handle(request, payload)
+
+    def handle(self, request: Header, payload: bytes) -> None:
+        number = request["id"]
+        try:
+            answer = getattr(self, "op_" + request["op"])(number, request, payload)
+        except files.Refused as refused:
+            self.fail(number, refused.kind, str(refused))
+        except Exception as error:
+            self.fail(number, "SandboxError", f"{type(error).__name__}: {error}")
+        else:
+            if answer is not None:
+                self.send(dict(answer[0], id=number, event="answer"), answer[1])
+
+    def fail(self, number: int, kind: str, message: str) -> None:
+        printable = message.encode("utf-8", "backslashreplace").decode("utf-8")
+        self.send({"id": number, "event": "failure", "kind": kind, "message": printable})
+
+    def die(self) -> None:
+        """The host is gone: leave nothing behind. As PID 1 the kernel kills the rest with us."""
+        if not self.first:
+            me = os.getpid()
+            for command in self.commands.values():
+                processes.send_group(command.pid, signal.SIGKILL)
+            processes.exterminate(lambda: processes.below(processes.living(), me), self.reap)
+        os._exit(0)
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def op_open(self, _number: int, request: Header, _payload: bytes) -> Answer:
+        self.limits = request["limits"]
+        _restrict(resource.RLIMIT_CORE, 0)
+        _restrict(resource.RLIMIT_NOFILE, self.limits["open_files"])
+        if self.limits["processes"] is not None:
+            _restrict(resource.RLIMIT_NPROC, self.limits["processes"])
+        self.env = dict(os.environ)
+        self.env.update(request["env"])
+        os.makedirs(self.env["HOME"], 0o700, exist_ok=True)
+        self.files = files.Files(request["root"], self.limits["read_bytes"], self.limits["write_bytes"])
+        for path in _OOM_COUNTERS:
+            with suppress(OSError):
+                self.oom_file = os.open(path, os.O_RDONLY)
+                break
+        facts = {
+            "pid": os.getpid(),
+            "uid": os.getuid(),
+            "python": ".".join(str(part) for part in sys.version_info[:3]),
+        }
+        facts["writable"] = os.access(request["root"], os.W_OK)
+        return facts, b""
+
+    def op_ping(self, _number: int, _request: Header, payload: bytes) -> Answer:
+        return {}, payload
+
+    def op_read(self, _number: int, request: Header, _payload: bytes) -> Answer:
+        return self.files.read(request["path"], request["offset"], request["limit"])
+
+    def op_write(self, _number: int, request: Header, payload: bytes) -> Answer:
+        return self.files.write(request["path"], payload, request["expect"], request["mode"]), b""
+
+    def op_list(self, number: int, request: Header, _payload: bytes) -> None:
+        self.work(number, lambda: self.files.entries(request["path"], request["depth"], request["limit"]))
+
+    def op_search(self, number: int, request: Header, _payload: bytes) -> None:
+        pattern, path, glob = request["pattern"], request["path"], request["glob"]
+        self.work(number, lambda: self.files.search(pattern, path, glob, request["limit"]))
+
+    def op_cancel(self, _number: int, request: Header, _payload: bytes) -> None:
+        number = request["target"]
+        if number in self.commands:
+            self.end(self.commands[number])
+        for worker in self.workers.values():
+            if worker.number == number:
+                processes.send(worker.pid, signal.SIGKILL)
+
+    def op_run(self, number: int, request: Header, payload: bytes) -> None:
+        folder = self.files.folder(request["cwd"])
+        command = Command(number, request, self.limits, self.oom_count())
+        argv = request["argv"]
+        env = dict(self.env, PWD=os.path.normpath(os.path.join(self.files.root, request["cwd"])))
+        env.update(request["env"])
+        env[processes.TAG] = str(number)
+        try:
+            started = processes.start(argv, env, folder, bool(payload))
+        except (OSError, ValueError) as error:
+            code = 127 if isinstance(error, FileNotFoundError) else 126
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            command.keep(f"pawl: {argv[0]}: {reason}\n".encode("utf-8", "backslashreplace"))
+            self.report(command, code)
+            return
+        finally:
+            os.close(folder)
+        command.pid, command.output, command.source = started
+        self.childless = False
+        self.commands[number] = command
+        self.watch_output(command)
+        if command.source is not None:
+            command.pending = memoryview(payload)
+            self.watch(command.source, selectors.EVENT_WRITE, lambda _: self.feed(command))
+
+    # --- a command's life -------------------------------------------------------------------------
+
+    def feed(self, command: Command) -> None:
+        """Give a command more of its input; close it at the end, or when nobody reads."""
+        if command.source is None:
+            return
+        try:
+            command.pending = command.pending[os.write(command.source, command.pending[:_BLOCK]) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            command.pending = memoryview(b"")
+        if not command.pending:
+            self.close(command.source)
+            command.source = None
+
+    def pump(self, command: Command) -> bool:
+        """Take one block of a command's output; False when there is none now."""
+        if command.output is None:
+            return False
+        try:
+            data = os.read(command.output, _BLOCK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self.close(command.output)
+            command.output = None
+            return False
+        command.keep(data)
+        if command.stream:
+            self.send({"id": command.number, "event": "output"}, data)
+        if command.total > self.limits["stream_bytes"] and not command.overflow:
+            command.overflow = True
+            self.end(command)
+        return True
+
+    def drain(self, command: Command) -> None:
+        """Take what is in the pipe now; more than the pipe holds is somebody still writing."""
+        for _ in range(16):
+            if not self.pump(command):
+                return
+
+    def expire(self, command: Command) -> None:
+        """A deadline passed: first ask the group to end, then end everything."""
+        if not command.timed_out:
+            command.timed_out = True
+            command.deadline = time.monotonic() + self.limits["grace_s"]
+            processes.send_group(command.pid, signal.SIGTERM)
+            processes.send_group(command.pid, signal.SIGCONT)
+        else:
+            self.end(command)
+
+    def end(self, command: Command) -> None:
+        """Kill all that belongs to a command, now."""
+        command.deadline = None
+        if self.first and len(self.commands) == 1 and not self.workers:
+            killed, command.survivors = processes.exterminate_all(self.reap_more)
+        else:
+            killed, command.survivors = processes.exterminate(
+                lambda: self.members(command), self.reap, command.pid
+            )
+        command.killed += killed
+        if command.status is None and command.survivors:
+            command.status = signal.SIGKILL  # it cannot be killed: report it rather than wait for ever
+
+    def members(self, command: Command) -> set[int]:
+        """The living processes that are this command's, or nobody's."""
+        table = processes.living()
+        me = os.getpid()
+        mine = set(table) - {me} if self.first else processes.below(table, me)
+        return {pid for pid in mine if self.owner(pid, table) in (command.number, None)}
+
+    def owner(self, pid: int, table: processes.Table) -> int | None:
+        """Number of the request that a process is of: by its ancestors, its session, or its environment."""
+        leaders = {command.pid: number for number, command in self.commands.items()}
+        top = pid
+        while top in table and top != os.getpid():
+            if top in self.workers:
+                return self.workers[top].number
+            if top in leaders:
+                return leaders[top]
+            pid, top = top, table[top][0]
+        session = table[pid][1]
+        if session in leaders:
+            return leaders[session]
+        tag = processes.tag_of(pid) or ""
+        return int(tag) if tag.isdigit() and int(tag) in self.commands else None
+
+    def reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                self.childless = True
+                return
+            if pid == 0:
+                return
+            self.reaped += 1
+            for command in self.commands.values():
+                if command.pid == pid:
+                    command.status = status
+            if pid in self.workers:
+                self.workers[pid].status = status
+
+    def reap_more(self) -> tuple[int, bool]:
+        before = self.reaped
+        self.reap()
+        return self.reaped - before, self.childless
+
+    def settle(self) -> None:
+        """Finish the commands and workers whose own process has ended."""
+        for command in [c for c in self.commands.values() if c.status is not None]:
+            self.drain(command)
+            if not self.childless and not command.survivors:
+                self.end(command)
+                self.drain(command)
+            self.report(command, command.exit_code())
+        for worker in [w for w in self.workers.values() if w.status is not None]:
+            self.conclude(worker)
+
+    def report(self, command: Command, code: int | None) -> None:
+        self.commands.pop(command.number, None)
+        for descriptor in (command.output, command.source):
+            if descriptor is not None:
+                self.close(descriptor)
+        self.send(*command.result(code, self.oom_count()))
+
+    def oom_count(self) -> int:
+        """How many processes the kernel has killed for memory here; 0 when it does not tell."""
+        if self.oom_file is None:
+            return 0
+        for line in os.pread(self.oom_file, 1 << 16, 0).split(b"\n"):
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+        return 0
+
+    # --- workers ----------------------------------------------------------------------------------
+
+    def work(self, number: int, task: Callable[[], object]) -> None:
+        worker = Worker(number, task)
+        self.childless = False
+        self.workers[worker.pid] = worker
+        if worker.output is not None:
+            self.watch(worker.output, selectors.EVENT_READ, lambda _: self.collect(worker))
+
+    def collect(self, worker: Worker) -> None:
+        with suppress(BlockingIOError):
+            while worker.output is not None:
+                data = os.read(worker.output, _BLOCK)
+                worker.data += data
+                if not data:
+                    self.close(worker.output)
+                    worker.output = None
+
+    def conclude(self, worker: Worker) -> None:
+        self.collect(worker)
+        del self.workers[worker.pid]
+        if worker.output is not None:
+            self.close(worker.output)
+        if worker.status == 0:
+            self.send({"id": worker.number, "event": "answer"}, bytes(worker.data))
+        elif worker.data and os.WIFEXITED(worker.status or 0):
+            kind, _, message = worker.data.decode("utf-8", "replace").partition(" ")
+            self.fail(worker.number, kind, message)
+        else:
+            self.fail(worker.number, "SandboxError", f"ended; it may take {WORKER_S} s at most")
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        woken, wake = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self.watch(woken, selectors.EVENT_READ, lambda _: _empty(woken))
+        self.watch(self.channel.inward, selectors.EVENT_READ, self.receive)
+        while True:
+            self.turn()
+
+    def turn(self) -> None:
+        deadlines = [c.deadline for c in self.commands.values() if c.deadline is not None]
+        pause = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        for key, mask in self.selector.select(pause):
+            key.data(mask)
+        self.reap()
+        now = time.monotonic()
+        for command in list(self.commands.values()):
+            if command.status is None and command.deadline is not None and command.deadline <= now:
+                self.expire(command)
+        self.settle()
+
+
+def _restrict(which: int, value: int) -> None:
+    """Lower a limit of the agent and all that it starts; one that is lower already stays."""
+    most = resource.getrlimit(which)[1]
+    limit = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(which, (limit, limit))
+
+
+def _empty(descriptor: int) -> None:
+    with suppress(BlockingIOError):
+        os.read(descriptor, 4096)
+
+
+def main() -> None:
+    """Take the protocol's descriptors out of reach of the commands, then serve for ever."""
+    processes.prctl(processes.PR_SET_DUMPABLE, 0)
+    processes.prctl(processes.PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.umask(0o022)
+    inward = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
+    outward = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    os.chdir("/")
+    agent = Agent(frames.Channel(inward, outward))
+    try:
+        agent.serve()
+    except frames.HungUp:
+        agent.die()

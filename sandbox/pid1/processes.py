@@ -1,0 +1,199 @@
+"""The process tree below the agent: look at it, start in it, end all of it."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Dict, Tuple
+
+Table = Dict[int, Tuple[int, int]]
+"""pid -> (parent, session)."""
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
+TAG = "PAWL_COMMAND"
+"""Environment variable that tells which command an orphan is of. Who clears it is only killed earlier."""
+
+_F_SETPIPE_SZ = 1031
+_PIPE_BYTES = 256 * 1024
+_DEADLINE_S = 2.0
+_DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+
+
+def prctl(option: int, value: int) -> None:
+    """One prctl(2) call; raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def living() -> Table:
+    """pid -> (parent, session) of every process that is not yet dead."""
+    table: Table = {}
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open("/proc/" + name + "/stat", "rb") as file:
+                text = file.read()
+        except OSError:
+            continue
+        state, parent, _group, session = text[text.rindex(b")") + 2 :].split(None, 4)[:4]
+        if state not in (b"Z", b"X"):
+            table[int(name)] = (int(parent), int(session))
+    return table
+
+
+def below(table: Table, top: int) -> set[int]:
+    """The pids of `table` that descend from `top`."""
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _session) in table.items():
+        children.setdefault(parent, []).append(pid)
+    found: set[int] = set()
+    waiting = [top]
+    while waiting:
+        for pid in children.get(waiting.pop(), ()):
+            if pid not in found:
+                found.add(pid)
+                waiting.append(pid)
+    return found
+
+
+def tag_of(pid: int) -> str | None:
+    """The value of TAG in the environment that a process was started with, or None."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = file.read().split(b"\0")
+    except OSError:
+        return None
+    start = TAG.encode() + b"="
+    for variable in variables:
+        if variable.startswith(start):
+            return variable[len(start) :].decode("ascii", "replace")
+    return None
+
+
+def send(pid: int, number: int) -> None:
+    with suppress(OSError):  # it ended by itself
+        os.kill(pid, number)
+
+
+def send_group(group: int, number: int) -> None:
+    with suppress(OSError):
+        os.killpg(group, number)
+
+
+def exterminate(
+    members: Callable[[], set[int]], reap: Callable[[], object], group: int = 0
+) -> tuple[int, int]:
+    """Kill what `members()` names until it names nothing. Returns (number killed, number still there).
+
+    All are stopped before any is killed: no parent can answer the death of a child with a new one. The kernel
+    kills `group` as one besides, when given: no list ever holds a process that forks and exits for ever.
+    """
+    killed: set[int] = set()
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        alive = members()
+        if not alive or time.monotonic() > deadline:
+            if group:
+                send_group(group, signal.SIGKILL)
+            return len(killed), len(alive)
+        fresh = alive - killed
+        while fresh:
+            for pid in fresh:
+                send(pid, signal.SIGSTOP)
+            now = members()
+            fresh, alive = now - alive, alive | now
+        for pid in alive:
+            send(pid, signal.SIGKILL)
+        if group:
+            send_group(group, signal.SIGKILL)
+        killed |= alive
+        reap()
+        time.sleep(0.0005)
+
+
+def exterminate_all(reap: Callable[[], tuple[int, bool]]) -> tuple[int, int]:
+    """For PID 1 alone in its namespace: one signal reaches every process at once, a fork bomb's too.
+
+    `reap()` returns (processes reaped since the last call, whether none is left). Returns as `exterminate`.
+    """
+    _dead, done = reap()
+    killed, deadline = 0, time.monotonic() + _DEADLINE_S
+    while not done:
+        with suppress(OSError):  # no other process
+            os.kill(-1, signal.SIGKILL)
+        count, done = reap()
+        killed += count
+        if time.monotonic() > deadline:
+            return killed, len(living()) - 1
+        if not done:
+            time.sleep(0.0005)
+    return killed, 0
+
+
+def _program(name: str, search: str) -> str:
+    """Path of a program as execvp would find it, from the current folder."""
+    if "/" in name:
+        return name
+    denied = None
+    for folder in search.split(":"):
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            if os.access(path, os.X_OK):
+                return path
+            denied = path
+    if denied is not None:
+        raise PermissionError(13, "permission denied", denied)
+    raise FileNotFoundError(2, "not found", name)
+
+
+def start(argv: list[str], env: dict[str, str], folder: int, with_input: bool) -> tuple[int, int, int | None]:
+    """Start a session of its own in the folder (a descriptor).
+
+    Returns (pid, descriptor of its output, descriptor of its input or None); both are non-blocking. The
+    child has nothing of the agent's: no protocol descriptor, no ignored signal. Raises OSError.
+    """
+    output, theirs = os.pipe()
+    fcntl.fcntl(output, fcntl.F_SETFL, os.O_NONBLOCK)
+    with suppress(OSError):  # when the user's share of pipe memory is used up, the default size will do
+        fcntl.fcntl(output, _F_SETPIPE_SZ, _PIPE_BYTES)
+    ours: int | None = None
+    if with_input:
+        source, ours = os.pipe()
+    else:
+        source = os.open("/dev/null", os.O_RDONLY)
+    actions = [
+        (os.POSIX_SPAWN_DUP2, source, 0),
+        (os.POSIX_SPAWN_DUP2, theirs, 1),
+        (os.POSIX_SPAWN_DUP2, theirs, 2),
+    ]
+    try:
+        os.fchdir(folder)
+        pid = os.posix_spawn(
+            _program(argv[0], env.get("PATH", os.defpath)),
+            argv,
+            env,
+            file_actions=actions,
+            setsid=True,
+            setsigdef=_DEFAULTED,
+            setsigmask=(),
+        )
+    except BaseException:
+        os.close(output)
+        if ours is not None:
+            os.close(ours)
+        raise
+    finally:
+        os.chdir("/")
+        os.close(theirs)
+        os.close(source)
+    if ours is not None:
+        fcntl.fcntl(ours, fcntl.F_SETFL, os.O_NONBLOCK)
+    return pid, output, ours

@@ -1,0 +1,171 @@
+"""The one seam to git: a bare repository of our own, outside every tree, that sees only bytes we hand it.
+
+Host git is never pointed at a workspace: not at its `.git`, not at its work tree. Contents come in by
+`fast-import`, ignore rules as copies in an empty folder, merges as three temporary files. So attributes,
+filters, hooks, fsmonitor, includes and drivers that a repository or a model plants have nothing to act on.
+The environment is built from nothing, because git obeys dozens of variables (GitPython passes the host's on).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sandbox.base import SandboxError, SandboxUnavailable
+from sandbox.patch import FileChange, Patch, join_sections, sort_key
+
+_CONFIG = """\
+[core]
+\tbare = true
+\trepositoryformatversion = {version}
+\thooksPath = /dev/null
+\tattributesFile = /dev/null
+\texcludesFile = /dev/null
+\tfsmonitor = false
+\tautocrlf = false
+\tquotePath = false
+\tprotectHFS = false
+\tprotectNTFS = false
+[extensions]
+\tobjectFormat = {object_format}
+[gc]
+\tauto = 0
+[fastimport]
+\tunpackLimit = 0
+"""
+
+
+class Shadow:
+    """A private bare repository at `path`. Blocking; safe to use from several threads at once."""
+
+    def __init__(self, path: Path, object_format: str = "sha1") -> None:
+        """`object_format` is the user's repository's, so that binary patches apply there."""
+        git = shutil.which("git")
+        if git is None:
+            raise SandboxUnavailable("git is not installed", "install git, for example: apt-get install git")
+        self._git = git
+        self._path = path
+        self._serial = 0
+        self._lock = threading.Lock()
+        for folder in ("objects", "refs", "info", "tmp"):
+            (path / folder).mkdir(parents=True)
+        (path / "HEAD").write_text("ref: refs/heads/none\n")
+        version = 0 if object_format == "sha1" else 1
+        config = _CONFIG.format(version=version, object_format=object_format)
+        (path / "config").write_text(
+            config if version else config.replace("[extensions]\n\tobjectFormat = sha1\n", "")
+        )
+        (path / "info" / "attributes").write_text("* -text -eol -filter -ident -working-tree-encoding\n")
+
+    def exclude(self, rules: bytes) -> None:
+        """Ignore rules besides those that `ignored` is given, as `.git/info/exclude` has them."""
+        (self._path / "info" / "exclude").write_bytes(rules)
+
+    def _run(
+        self,
+        args: Sequence[str],
+        stdin: bytes = b"",
+        *,
+        work_tree: Path | None = None,
+        ok: Iterable[int] = (0,),
+    ) -> tuple[int, bytes]:
+        env = {
+            "PATH": os.defpath,
+            "LC_ALL": "C",
+            "GIT_DIR": str(self._path),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+        if work_tree is not None:
+            env["GIT_WORK_TREE"] = str(work_tree)
+        done = subprocess.run(
+            [self._git, *args],
+            input=stdin,
+            capture_output=True,
+            env=env,
+            cwd=work_tree or self._path,
+            check=False,
+        )
+        if done.returncode not in ok:
+            reason = done.stderr.decode("utf-8", "replace").strip()
+            raise SandboxError(f"git {args[0]} failed with status {done.returncode}: {reason}")
+        return done.returncode, done.stdout
+
+    def render(self, changes: Iterable[FileChange]) -> Patch:
+        """The patch of these changes (their `text` is not looked at), in git's own words."""
+        ordered = sorted(changes, key=lambda change: sort_key(change.path))
+        if not ordered:
+            return Patch()
+        with self._lock:
+            self._serial += 1
+            old, new = f"refs/diff/{self._serial}/old", f"refs/diff/{self._serial}/new"
+        stream: list[bytes] = []
+        _commit(stream, old, ((c.path, c.old_mode, c.old) for c in ordered))
+        _commit(stream, new, ((c.path, c.new_mode, c.new) for c in ordered))
+        self._run(["fast-import", "--quiet", "--depth=0"], b"".join(stream))
+        flags = [
+            "-r",
+            "-p",
+            "--binary",
+            "--full-index",
+            "--no-renames",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-color",
+        ]
+        _, text = self._run(["diff-tree", *flags, old, new])
+        return join_sections(ordered, text)
+
+    def ignored(self, paths: Sequence[str], rules: Mapping[str, bytes]) -> set[str]:
+        """Those of `paths` (files) that the ignore files in `rules` (path -> content) ignore."""
+        if not paths or not rules:
+            return set()
+        with tempfile.TemporaryDirectory(dir=self._path / "tmp") as name:
+            for path, content in rules.items():
+                file = Path(name) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            stdin = b"".join(os.fsencode("./" + path) + b"\0" for path in paths)
+            _, out = self._run(
+                ["check-ignore", "--no-index", "--stdin", "-z"], stdin, work_tree=Path(name), ok=(0, 1)
+            )
+        return {os.fsdecode(path).removeprefix("./") for path in out.split(b"\0") if path}
+
+    def merge(self, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+        """Three-way merge of one file's content; None when both sides changed one place, or it is binary."""
+        with tempfile.TemporaryDirectory(dir=self._path / "tmp") as name:
+            for part, content in (("ours", ours), ("base", base), ("theirs", theirs)):
+                (Path(name) / part).write_bytes(content)
+            args = [
+                "merge-file",
+                "-p",
+                "--quiet",
+                *(str(Path(name) / part) for part in ("ours", "base", "theirs")),
+            ]
+            status, merged = self._run(args, ok=range(256))
+        return merged if status == 0 else None
+
+
+def _commit(stream: list[bytes], ref: str, files: Iterable[tuple[str, int | None, bytes | None]]) -> None:
+    """Append a commit that holds exactly these files, in the language of fast-import."""
+    stream.append(b"commit %s\ncommitter pawl <pawl> 0 +0000\ndata 0\n" % ref.encode())
+    for path, mode, data in files:
+        if mode is not None and data is not None:
+            stream += (b"M %o inline %s\ndata %d\n" % (mode, _quote(path), len(data)), data, b"\n")
+
+
+def _quote(path: str) -> bytes:
+    """A path in C style, as fast-import wants names with odd bytes."""
+    body = b"".join(
+        b"\\%03o" % byte if byte < 0x20 or byte in b'"\\' or byte >= 0x7F else bytes((byte,))
+        for byte in os.fsencode(path)
+    )
+    return b'"' + body + b'"'

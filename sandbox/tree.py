@@ -1,0 +1,278 @@
+"""Whole folders: list them, copy them exactly, remove them, with nothing followed out of them."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import fcntl
+import os
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+
+from sandbox.base import FileError, SandboxError
+from sandbox.beneath import Beneath, open_regular, stamp
+
+MAX_FILES = 200_000
+MAX_BYTES = 4 * 1024**3
+MAX_DEPTH = 256
+_FICLONE = 0x40049409
+_COPY_AGAIN = 3
+_CLOCK_REALTIME_COARSE = 5
+"""The clock of file times; linux/time.h."""
+
+
+class Verdict(enum.Enum):
+    """What to do with a name that a walk meets."""
+
+    TAKE = enum.auto()
+    SKIP = enum.auto()
+    HOLLOW = enum.auto()
+    """A folder that is listed apart and not entered."""
+
+
+Pick = Callable[[str, str, bool, int], Verdict]
+"""(path, last component, is a folder, descriptor of the parent folder)"""
+
+
+class Listing(msgspec.Struct):
+    """What a folder holds. Paths are relative; a folder comes before what is in it; "" is the root."""
+
+    folders: dict[str, os.stat_result] = {}
+    files: dict[str, os.stat_result] = {}
+    """Regular files and symlinks; those of one folder are neighbours."""
+    hollow: list[str] = []
+    special: list[str] = []
+    """Sockets, FIFOs and devices."""
+    left_out: dict[str, str] = {}
+    """Path -> why: what cannot be read, what is nested too deep."""
+
+
+def take_all(path: str, name: str, is_folder: bool, parent: int) -> Verdict:
+    return Verdict.TAKE
+
+
+def walk(root: Beneath, pick: Pick = take_all) -> Listing:
+    """List a tree. Raises SandboxError when it is over the size that pawl handles."""
+    listing = Listing()
+    room = [MAX_FILES, MAX_BYTES]
+    todo = [""]
+    while todo:
+        path = todo.pop()
+        try:
+            with root.folder(path) as fd, _scan(fd) as (entries, scanned):
+                listing.folders[path] = os.fstat(scanned)
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    _look(listing, path, entry, scanned, pick, todo, room)
+        except FileNotFoundError:
+            listing.folders.pop(path, None)
+        except (PermissionError, NotADirectoryError) as error:
+            listing.left_out[path] = error.strerror or str(error)
+    return listing
+
+
+@contextlib.contextmanager
+def _scan(folder: int) -> Iterator[tuple[Iterator[os.DirEntry[str]], int]]:
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        with os.scandir(fd) as entries:
+            yield entries, fd
+    finally:
+        os.close(fd)
+
+
+def _look(
+    listing: Listing,
+    folder: str,
+    entry: os.DirEntry[str],
+    parent: int,
+    pick: Pick,
+    todo: list[str],
+    room: list[int],
+) -> None:
+    path = f"{folder}/{entry.name}" if folder else entry.name
+    is_folder = entry.is_dir(follow_symlinks=False)
+    verdict = pick(path, entry.name, is_folder, parent)
+    if verdict is Verdict.SKIP:
+        return
+    if verdict is Verdict.HOLLOW:
+        listing.hollow.append(path)
+    elif is_folder and path.count("/") >= MAX_DEPTH:
+        listing.left_out[path] = f"nested deeper than {MAX_DEPTH} folders"
+    elif is_folder:
+        todo.append(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            info = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode):
+                listing.files[path] = info
+                _use_room(room, info.st_size)
+            else:
+                listing.special.append(path)
+
+
+def _use_room(room: list[int], size: int) -> None:
+    room[0] -= 1
+    room[1] -= size
+    if min(room) < 0:
+        raise SandboxError(
+            f"the folder has more than {MAX_FILES:,} files or {MAX_BYTES // 1024**3} GB; "
+            "start in a smaller folder, or move data sets and build output out of it"
+        )
+
+
+class Copier:
+    """Copies a listing into a new folder: by reflink where the file system can, never by hard link."""
+
+    def __init__(self, source: Beneath, target: Beneath) -> None:
+        self._source = source
+        self._target = target
+        self._clone = True
+        self._range = True
+
+    def copy(self, listing: Listing) -> tuple[dict[str, os.stat_result], dict[str, str]]:
+        """Copy folders (0700 until `finish`) and files; returns the copies' stats, and why others failed."""
+        for path in (*listing.folders, *listing.hollow):
+            if path:
+                self._make_folder(path)
+        done: dict[str, os.stat_result] = {}
+        failed: dict[str, str] = {}
+        for folder, paths in groupby(listing.files, key=lambda path: path.rpartition("/")[0]):
+            try:
+                with self._source.folder(folder) as source, self._target.folder(folder) as target:
+                    for path in paths:
+                        self._copy_one(path, source, target, listing.files[path], done, failed)
+            except FileError as error:
+                failed[folder] = str(error)
+        return done, failed
+
+    def finish(self, listing: Listing) -> None:
+        """Give the folders their final modes and times, innermost first."""
+        for path in reversed(listing.folders):
+            info = listing.folders[path]
+            with contextlib.suppress(FileError), self._target.folder(path) as fd:
+                handle = f"/proc/self/fd/{fd}"
+                Path(handle).chmod(stat.S_IMODE(info.st_mode) & 0o777)
+                os.utime(handle, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+    def _make_folder(self, path: str) -> None:
+        head, _, name = path.rpartition("/")
+        with self._target.folder(head) as fd, contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=fd)
+            self._target.give(name, fd)
+
+    def _copy_one(
+        self,
+        path: str,
+        source: int,
+        target: int,
+        info: os.stat_result,
+        done: dict[str, os.stat_result],
+        failed: dict[str, str],
+    ) -> None:
+        name = path.rpartition("/")[2]
+        try:
+            if stat.S_ISLNK(info.st_mode):
+                os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+                self._target.give(name, target)
+                times = (info.st_atime_ns, info.st_mtime_ns)
+                os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
+                done[path] = os.stat(name, dir_fd=target, follow_symlinks=False)
+            else:
+                done[path] = self._copy_regular(name, source, target)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            failed[path] = error.strerror or str(error)
+
+    def _copy_regular(self, name: str, source: int, target: int) -> os.stat_result:
+        reading = open_regular(source, name, unlock=self._source.unlock)
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            writing = os.open(name, flags, 0o600, dir_fd=target)
+            try:
+                info = self._fill(reading, writing)
+                if self._target.owner is not None:
+                    os.fchown(writing, *self._target.owner)
+                os.fchmod(writing, stat.S_IMODE(info.st_mode) & 0o777)
+                os.utime(writing, ns=(info.st_atime_ns, info.st_mtime_ns))
+                return os.fstat(writing)
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
+
+    def _fill(self, reading: int, writing: int) -> os.stat_result:
+        """Copy the bytes, again when the file is written to meanwhile; returns the source's stat."""
+        for _ in range(_COPY_AGAIN):
+            before = os.fstat(reading)
+            os.lseek(reading, 0, os.SEEK_SET)
+            os.lseek(writing, 0, os.SEEK_SET)
+            os.ftruncate(writing, 0)
+            self._copy_bytes(reading, writing, before.st_size)
+            if stamp(os.fstat(reading)) == stamp(before):
+                return before
+        raise OSError(errno.EBUSY, "it keeps changing while it is copied")
+
+    def _copy_bytes(self, reading: int, writing: int, size: int) -> None:
+        if self._clone and size:
+            try:
+                fcntl.ioctl(writing, _FICLONE, reading)
+                return
+            except OSError:
+                self._clone = False
+        while size > 0:
+            size -= (copied := self._copy_some(reading, writing, size))
+            if not copied:
+                return
+
+    def _copy_some(self, reading: int, writing: int, size: int) -> int:
+        if self._range:
+            try:
+                return os.copy_file_range(reading, writing, size)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                self._range = False
+        return os.sendfile(writing, reading, None, size)
+
+
+def settle(newest_ns: int) -> None:
+    """Wait (at most one kernel tick) until a later write must get another change time than `newest_ns`."""
+    while time.clock_gettime_ns(_CLOCK_REALTIME_COARSE) <= newest_ns:
+        time.sleep(0.0005)
+
+
+def remove_tree(folder: int, name: str) -> None:
+    """Remove a folder of any depth, whatever its modes, in the folder with this descriptor.
+
+    `rm` walks by descriptors as well, and has no limit of depth as a recursion has.
+    """
+    where = f"/proc/{os.getpid()}/fd/{folder}"
+    command = ["rm", "-rf", "--", f"./{name}"]
+    if subprocess.run(command, cwd=where, capture_output=True, check=False).returncode:
+        subprocess.run(
+            ["chmod", "-R", "u+rwX", "--", f"./{name}"], cwd=where, capture_output=True, check=False
+        )
+        done = subprocess.run(command, cwd=where, capture_output=True, check=False)
+        if done.returncode:
+            raise SandboxError(f"cannot remove {name}: {done.stderr.decode('utf-8', 'replace').strip()}")
+
+
+def remove_path(path: Path) -> None:
+    """`remove_tree` for a folder of our own; it is no error when it is gone."""
+    if not path.exists():
+        return
+    fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        remove_tree(fd, path.name)
+    finally:
+        os.close(fd)

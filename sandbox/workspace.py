@@ -1,0 +1,243 @@
+"""The edited tree: the user's own is only read until a patch is accepted; candidates are worked on in forks.
+
+    user's tree --freeze once--> base --copy--> fork --diff--> Patch --accept--> user's tree
+
+All blocking work runs in threads. Everything lives in one state folder, which belongs to one workspace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sandbox.accept import Accepted, accept_patch, recover
+from sandbox.base import Mount, SandboxError
+from sandbox.beneath import Owner
+from sandbox.candidate import Candidate
+from sandbox.freeze import Base, freeze
+from sandbox.gitview import exclude_rules, object_format
+from sandbox.patch import Patch
+from sandbox.rules import DENIED
+from sandbox.shadow import Shadow
+from sandbox.tree import remove_path
+
+T = TypeVar("T")
+
+
+_COPIES = ("forks", "base", "view", "shadow")
+"""What a workspace keeps in its state folder while it is open."""
+
+
+class Fork:
+    """One candidate: a folder of its own that starts as the base, or as another fork, was."""
+
+    def __init__(self, workspace: Workspace, label: str, candidate: Candidate) -> None:
+        self._workspace = workspace
+        self._candidate = candidate
+        self._lock = asyncio.Lock()
+        self.label = label
+        self.tree: Path = candidate.tree
+        """The folder on the host."""
+        self.root = workspace.root
+        """Where it appears inside a sandbox."""
+        self.mounts: tuple[Mount, ...] = workspace.mounts
+        """Read-only mounts, outer first; their mount points are there in `tree`."""
+
+    async def diff(self) -> Patch:
+        """What differs from the base, without run-time litter and new ignored files."""
+        async with self._lock:
+            patch, notes = await self._workspace.offload(self._candidate.diff)
+        self._workspace.tell(notes)
+        return patch
+
+    async def fork(self, label: str) -> Fork:
+        """An exact copy of this fork as it is now."""
+        async with self._lock:
+            return await self._workspace.add_fork(label, self._candidate, None)
+
+    async def reset(self) -> None:
+        """Make the folder what the base is, in place: nothing may run in it meanwhile."""
+        async with self._lock:
+            await self._workspace.offload(self._candidate.reset)
+
+    async def aclose(self) -> None:
+        """Remove the folder. Idempotent."""
+        async with self._lock:
+            await self._workspace.offload(self._candidate.remove)
+
+
+class Workspace:
+    """Made by `open`; end it with `aclose`."""
+
+    def __init__(
+        self, tree: Path, state: Path, owner: Owner | None, on_note: Callable[[str], None] | None
+    ) -> None:
+        self.tree = tree
+        self.root = str(tree)
+        self.mounts: tuple[Mount, ...] = ()
+        self._state = state
+        self._owner = owner
+        self._on_note = on_note
+        self._candidates: list[Candidate] = []
+        self._serial = 0
+        self._running: set[asyncio.Future[Any]] = set()
+        self._accepting = asyncio.Lock()
+        self._lock_fd = -1
+        self._base: Base
+        self._shadow: Shadow
+
+    @classmethod
+    async def open(
+        cls,
+        tree: Path,
+        state: Path,
+        *,
+        owner: Owner | None = None,
+        deny: tuple[str, ...] = DENIED,
+        on_note: Callable[[str], None] | None = None,
+    ) -> Workspace:
+        """Freeze `tree`. `state` is this workspace's own folder; what a crash left there is undone first.
+
+        `owner` (uid, gid) owns the forks when pawl runs as root. Names that match `deny` are left out.
+        `on_note` hears one line for each thing that the person should know. Raises SandboxError.
+        """
+        tree, state = await asyncio.to_thread(lambda: (tree.resolve(), state.resolve()))
+        workspace = cls(tree, state, owner, on_note)
+        try:
+            workspace.tell(await workspace.offload(lambda: workspace._prepare(deny)))
+        except BaseException:
+            await workspace.aclose()
+            raise
+        return workspace
+
+    @staticmethod
+    async def recover(state: Path) -> tuple[str, ...]:
+        """Undo an accept that a crash cut off; returns the paths put back. Also done by `open`."""
+        return await asyncio.to_thread(recover, state)
+
+    @staticmethod
+    async def sweep(folder: Path) -> tuple[str, ...]:
+        """Tidy up after crashes: `folder` holds the states of many workspaces, one each in a folder.
+
+        Of those that nobody uses, a cut-off accept is undone and the copies are removed; pre-images stay.
+        Returns the paths put back.
+        """
+        return await asyncio.to_thread(_sweep, folder)
+
+    def _prepare(self, deny: tuple[str, ...]) -> list[str]:
+        if not self.tree.is_dir():
+            raise SandboxError(f"not a folder: {self.tree}")
+        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._state.chmod(0o700)
+        self._lock_fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+            raise SandboxError(f"another pawl is using {self._state}") from None
+        notes = [f"put back after an accept that was cut off: {path}" for path in recover(self._state)]
+        self._clear()
+        self._shadow = Shadow(self._state / "shadow", object_format(self.tree))
+        self._shadow.exclude(exclude_rules(self.tree))
+        (self._state / "forks").mkdir(mode=0o700)
+        base, told = freeze(self.tree, self._state / "base", self._state / "view", deny, self._state)
+        self._base = base
+        self.mounts = base.mounts
+        return notes + told
+
+    async def fork(self, label: str, patch: Patch | None = None) -> Fork:
+        """A new candidate: the base, with the patch alone when one is given.
+
+        Raises FileConflict when the patch was not made against this base, PathEscape when it leads out of it.
+        """
+        return await self.add_fork(label, None, patch)
+
+    async def add_fork(self, label: str, parent: Candidate | None, patch: Patch | None) -> Fork:
+        self._serial += 1
+        place = self._state / "forks" / f"{self._serial}-{re.sub(r'[^A-Za-z0-9_-]+', '-', label)[:40]}"
+        candidate = Candidate(self._base, self._shadow, place, self._owner)
+        self._candidates.append(candidate)
+        try:
+            await self.offload(lambda: candidate.fill(parent, patch))
+        except SandboxError:
+            await self.offload(candidate.remove)
+            raise
+        return Fork(self, label, candidate)
+
+    async def accept(self, patch: Patch) -> Accepted:
+        """Apply a patch to the user's tree, all of it or nothing; it becomes part of the base.
+
+        Raises AcceptConflict (what the user edited meanwhile does not merge) or another FileError. A fork
+        made before then shows the accepted change as missing, unless it has it itself.
+        """
+        async with self._accepting:
+            return await self.offload(lambda: self._accept(patch))
+
+    def _accept(self, patch: Patch) -> Accepted:
+        accepted = accept_patch(self.tree, patch, self._state / "accepts", self._shadow)
+        self._base.advance(patch)
+        for candidate in self._candidates:
+            candidate.forget(patch.paths)
+        return accepted
+
+    async def aclose(self) -> None:
+        """Remove the forks and the base. Pre-images of accepted patches stay. Idempotent."""
+        while self._running:
+            await asyncio.wait(set(self._running))
+        if self._lock_fd >= 0:
+            await asyncio.to_thread(self._clear)
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def _clear(self) -> None:
+        for name in _COPIES:
+            remove_path(self._state / name)
+
+    def tell(self, notes: list[str]) -> None:
+        if self._on_note is not None:
+            for note in notes:
+                self._on_note(note)
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        """Run blocking work in a thread. A cancelled caller leaves it running; `aclose` waits for its end."""
+        future = asyncio.ensure_future(asyncio.to_thread(work))
+        self._running.add(future)
+        future.add_done_callback(self._finished)
+        try:
+            return await asyncio.shield(future)
+        except SandboxError:
+            raise
+        except OSError as error:
+            raise SandboxError(f"workspace {self.tree}: {error}") from error
+
+    def _finished(self, future: asyncio.Future[T]) -> None:
+        self._running.discard(future)
+        if not future.cancelled():
+            future.exception()
+
+
+def _sweep(folder: Path) -> tuple[str, ...]:
+    restored: list[str] = []
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            lock = os.open(place / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            restored += recover(place)
+            for name in _COPIES:
+                remove_path(place / name)
+            if not any((place / "accepts").glob("*")):
+                remove_path(place)
+        except BlockingIOError:
+            continue  # in use
+        finally:
+            os.close(lock)
+    return tuple(restored)
