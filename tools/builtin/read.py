@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
+from tools.files import read_file, workspace_path
+from tools.matching import decode
+
+MAX_LINES = 2000
+MAX_CHARS = 50_000
+MAX_LINE = 2000
+
+
+@tool(Effect.READ)
+async def read(
+    ctx: ToolContext,
+    path: str,
+    offset: Annotated[int, "first line, from 1"] = 1,
+    limit: int = MAX_LINES,
+) -> ToolOutput:
+    """Read a text file, with line numbers."""
+    path = workspace_path(ctx, path)
+    found = await read_file(ctx, path)
+    try:
+        text = decode(found.data).text
+    except ToolError:
+        return ToolOutput(f"{path} is a binary file of {found.size} bytes.")
+    ctx.seen[path] = found.hash
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
+    if not lines:
+        return ToolOutput(f"{path} is empty.")
+    first = max(offset, 1)
+    if first > len(lines):
+        raise ToolError(f"{path} has {len(lines)} lines; offset {offset} is past its end.")
+    shown: list[str] = []
+    room = MAX_CHARS
+    for number, line in enumerate(lines[first - 1 : first - 1 + max(min(limit, MAX_LINES), 1)], first):
+        cut = line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}... [{len(line)} characters]"
+        room -= len(cut) + 1
+        if room < 0 and shown:
+            break
+        shown.append(f"{number}\t{cut}")
+    last = first + len(shown) - 1
+    if last < len(lines):
+        shown.append(f"[{len(lines)} lines in all; go on with offset {last + 1}]")
+    return ToolOutput("\n".join(shown), view=f"{path}, lines {first} to {last} of {len(lines)}")

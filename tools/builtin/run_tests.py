@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
+from tools.builtin.bash import ending
+from tools.output import clip, save_whole
+from tools.probe import run_check
+from tools.testreport import could_not_start, describe
+
+PYTEST = ("python", "-m", "pytest", "-q")
+TEST_TIMEOUT = 600.0
+ONE_TEST = 60.0
+
+
+@tool(Effect.EXECUTE)
+async def run_tests(
+    ctx: ToolContext, selection: Annotated[str, "test file or id; empty: all"] = ""
+) -> ToolOutput:
+    """Run the tests and report what fails.
+
+    Without a selection the person's check command is run when there is one.
+    """
+    command = (*PYTEST, *_selected(selection)) if selection.strip() else ctx.check or PYTEST
+    timeout = max(ctx.timeout_s, TEST_TIMEOUT)
+    check = await run_check(
+        ctx.sandbox,
+        command,
+        timeout_s=timeout,
+        limit_s=ONE_TEST,
+        extra_env=ctx.check_env,
+        on_output=ctx.on_output,
+    )
+    if reason := could_not_start(check):
+        raise ToolError(f"The tests could not be run: {reason}\n{clip(check.output, limit=2000)}")
+    whole = save_whole(ctx.artifacts, "tests", check.exec.output)
+    if check.report is None or (not check.ok and not check.report.failures):
+        text = clip(check.output, limit=8000)
+    else:
+        text = describe(check.report)
+    return ToolOutput(f"{text}\n[{ending(check.exec, timeout)}]", view=check.output, artifact=str(whole))
+
+
+def _selected(selection: str) -> list[str]:
+    # the id of a parametrised test may hold spaces and quotes
+    if "[" in selection:
+        return [selection.strip()]
+    try:
+        return shlex.split(selection)
+    except ValueError as error:
+        raise ToolError(f"Not a selection of tests: {error}.") from None

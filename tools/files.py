@@ -1,0 +1,65 @@
+"""Files of the workspace as tools name, read and write them; every refusal is worded for the model."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import PurePosixPath
+
+from sandbox.base import FileConflict, FileData, FileError, FileMissing, FileTooLarge, NotRegular, PathEscape
+from tools import syntax
+from tools.base import ToolContext, ToolError
+
+
+def workspace_path(ctx: ToolContext, path: str) -> str:
+    """A path as the sandbox takes it: relative to the workspace, also when the model gave it in full."""
+    pure = PurePosixPath(path.strip() or ".")
+    if pure.is_absolute() and pure.is_relative_to(ctx.sandbox.root):
+        pure = pure.relative_to(ctx.sandbox.root)
+    return str(pure)
+
+
+async def read_file(ctx: ToolContext, path: str) -> FileData:
+    """The whole of a file, noted as seen by the model only by whoever shows it."""
+    try:
+        return await ctx.sandbox.read(path)
+    except FileError as error:
+        raise await explained(ctx, path, error) from error
+
+
+async def write_file(ctx: ToolContext, path: str, data: bytes, expect_hash: str) -> None:
+    """Write if the file is still what `expect_hash` says ("" for: not there); the model has then seen it."""
+    try:
+        ctx.seen[path] = await ctx.sandbox.write(path, data, expect_hash=expect_hash)
+    except FileError as error:
+        raise await explained(ctx, path, error) from error
+
+
+async def explained(ctx: ToolContext, path: str, error: FileError) -> ToolError:
+    """What is wrong with a path and what to do next."""
+    if isinstance(error, FileMissing):
+        return ToolError(f"There is no file {path}.{await _similar(ctx, path)}")
+    if isinstance(error, PathEscape):
+        return ToolError(f"{path} is outside of the workspace {ctx.sandbox.root}. Use a path inside it.")
+    if isinstance(error, FileConflict):
+        return ToolError(f"{path} changed meanwhile. Read it again.")
+    if isinstance(error, FileTooLarge):
+        return ToolError(f"{path} is too large ({error}). Use grep, or bash with head, tail or sed.")
+    if isinstance(error, NotRegular):
+        return ToolError(f"{path} is no regular file ({error}). Use glob to list files.")
+    return ToolError(f"{path}: {error}")
+
+
+async def _similar(ctx: ToolContext, path: str) -> str:
+    known = [entry.path for entry in await ctx.sandbox.list(depth=-1) if entry.kind == "file"]
+    name = PurePosixPath(path).name
+    near = [p for p in known if PurePosixPath(p).name == name] or difflib.get_close_matches(path, known, n=3)
+    return f" Did you mean {', '.join(near[:3])}?" if near else " Use glob to find it."
+
+
+def new_syntax_error(path: str, before: bytes, after: bytes) -> str:
+    """A sentence on the first syntax error that a change brought into a file; empty when there is none."""
+    language = syntax.language_of(path)
+    if language is None or not (wrong := syntax.errors(after, language)) or syntax.errors(before, language):
+        return ""
+    line, what = wrong[0]
+    return f" It now has a syntax error in line {line}: {what}."

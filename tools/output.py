@@ -1,0 +1,79 @@
+"""What a command printed, as text that is safe and short enough to show."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+# CSI, OSC (ended by BEL or ST), other two-byte escapes: ECMA-48, sections 5.4 and 5.6
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f]")
+
+
+def decode(data: bytes) -> str:
+    r"""UTF-8; bytes that are not are shown as `\xNN`."""
+    return data.decode("utf-8", "backslashreplace")
+
+
+def readable(data: bytes) -> str:
+    """Decoded output as a terminal would leave it: no control codes, progress lines in their last state."""
+    text = _ESCAPES.sub("", decode(data)).replace("\r\n", "\n")
+    lines = [_overwritten(line) if "\r" in line or "\b" in line else line for line in text.split("\n")]
+    return _CONTROLS.sub("", "\n".join(lines))
+
+
+def _overwritten(line: str) -> str:
+    """The last state of a line that was drawn over itself."""
+    states = [state for state in re.sub(r"[^\r]\x08", "", line).split("\r") if state]
+    return states[-1] if states else ""
+
+
+def clip(text: str, *, limit: int = 16_000, lines: int = 400) -> str:
+    """At most about `limit` bytes and `lines` lines: a quarter from the head, the rest from the tail.
+
+    Errors stand at the end, what was started stands at the beginning. Cut at line ends where there are any; a
+    line between says how much was left out.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) <= limit and text.count("\n") <= lines:
+        return text
+    rows = text.splitlines(keepends=True)
+    head = _fill(rows, limit // 4, lines // 4)
+    tail = _fill(rows[::-1], limit - limit // 4, lines - lines // 4)
+    if len(head) + len(tail) >= len(rows) or not tail:
+        return _clip_characters(text, limit)
+    left = rows[len(head) : len(rows) - len(tail)]
+    size = len("".join(left).encode("utf-8", "surrogatepass"))
+    return f"{''.join(head)}... [{len(left)} lines, {size} bytes left out] ...\n{''.join(reversed(tail))}"
+
+
+def _fill(rows: list[str], limit: int, lines: int) -> list[str]:
+    taken: list[str] = []
+    for row in rows[:lines]:
+        limit -= len(row.encode("utf-8", "surrogatepass"))
+        if limit < 0:
+            break
+        taken.append(row)
+    return taken
+
+
+def _clip_characters(text: str, limit: int) -> str:
+    """For lines longer than the whole limit."""
+    data = text.encode("utf-8", "surrogatepass")
+    head, tail = data[: limit // 4], data[len(data) - (limit - limit // 4) :]
+    gap = f"\n... [{len(data) - len(head) - len(tail)} bytes left out] ...\n"
+    return head.decode("utf-8", "ignore") + gap + tail.decode("utf-8", "ignore")
+
+
+def save_whole(folder: Path, name: str, data: bytes) -> Path:
+    """Keep the whole of an output as `folder/name-N.log`, N counting up; gives the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        path = folder / f"{name}-{number}.log"
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("counting has no end")

@@ -1,0 +1,201 @@
+"""What a test run said, in one form for every runner: which tests, how they ended, where and why they failed.
+
+Pure. `tools/testparse.py` makes reports from what runners print and from the probe's records.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import PurePosixPath
+from typing import ClassVar, Literal
+
+import msgspec
+
+from sandbox.base import ExecResult
+from tools.output import clip
+
+Outcome = Literal["passed", "failed", "error", "skipped"]
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One level of a traceback."""
+
+    path: str
+    """Relative to the workspace when it lies in it, else as it was printed."""
+    line: int
+    function: str = ""
+    in_workspace: bool = False
+    locals: tuple[tuple[str, str], ...] = ()
+    """Names with the bounded repr of their values; empty where nobody recorded them."""
+
+
+class TestResult(msgspec.Struct, frozen=True):
+    """How one test ended. `error` is a failure outside of the test itself: collection, set-up, tear-down."""
+
+    __test__: ClassVar[bool] = False
+
+    id: str
+    outcome: Outcome
+    exception: str = ""
+    message: str = ""
+    frames: tuple[Frame, ...] = ()
+    """Outermost first: the last one raised."""
+    duration: float = 0.0
+    """Seconds, set-up and tear-down included."""
+    details: str = ""
+    """The runner's own words: source lines, assertion explanation, captured output. Bounded."""
+    hung: bool = False
+    """True when the test was stopped because it did not end."""
+
+    @property
+    def bad(self) -> bool:
+        return self.outcome in ("failed", "error")
+
+
+class TestReport(msgspec.Struct, frozen=True):
+    """One run of a test command."""
+
+    __test__: ClassVar[bool] = False
+
+    tests: tuple[TestResult, ...]
+    """All tests that are known by name; from a runner's text often only the failed ones."""
+    counts: dict[str, int]
+    """Number of tests per outcome, as the runner counts them."""
+    ok: bool
+    """True when the command ended with 0, at least one test ran and none failed."""
+    runner: str
+    """`pytest`, `unittest`, or `python` for a bare traceback."""
+    collected: int
+    """Number of tests that were found; 0 also for a bare traceback."""
+
+    @property
+    def failures(self) -> tuple[TestResult, ...]:
+        return tuple(test for test in self.tests if test.bad)
+
+    @property
+    def summary(self) -> str:
+        """Such as `1 failed, 3 passed`."""
+        order = ("failed", "error", "passed", "skipped")
+        return (
+            ", ".join(f"{self.counts[key]} {key}" for key in order if self.counts.get(key)) or "no tests ran"
+        )
+
+
+class CheckResult(msgspec.Struct, frozen=True):
+    """One run of a check command, with all that is known about it."""
+
+    exec: ExecResult
+    report: TestReport | None
+    """None when nothing of a test runner or a traceback was recognised."""
+    output: str
+    """The output as readable text."""
+
+    @property
+    def ok(self) -> bool:
+        """Exit code 0, and not a test run without tests."""
+        return self.exec.ok and (self.report is None or self.report.ok)
+
+
+def make_report(
+    tests: list[TestResult], exit_code: int | None, runner: str, counts: dict[str, int] | None = None
+) -> TestReport:
+    """A report whose counts, unless the runner told them, are those of `tests`."""
+    counted = counts if counts is not None else dict(Counter[str](test.outcome for test in tests))
+    collected = sum(counted.values())
+    ran = counted.get("passed", 0) + counted.get("skipped", 0)
+    ok = exit_code == 0 and ran > 0 and not counted.get("failed") and not counted.get("error")
+    return TestReport(tuple(tests), counted, ok, runner, collected)
+
+
+_TEST_FOLDER = re.compile(r"(^|[_.-])(tests?|testing|testcases?|testdata|specs?)($|[_.-])", re.IGNORECASE)
+
+
+def is_test_path(path: str) -> bool:
+    """True for a file that tests and their support live in, by the usual names."""
+    parts = PurePosixPath(path)
+    name = parts.name
+    if name == "conftest.py" or any(_TEST_FOLDER.search(folder) for folder in parts.parts[:-1]):
+        return True
+    stem = parts.stem
+    return stem.startswith("test_") or stem.endswith(("_test", "_tests")) or stem in ("test", "tests")
+
+
+def workspace_path(path: str, root: str) -> tuple[str, bool]:
+    """(path relative to the workspace, True), or (path, False) for one outside or of installed packages."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute():
+        if not pure.is_relative_to(root):
+            return path, False
+        pure = pure.relative_to(root)
+    parts = pure.parts
+    outside = (
+        ".." in parts or path.startswith("<") or {"site-packages", "dist-packages", ".venv"} & set(parts)
+    )
+    return (path, False) if outside else (str(pure), True)
+
+
+_NOT_STARTED = re.compile(
+    r"No module named '?(?:pytest|unittest|tox|nox)\b.*"
+    r"|^make: \*\*\* No rule to make target.*"
+    r"|^.*can't open file .*\[Errno 2\].*"
+    r"|^ERROR: (?:file or directory not found|usage:|not found:).*",
+    re.MULTILINE,
+)
+
+
+def could_not_start(result: CheckResult) -> str | None:
+    """Why the check command itself, and not the code under test, is at fault; None when it ran.
+
+    Exit codes: 126 and 127 as shells give them; pytest's 3 (internal error), 4 (usage error) and 5 (no tests
+    collected), https://docs.pytest.org/en/stable/reference/exit-codes.html; unittest's 5 (no tests ran).
+    """
+    code, output = result.exec.exit_code, result.output
+    last = output.strip().rpartition("\n")[2]
+    if result.exec.timed_out or (result.exec.ok and result.report is None):
+        return None
+    if code == 127:
+        return f"the command was not found: {last}"
+    if code == 126:
+        return f"the command cannot be executed: {last}"
+    if match := _NOT_STARTED.search(output):
+        return match[0].strip()
+    if result.report is not None and result.report.runner != "python":
+        return _nothing_ran(result.report, code, output)
+    return None
+
+
+def _nothing_ran(report: TestReport, code: int | None, output: str) -> str | None:
+    if report.failures:
+        return None
+    if code == 5 or (report.collected == 0 and code == 0):
+        return "no tests were collected"
+    # a conftest.py that does not import is a fault of the code under test, though pytest calls it usage
+    if report.runner == "pytest" and code in (3, 4) and "while loading conftest" not in output:
+        lines = [line for line in output.splitlines() if line.startswith(("ERROR:", "INTERNALERROR>"))]
+        return (lines[-1] if lines else f"pytest ended with exit code {code}").strip()
+    return None
+
+
+def describe(report: TestReport, *, limit: int = 5, details_chars: int = 1500) -> str:
+    """The report in short, for a model: the counts, then each failure with its place, reason and details."""
+    parts = [report.summary]
+    for test in report.failures[:limit]:
+        lines = [f"{test.outcome.upper()} {test.id}"]
+        lines += [f"  {frame.path}:{frame.line} in {frame.function}" for frame in _shown_frames(test)]
+        reason = f"{test.exception}: {test.message}".strip(": ")
+        if test.details and not test.hung:
+            lines.append(clip(test.details, limit=details_chars).strip("\n"))
+        elif reason:
+            lines.append(f"  {reason}")
+        parts.append("\n".join(lines))
+    if len(report.failures) > limit:
+        names = ", ".join(test.id for test in report.failures[limit : limit + 20])
+        parts.append(f"{len(report.failures) - limit} more failed: {names}")
+    return "\n\n".join(parts)
+
+
+def _shown_frames(test: TestResult) -> list[Frame]:
+    """Frames of the workspace; of a deep recursion its beginning and end."""
+    frames = [frame for frame in test.frames if frame.in_workspace]
+    return frames if len(frames) <= 6 else [*frames[:2], *frames[-4:]]

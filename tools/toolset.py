@@ -1,0 +1,52 @@
+"""Which tools there are: each file of `tools/builtin/` holds one Tool of its name; plugins add theirs.
+
+A toolset is a plain mapping from name to Tool in the order in which the model is told of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+
+from tools import builtin
+from tools.base import Tool
+
+DEFAULT = ("read", "edit", "write", "grep", "glob", "bash", "run_tests")
+ENTRY_POINTS = "pawl.tools"
+"""Group of the entry points by which other packages add tools; each loads to a Tool of the same name."""
+
+
+class UnknownTool(LookupError):
+    """A tool was asked for by a name that nothing has."""
+
+
+def builtin_names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(builtin.__path__))
+
+
+def load(name: str) -> Tool:
+    """The tool of that name: a built-in, else a plugin's. Raises UnknownTool with the nearest names."""
+    plugins = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    if name in builtin_names():
+        found = getattr(importlib.import_module(f"{builtin.__name__}.{name}"), name, None)
+    elif name in plugins:
+        found = plugins[name].load()
+    else:
+        known = [*builtin_names(), *plugins]
+        near = difflib.get_close_matches(name, known, n=3) or known
+        raise UnknownTool(f"there is no tool {name!r}; did you mean {', '.join(near)}?")
+    if not isinstance(found, Tool) or found.name != name:
+        raise TypeError(f"what should be the tool {name!r} is {found!r}")
+    return found
+
+
+def select(names: Sequence[str]) -> dict[str, Tool]:
+    return {name: load(name) for name in names}
+
+
+def default_toolset() -> dict[str, Tool]:
+    """What a model gets when nobody chose: enough to find, change and run."""
+    return select(DEFAULT)
