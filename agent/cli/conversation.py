@@ -1,0 +1,157 @@
+"""A conversation in plain lines: read a message, run the turn in a fork, offer its diff, go on."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+
+from agent.cli.approve import Lines, TerminalApprover, can_ask
+from agent.cli.desk import Desk
+from agent.cli.model import opener
+from agent.cli.render import show_patch, visible
+from agent.events import OutputStreamed
+from agent.guards import LoopGuard, MaxSteps
+from agent.loop import Agent, last_reply, run_turn
+from agent.models.base import Model
+from agent.paths import config_dir
+from agent.permissions import Permissions
+from agent.prompt import project_instructions, system_prompt
+from agent.solve.fix import Outcome
+from agent.solve.task import Plan
+from agent.workbench import Candidate
+from sandbox.accept import AcceptConflict
+from sandbox.patch import Patch
+from tools.base import ToolContext
+from tools.toolset import default_toolset
+
+HELP = "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running."
+
+
+async def converse(desk: Desk, prompt: str) -> Outcome:
+    """Talk until the person or the input ends. `prompt` is the first message, if any."""
+    model, plan = await opener(desk)()
+    try:
+        async with AsyncExitStack() as stack:
+            return await Conversation(desk, model, plan, stack).run(prompt)
+    finally:
+        await model.aclose()
+
+
+class Conversation:
+    """Turns work on a fork of the tree, made anew before a turn unless it holds changes not applied yet."""
+
+    def __init__(self, desk: Desk, model: Model, plan: Plan, stack: AsyncExitStack) -> None:
+        self.desk = desk
+        self.asking = can_ask(desk.options.output_format)
+        self._lines = Lines(desk.console)
+        self._stack = stack
+        self._candidate: Candidate
+        self._offered = Patch()
+        self._turn: asyncio.Task[object] | None = None
+        self._leaving = False
+        instructions = project_instructions(desk.options.cwd, config=config_dir())
+        self.agent = Agent(
+            model=model,
+            branch=desk.branch,
+            system=system_prompt("chat", instructions),
+            guards=(desk.budget, MaxSteps(plan.max_steps), LoopGuard()),
+            temperature=plan.temperature,
+            max_tokens=plan.reply_tokens,
+            seed=plan.seed,
+        )
+
+    async def _refresh(self) -> None:
+        """Freeze the tree as the person has it now and open a fork of it for the tools."""
+        await self._stack.aclose()
+        bench = await self.desk.open_bench()
+        self._candidate = await self._stack.enter_async_context(bench.candidate("chat"))
+        self._offered = Patch()
+        backend = self._candidate.sandbox.caps.backend
+        approver = TerminalApprover(self._lines) if self.asking else None
+        self.agent.toolset = default_toolset()
+        self.agent.context = ToolContext(
+            self._candidate.sandbox,
+            self.desk.log.artifacts,
+            on_output=lambda data: self.desk.branch.emit(OutputStreamed(data)),
+        )
+        self.agent.permissions = Permissions.inside_sandbox(backend, approver=approver)
+
+    async def run(self, prompt: str) -> Outcome:
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+        assert main is not None
+        loop.add_signal_handler(signal.SIGINT, self._interrupt, main)
+        if self.asking:
+            self.desk.note(f"{self.agent.model.name}. {HELP}")
+        while not main.cancelling():
+            message = prompt or await self._lines.read("\n> " if self.asking else "")
+            prompt, self._leaving = "", False
+            if message is None:
+                return Outcome("success", "", model=self.agent.model.name)
+            if message.strip():
+                if self._offered.empty:
+                    await self._refresh()
+                await self._one_turn(message)
+        raise asyncio.CancelledError
+
+    async def _one_turn(self, message: str) -> None:
+        self._turn = asyncio.create_task(run_turn(self.agent, message))
+        try:
+            await self._turn
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise  # not the turn alone, but the whole conversation is to end
+            self.desk.note("stopped; what was done so far is kept")
+        finally:
+            self._turn = None
+        self.desk.renderer.close()
+        if (error := self.agent.error) is not None:
+            if not self.asking:
+                raise error  # nobody is here to say it again: it decides the exit code
+            self.desk.console.print(visible(f"pawl: {error}"), style="red", markup=False, highlight=False)
+        if self.desk.options.output_format == "text" and not self.asking:
+            print(last_reply(self.desk.branch), flush=True)
+        patch = await self._candidate.fork.diff()
+        if not patch.empty and patch != self._offered:
+            await self._offer(patch)
+
+    def _interrupt(self, main: asyncio.Task[object]) -> None:
+        """Ctrl-C: stop the running turn; at the prompt, twice in a row leaves."""
+        if self._turn is not None:
+            self._turn.cancel()
+        elif self._leaving:
+            main.cancel()
+        else:
+            self._leaving = True
+            self.desk.console.print("\n(Ctrl-C again or Ctrl-D leaves)\n> ", end="", highlight=False)
+
+    async def _offer(self, patch: Patch) -> None:
+        """Show the diff against the person's tree; apply it, keep it for later turns, or drop it."""
+        self._offered = patch
+        options = self.desk.options
+        if options.output_format == "text":
+            show_patch(patch)
+        answer = "y" if options.yes and options.apply else "n"
+        if self.asking and not options.yes and options.apply:
+            question = "Apply to your files? [y]es, [n]ot now, [d]iscard: "
+            answer = (await self._lines.read(question) or "n").strip().lower()[:1]
+        if answer == "y":
+            await self._apply(patch)
+        elif answer == "d":
+            await self._candidate.fork.reset()
+            self._offered = Patch()
+            self.desk.note("discarded")
+        else:
+            file = self.desk.log.artifacts / "candidate.patch"
+            file.write_bytes(patch.text)
+            self.desk.note(f"not applied; kept at {file}")
+
+    async def _apply(self, patch: Patch) -> None:
+        try:
+            accepted = await self.desk.accept(patch)
+        except AcceptConflict as conflict:
+            self.desk.note(f"nothing was applied: {conflict}")
+            return
+        self._offered = Patch()
+        self.desk.note(f"applied to {', '.join(accepted.paths)}")

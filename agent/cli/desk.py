@@ -1,0 +1,228 @@
+"""The life of one headless command: its session, its workspace, its limits, its one result.
+
+    code = run_headless(options, "fix", body)
+
+`body(desk)` does the work and returns an Outcome. Whatever happens, only `finish` changes the user's tree,
+forks and containers are gone at the end, and exactly one result is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+from rich.console import Console
+
+from agent import __version__
+from agent.bus import Branch, Bus
+from agent.cli.finish import finish, result_of, say
+from agent.cli.jsonout import JsonStream
+from agent.cli.options import Options
+from agent.cli.render import Renderer
+from agent.events import Finished, Noted, PhaseStarted
+from agent.guards import Budget
+from agent.models.base import ModelError
+from agent.paths import state_dir
+from agent.result import Result
+from agent.session import SessionError, SessionLog, known_secrets, new_session, scrubber
+from agent.solve.fix import Outcome
+from agent.workbench import Workbench
+from sandbox.accept import Accepted
+from sandbox.base import Limits, SandboxError
+from sandbox.open import Choice, choose, owner
+from sandbox.patch import Patch
+from sandbox.workspace import Workspace
+
+
+class Desk:
+    """What a command works with."""
+
+    def __init__(
+        self, options: Options, log: SessionLog, console: Console, stream: JsonStream | None
+    ) -> None:
+        self.options = options
+        self.log = log
+        self.console = console
+        self.stream = stream
+        self.renderer = Renderer(console, options.verbosity)
+        bus = Bus(log, [self.renderer, *([stream] if stream else [])])
+        self.budget = Budget(bus, tokens=options.settings.max_tokens)
+        self.branch: Branch = bus.branch()
+        self.workspace: Workspace | None = None
+        self.applied: list[str] = []
+        """Paths of the user's tree that were changed with the person's consent."""
+        self._choice: Choice | None = None
+
+    def note(self, text: str) -> None:
+        self.branch.emit(Noted("info", text))
+
+    async def open_bench(self, environ: Mapping[str, str] = os.environ) -> Workbench:
+        """Choose the sandbox, freeze the tree and give the place where candidates are made.
+
+        `environ` is where the tools that the sandbox shows are looked up.
+        """
+        settings = self.options.settings
+        if self._choice is None:
+            self._choice = await choose(settings.sandbox)
+            self.note(self._choice.reason)
+            for path in await Workspace.sweep(state_dir() / "workspaces"):
+                self.note(f"put back after an accept that was cut off: {path}")
+            self.branch.emit(PhaseStarted("freeze", str(self.options.cwd)))
+        choice = self._choice
+        await self.aclose()
+        state = state_dir()
+        self.workspace = await Workspace.open(
+            self.options.cwd,
+            state / "workspaces" / self.log.header.id,
+            owner=owner(choice.backend),
+            on_note=self.note,
+        )
+        return Workbench(
+            self.workspace,
+            choice.backend,
+            session=self.log.header.id,
+            state=state,
+            image=settings.image,
+            limits=Limits(timeout_s=min(Limits().timeout_s, settings.timeout)),
+            environ=environ,
+        )
+
+    async def accept(self, patch: Patch) -> Accepted:
+        """Apply a patch to the user's tree; not cut off once begun, so that what is said of it is true."""
+        assert self.workspace is not None
+        accepting = asyncio.ensure_future(self.workspace.accept(patch))
+        try:
+            accepted = await asyncio.shield(accepting)
+        except asyncio.CancelledError:
+            accepted = await accepting
+        self.applied += accepted.paths
+        return accepted
+
+    async def aclose(self) -> None:
+        """Remove the workspace's copies. Idempotent; a new bench may be opened after."""
+        if self.workspace is not None:
+            await self.workspace.aclose()
+            self.workspace = None
+
+
+Body = Callable[[Desk], Awaitable[Outcome]]
+
+
+def run_headless(options: Options, command: str, body: Body, *, wall: bool = True) -> int:
+    """Run `body` to its one result and return the exit code. `wall` false: its time is not limited."""
+    with asyncio.Runner() as runner:
+        return runner.run(_run(options, command, body, options.settings.timeout if wall else None))
+
+
+async def _run(options: Options, command: str, body: Body, timeout_s: float | None) -> int:
+    _stop_on_signals()
+    stream = JsonStream(sys.stdout.buffer) if options.output_format == "stream-json" else None
+    try:
+        log = new_session(
+            options.cwd,
+            state_dir(),
+            command=command,
+            version=__version__,
+            scrub=scrubber(known_secrets(os.environ)),
+        )
+    except (SessionError, OSError) as error:
+        return _without_session(options, f"the session cannot be kept: {error}")
+    with log:
+        if stream:
+            stream.init(log.header.id, command, str(options.cwd), __version__)
+        desk = Desk(options, log, Console(stderr=True), stream)
+        try:
+            result = await _settled(desk, body, timeout_s)
+        except Exception as defect:
+            # the one result comes in any case; then the defect of pawl shows its trace
+            result = result_of(desk, Outcome("error", f"{type(defect).__name__}: {defect}"), None, 0.0)
+            _show(desk, result)
+            raise
+        finally:
+            _ignore_signals()
+            await desk.aclose()
+        return _show(desk, result)
+
+
+async def _settled(desk: Desk, body: Body, timeout_s: float | None) -> Result:
+    """Run `body` and settle what becomes of its outcome; an interrupt and a full disk have a result too."""
+    started = time.monotonic()
+
+    def seconds() -> float:
+        return time.monotonic() - started
+
+    try:
+        outcome, code = await _bounded(desk, body, timeout_s)
+        desk.renderer.close()
+        return await finish(desk, outcome, code, seconds)
+    except asyncio.CancelledError:
+        done = f"these were applied: {', '.join(desk.applied)}" if desk.applied else "nothing was changed"
+        outcome = Outcome("interrupted", f"Interrupted; {done}.")
+    except (SessionError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        outcome = Outcome("error", str(error))
+    desk.renderer.close()
+    say(desk, outcome)
+    return result_of(desk, outcome, None, seconds())
+
+
+async def _bounded(desk: Desk, body: Body, seconds: float | None) -> tuple[Outcome, int | None]:
+    """The outcome of `body` within the wall time; errors of the model and the sandbox become outcomes."""
+    try:
+        async with asyncio.timeout(seconds) as wall:
+            return await body(desk), None
+    except TimeoutError:
+        if not wall.expired():
+            raise
+        return Outcome("limit", f"The time limit of {seconds:g} s was reached; nothing was changed."), None
+    except ModelError as error:
+        return Outcome("error", str(error)), error.exit_code
+    except SandboxError as error:
+        remedy = getattr(error, "remedy", "")
+        return Outcome("error", f"{error}\n{remedy}".strip()), None
+
+
+def _show(desk: Desk, result: Result) -> int:
+    with suppress(SessionError):  # a full disk: the result itself can still be shown
+        desk.branch.emit(Finished(result.as_dict()))
+    if desk.options.output_format != "text":
+        JsonStream(sys.stdout.buffer).result(result)
+    return result.exit_code
+
+
+def _without_session(options: Options, text: str) -> int:
+    """The end of a run that could not begin."""
+    result = Result(subtype="error", exit_code=1, session_id="", text=text)
+    if options.output_format == "text":
+        print(f"pawl: {text}", file=sys.stderr)
+    else:
+        JsonStream(sys.stdout.buffer).result(result)
+    return result.exit_code
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _stop_on_signals() -> None:
+    """Ctrl-C, SIGTERM and a closed terminal end a run cleanly, with a result; only the first one counts."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def stop() -> None:
+        if not task.cancelling():
+            task.cancel()
+
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def _ignore_signals() -> None:
+    """What is left to do is short, and has to be done in any case."""
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, lambda: None)

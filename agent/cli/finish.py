@@ -1,0 +1,153 @@
+"""The end of a headless command: show diff and receipt, apply the patch or keep it, make the result."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from agent.cli.approve import Lines, can_ask
+from agent.cli.render import show_patch, usage_line, visible
+from agent.events import AttemptStarted, PhaseStarted, StepStarted
+from agent.result import EXIT_CODES, Receipt, Result
+from agent.solve.fix import Outcome
+from sandbox.accept import AcceptConflict
+from sandbox.base import SandboxError
+
+if TYPE_CHECKING:
+    from agent.cli.desk import Desk
+
+
+async def finish(desk: Desk, outcome: Outcome, code: int | None, elapsed: Callable[[], float]) -> Result:
+    """Settle what becomes of the outcome's patch and tell the person. `code` overrides the exit code."""
+    if outcome.subtype == "success" and not outcome.patch.empty:
+        _show_proof(desk, outcome)
+        outcome = await _settle(desk, outcome)
+    elif not outcome.patch.empty:
+        kept = _keep(desk, outcome)
+        outcome = outcome._replace(text=f"{outcome.text}\nThe last candidate, not verified: {kept}")
+    say(desk, outcome)
+    return result_of(desk, outcome, code, elapsed())
+
+
+def result_of(desk: Desk, outcome: Outcome, code: int | None, duration_s: float) -> Result:
+    records = desk.log.records
+    return Result(
+        subtype=outcome.subtype,
+        exit_code=EXIT_CODES[outcome.subtype] if code is None else code,
+        session_id=desk.log.header.id,
+        text=outcome.text,
+        patch=outcome.patch.text.decode("utf-8", "replace"),
+        patch_file=_keep(desk, outcome),
+        files_changed=outcome.patch.paths,
+        receipt=outcome.verdict.receipt if outcome.verdict else None,
+        usage=desk.budget.usage,
+        steps=sum(isinstance(record.event, StepStarted) for record in records),
+        attempts=sum(isinstance(record.event, AttemptStarted) for record in records),
+        duration_s=round(duration_s, 3),
+        model=outcome.model,
+    )
+
+
+async def _settle(desk: Desk, outcome: Outcome) -> Outcome:
+    """Apply the verified patch, write it to a file, or leave it, as the options and the person say."""
+    options = desk.options
+    if options.patch is not None:
+        try:
+            options.patch.write_bytes(outcome.patch.text)
+        except OSError as error:
+            kept = _keep(desk, outcome)
+            text = f"Cannot write {options.patch}: {error.strerror}. The patch is at {kept}."
+            return outcome._replace(subtype="error", text=text)
+        return outcome._replace(text=f"{outcome.text} The patch is in {options.patch}.")
+    if not options.apply:
+        return outcome._replace(text=f"{outcome.text} Nothing was applied.")
+    if not options.yes:
+        if not can_ask(options.output_format):
+            kept = _keep(desk, outcome)
+            return outcome._replace(
+                text=f"{outcome.text} Not applied, as nobody is here to ask: --yes, or `git apply {kept}`."
+            )
+        if not await Lines(desk.console).yes("Apply this patch?"):
+            kept = _keep(desk, outcome)
+            return outcome._replace(subtype="declined", text=f"Not applied. The patch is kept at {kept}.")
+    return await _apply(desk, outcome)
+
+
+async def _apply(desk: Desk, outcome: Outcome) -> Outcome:
+    desk.branch.emit(PhaseStarted("apply", str(desk.options.cwd)))
+    try:
+        accepted = await desk.accept(outcome.patch)
+    except AcceptConflict as conflict:
+        kept = _keep(desk, outcome)
+        return outcome._replace(
+            subtype="error", text=f"{conflict}. Nothing was applied; the patch is at {kept}."
+        )
+    except SandboxError as error:
+        kept = _keep(desk, outcome)
+        return outcome._replace(subtype="error", text=f"{error}. The patch is at {kept}.")
+    text = f"{outcome.text} Applied to {', '.join(accepted.paths)}."
+    if accepted.highlighted:
+        text += f" Look twice at {', '.join(accepted.highlighted)}: such files can run code by themselves."
+    return outcome._replace(text=text)
+
+
+def _keep(desk: Desk, outcome: Outcome) -> str:
+    """Write the patch into the session's folder; returns its path, empty when there is none."""
+    if outcome.patch.empty:
+        return ""
+    verified = outcome.verdict is not None and outcome.verdict.verified
+    file = desk.log.artifacts / ("verified.patch" if verified else "candidate.patch")
+    file.write_bytes(outcome.patch.text)
+    return str(file)
+
+
+def _show_proof(desk: Desk, outcome: Outcome) -> None:
+    """The diff on stdout, the receipt on stderr. In the JSON formats both are in the result."""
+    if desk.options.output_format != "text":
+        return
+    try:
+        show_patch(outcome.patch)
+    except BrokenPipeError:
+        # the reader has seen enough; what was asked for is still done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if outcome.verdict and desk.options.verbosity >= 0:
+        for line in receipt_lines(outcome.verdict.receipt):
+            desk.console.print(visible(line), highlight=False, soft_wrap=True, markup=False)
+
+
+def receipt_lines(receipt: Receipt) -> list[str]:
+    """The receipt for a person."""
+    import shlex
+
+    def told(exit_code: int | None, tests: dict[str, int]) -> str:
+        counts = ", ".join(f"{n} {what}" for what, n in sorted(tests.items()) if n)
+        return f"exit {exit_code}" + (f", {counts}" if counts else "")
+
+    lines = [
+        f"receipt  {shlex.join(receipt.command)}",
+        f"  before {told(receipt.exit_before, receipt.tests_before)}",
+        f"  after  {told(receipt.exit_after, receipt.tests_after)}  (clean copy: base + this patch)",
+        f"  in     {receipt.sandbox}, {receipt.image}",
+        f"  log    {receipt.log}",
+    ]
+    if receipt.protected_files_touched:
+        lines.append(f"  left out, as tests do not count: {', '.join(receipt.protected_files_touched)}")
+    return lines
+
+
+def say(desk: Desk, outcome: Outcome) -> None:
+    """The outcome in words; in the JSON formats it is in the result."""
+    if desk.options.output_format != "text":
+        return
+    text = visible(outcome.text)
+    if not text:
+        pass
+    elif outcome.subtype == "success" and outcome.patch.empty:
+        print(text)
+    else:
+        print(text if outcome.subtype == "success" else f"pawl: {text}", file=sys.stderr)
+    usage = desk.budget.usage
+    if usage.requests and desk.options.verbosity >= 0:
+        print(f"{usage_line(usage)}; session {desk.log.header.id}", file=sys.stderr)

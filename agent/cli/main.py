@@ -1,0 +1,180 @@
+"""The console entry `pawl`: finds the command, loads that one alone, and turns errors into exit codes.
+
+How a command joins
+    Built-in commands stand in `COMMANDS`; other packages add theirs by an entry point of the group
+    `pawl.commands` (`eval = "evals.cli:app"`). Either way the target is a `typer.Typer` made with
+    `typer.Typer(add_completion=False, no_args_is_help=...)` holding one command or several sub-commands.
+    Arguments shared by chat, fix and demo come from `agent.cli.options`.
+
+How a command ends
+    It returns (exit code 0), raises `typer.Exit(code)`, or lets an error of ours go up: any exception with an
+    integer `exit_code` (`ConfigError`, `ModelError`, ...) and any `SandboxError` is shown as one message,
+    with its `remedy` when it has one. Ctrl-C may simply go up as KeyboardInterrupt; the exit code is 130.
+    Whatever else escapes is a bug of pawl and shows its trace.
+
+Nothing heavy is imported here: typer and the command's module only when a command is run, so that
+`pawl --help` and `pawl --version` cost little more than Python itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent import __version__
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    import typer
+
+ENTRY_POINT_GROUP = "pawl.commands"
+DEFAULT_COMMAND = "chat"
+
+
+class Command(NamedTuple):
+    """A built-in command: where it lives (`module:attribute`), what help says of it, under which heading."""
+
+    target: str
+    help: str
+    group: str
+
+
+COMMANDS = {
+    "chat": Command("agent.cli.chat:app", "Program together in this directory", "Work"),
+    "fix": Command(
+        "agent.cli.fix:app", "Make a failing command pass; the result is a verified patch", "Work"
+    ),
+    "demo": Command("agent.cli.demo:app", "Repair a bundled repository that has a real bug", "Work"),
+    "models": Command("agent.cli.models:app", "List, pull and serve models", "Set-up"),
+    "doctor": Command("agent.cli.doctor:app", "Check this machine and say how to mend it", "Set-up"),
+    "config": Command("agent.cli.configure:app", "Show and change the settings", "Set-up"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run pawl with `argv` (default: of this process) and return its exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away; without this Python complains once more at its own exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        told = _report(error)
+        if told is None:
+            raise
+        return told
+    return code
+
+
+def _dispatch(args: list[str]) -> int:
+    if args[:1] in (["--help"], ["-h"], ["help"]):
+        sys.stdout.write(help_text(colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
+        return 0
+    if args[:1] == ["--version"]:
+        print(f"pawl {__version__}")
+        return 0
+    if not args or args[0].startswith("-"):
+        args = [DEFAULT_COMMAND, *args]
+    name, rest = args[0], args[1:]
+    app = _load(name)
+    if app is None:
+        return _unknown(name)
+    return _run(app, f"pawl {name}", rest)
+
+
+def _load(name: str) -> typer.Typer | None:
+    """The command's app, or None when nobody offers the name. Built-in names cannot be taken over."""
+    from importlib import import_module
+
+    if name in COMMANDS:
+        module, _, attribute = COMMANDS[name].target.partition(":")
+        app: typer.Typer = getattr(import_module(module), attribute)
+        return app
+    for point in _entry_points():
+        if point.name == name:
+            loaded: typer.Typer = point.load()
+            return loaded
+    return None
+
+
+def _entry_points() -> Iterator[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return (point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name not in COMMANDS)
+
+
+def _run(app: typer.Typer, prog_name: str, args: list[str]) -> int:
+    from typer.main import get_command
+
+    try:
+        get_command(app).main(args, prog_name=prog_name)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _unknown(name: str) -> int:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [*COMMANDS, *(point.name for point in _entry_points())])
+    hint = f"did you mean {' or '.join(near)}?" if near else "`pawl --help` lists the commands."
+    print(f"pawl: there is no command '{name}'; {hint}", file=sys.stderr)
+    return 2
+
+
+def _report(error: Exception) -> int | None:
+    """Show an error of ours on stderr and give its exit code; None, with nothing shown, if not ours."""
+    from agent.cli.render import visible
+    from sandbox.base import SandboxError
+
+    leaves = list(_leaves(error))
+    codes = [getattr(leaf, "exit_code", 1 if isinstance(leaf, SandboxError) else None) for leaf in leaves]
+    if not all(isinstance(code, int) for code in codes):
+        return None
+    for leaf in leaves:
+        print(f"pawl: {visible(str(leaf))}", file=sys.stderr)
+        if remedy := getattr(leaf, "remedy", ""):
+            print(f"      {remedy}", file=sys.stderr)
+    return codes[0]
+
+
+def _leaves(error: Exception) -> Iterator[Exception]:
+    """The errors inside an exception group (a task group wraps even a single one), or the error itself."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def help_text(*, colour: bool = False) -> str:
+    """The overview of all commands, those of other packages last."""
+    bold, plain = ("\x1b[1m", "\x1b[0m") if colour else ("", "")
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for name, command in COMMANDS.items():
+        sections.setdefault(command.group, []).append((name, command.help))
+    for point in _entry_points():
+        package = point.dist.name if point.dist else point.value
+        sections.setdefault("From other packages", []).append((point.name, f"by {package}"))
+    sections["Options"] = [
+        ("--version", "Show the version"),
+        ("-h, --help", "Show this; `pawl COMMAND --help` shows the options of a command"),
+    ]
+    lines = [
+        f"{bold}Usage:{plain} pawl [COMMAND] [OPTIONS] [ARGS]...",
+        "",
+        "A coding agent for the terminal whose every change has been run.",
+        "Without a command: chat in this directory.",
+    ]
+    width = max(len(name) for rows in sections.values() for name, _ in rows)
+    for title, rows in sections.items():
+        lines += ["", f"{bold}{title}:{plain}", *(f"  {name:<{width}}  {text}" for name, text in rows)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,60 @@
+"""Opens the model that the settings name, with the plan that suits it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+
+from agent.cli.desk import Desk
+from agent.cli.models import pull_progress
+from agent.config import Settings
+from agent.events import PhaseStarted
+from agent.models import names
+from agent.models.base import Model
+from agent.models.catalog import traits
+from agent.models.resolve import open_model
+from agent.solve.task import Plan
+
+
+def check_name(settings: Settings) -> None:
+    """Raise UnknownModel, with the nearest names, before any work is done for a model that does not exist."""
+    if settings.model and not settings.base_url:
+        names.parse(settings.model)
+
+
+def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaitable[tuple[Model, Plan]]]:
+    """What opens the model when it is needed. The plan: settings first, then the model's catalogue entry."""
+    settings = desk.options.settings
+
+    async def open_it() -> tuple[Model, Plan]:
+        desk.branch.emit(PhaseStarted("model", settings.model or ""))
+        quiet = desk.options.verbosity < 0
+        with nullcontext(_unheard) if quiet else pull_progress("weights") as on_progress:
+            model = await open_model(
+                settings.model,
+                base_url=settings.base_url,
+                environ=os.environ,
+                on_note=desk.note,
+                on_progress=on_progress,
+            )
+        return model, plan_for(model.name, settings, allow_test_edits=allow_test_edits)
+
+    return open_it
+
+
+def _unheard(done: int, total: int | None) -> None:
+    del done, total
+
+
+def plan_for(model: str, settings: Settings, *, allow_test_edits: bool = False) -> Plan:
+    """How to try with this model."""
+    known = traits(model)
+    return Plan(
+        strategy=known.strategy if settings.strategy == "auto" else settings.strategy,
+        attempts=settings.attempts or known.attempts,
+        temperature=settings.temperature,
+        seed=settings.seed or 0,
+        max_steps=settings.max_steps,
+        allow_test_edits=allow_test_edits,
+    )

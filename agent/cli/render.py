@@ -1,0 +1,197 @@
+"""Shows a session's events to a person, on stderr: live in a terminal, plain lines elsewhere.
+
+Finished lines go to the normal scrollback; only the line being written is live, so that copying, scrolling
+and piping work as everywhere else. stdout is kept for the result.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+
+from agent.events import (
+    AnyEvent,
+    AssistantReplied,
+    AttemptEnded,
+    AttemptStarted,
+    CheckRan,
+    Noted,
+    OutputStreamed,
+    PhaseStarted,
+    ReasoningStreamed,
+    Reminded,
+    TextStreamed,
+    ToolFinished,
+    ToolStarted,
+)
+from agent.messages import Usage
+from agent.session import Envelope
+from sandbox.patch import Patch
+from tools.output import readable
+
+# C0 but for tab and newline, DEL, C1, lone surrogates, and what reorders text (https://trojansource.codes)
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_PHASES = {
+    "freeze": "freezing a copy of the tree",
+    "run": "running",
+    "read": "reading the failure",
+    "model": "opening the model",
+    "repair": "repairing:",
+    "apply": "applying",
+}
+_OUTCOMES = {
+    "verified": "[bold green]verified[/]",
+    "tests_fail": "[yellow]still fails[/]",
+    "no_change": "[yellow]no new change[/]",
+    "bad_reply": "[yellow]unusable reply[/]",
+    "limit": "[yellow]limit reached[/]",
+    "loop": "[yellow]went in circles[/]",
+    "error": "[red]error[/]",
+}
+
+
+class Renderer:
+    """A sink of the bus. `verbosity`: -1 says nothing but warnings, 0 the course, 1 also the model's text
+    when not in a terminal, 2 also the output of commands."""
+
+    def __init__(
+        self, console: Console, verbosity: int = 0, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.console = console
+        self.verbosity = verbosity
+        self._clock = clock
+        self._started = clock()
+        self._mid_line = False
+        """True while a streamed text has not ended its line."""
+        self._streams = console.is_terminal or verbosity >= 1
+
+    def __call__(self, event: AnyEvent, envelope: Envelope) -> None:
+        del envelope
+        if self.verbosity < 0:
+            if isinstance(event, Noted) and event.level != "info":
+                self._line(f"[yellow]{escape(event.text)}[/]")
+            return
+        match event:
+            case TextStreamed(text=text):
+                self._stream(text, "")
+            case ReasoningStreamed(text=text):
+                self._stream(text, "dim")
+            case OutputStreamed(data=data) if self.verbosity >= 2:
+                self._stream(readable(data), "dim")
+            case _:
+                self._durable(event)
+
+    def _durable(self, event: AnyEvent) -> None:
+        match event:
+            case PhaseStarted(name=name, detail=detail):
+                self._line(
+                    f"[bold blue]{self._elapsed()}[/] {_PHASES.get(name, name)} {escape(detail)}".rstrip()
+                )
+            case CheckRan():
+                self._line("  " + _check_line(event))
+            case AttemptStarted():
+                target = f" on {escape(event.target)}" if event.target else ""
+                self._line(
+                    f"[bold blue]{self._elapsed()}[/] attempt {event.number} of {event.of}"
+                    f" (temperature {event.temperature:g}){target}"
+                )
+            case AttemptEnded():
+                self._line("  " + _attempt_line(event))
+            case ToolStarted(call=call):
+                self._line(f"[cyan]> {escape(call.name)}[/] {escape(_short(call.arguments, 160))}")
+            case ToolFinished():
+                colour = "red" if event.result.is_error else "dim"
+                text = event.view or event.result.text
+                self._line(f"[{colour}]{escape(_block(text, 8 if self.verbosity < 1 else 80))}[/]")
+            case Reminded(text=text) if self.verbosity >= 1:
+                self._line(f"[dim]pawl: {escape(_short(text, 300))}[/]")
+            case Noted(level=level, text=text):
+                colour = {"info": "dim", "warning": "yellow", "error": "red"}[level]
+                self._line(f"[{colour}]{escape(text)}[/]")
+            case AssistantReplied() if self._mid_line:
+                self._line("")
+            case _:
+                pass
+
+    def close(self) -> None:
+        """End a line that is still open, such as after an interrupt."""
+        if self._mid_line:
+            self._line("")
+
+    def _stream(self, text: str, style: str) -> None:
+        if not self._streams or not text:
+            return
+        self.console.print(Text(visible(text), style=style), end="", soft_wrap=True)
+        self._mid_line = not text.endswith("\n")
+
+    def _line(self, markup: str) -> None:
+        if self._mid_line:
+            self.console.print()
+            self._mid_line = False
+        if markup:
+            self.console.print(visible(markup), soft_wrap=True, highlight=False)
+
+    def _elapsed(self) -> str:
+        return f"{self._clock() - self._started:6.1f}s"
+
+
+def _check_line(event: CheckRan) -> str:
+    counts = ", ".join(f"{n} {what}" for what, n in event.tests.items() if n)
+    state = "timed out" if event.timed_out else f"exit {event.exit_code}"
+    good = event.exit_code == 0 and not event.timed_out
+    where = {"base": "", "attempt": "", "clean": "clean copy: "}[event.where]
+    colour = "green" if good else "yellow"
+    return f"{where}[{colour}]{state}[/]{', ' + counts if counts else ''} in {event.duration_s:.1f} s"
+
+
+def _attempt_line(event: AttemptEnded) -> str:
+    detail = f": {escape(_short(event.detail, 200))}" if event.detail else ""
+    outcome = _OUTCOMES.get(event.outcome, event.outcome)
+    return f"{outcome}{detail} [dim]({usage_line(event.usage)}, {event.duration_s:.1f} s)[/]"
+
+
+def usage_line(usage: Usage) -> str:
+    """Such as `1,204 tokens read, 92% from cache, 180 written`."""
+    share = (
+        f", {100 * usage.cached_input_tokens // usage.input_tokens}% from cache" if usage.input_tokens else ""
+    )
+    return f"{usage.input_tokens:,} tokens read{share}, {usage.output_tokens:,} written"
+
+
+def _block(text: str, lines: int) -> str:
+    """The first lines, indented, and how many more there are."""
+    rows = text.rstrip().splitlines()
+    shown = [f"  {row[:200]}" for row in rows[:lines]]
+    return "\n".join(shown + ([f"  ... {len(rows) - lines} more lines"] if len(rows) > lines else []))
+
+
+def _short(text: str, limit: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def visible(text: str) -> str:
+    """`text` with control codes spelled out: what a model wrote must not steer the person's terminal."""
+    return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def show_patch(patch: Patch) -> None:
+    """The diff on stdout: in colours, or byte for byte when that is not a terminal."""
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(patch.text)
+        sys.stdout.buffer.flush()
+        return
+    for row in patch.text.decode("utf-8", "replace").removesuffix("\n").split("\n"):
+        line = visible(row.removesuffix("\r"))
+        style = "bold" if line.startswith(("diff ", "+++", "---")) else ""
+        style = style or {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        console.print(Text(line, style=style), soft_wrap=True)

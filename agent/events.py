@@ -1,0 +1,161 @@
+"""What happens: the one event stream of a session.
+
+Whole messages are durable and are written to the session log before anybody hears of them; deltas are
+ephemeral, so the log stays linear in size. The log is the trajectory and the only state: resume, replay,
+export and evals are folds over it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from agent.messages import Assistant, ToolCall, ToolResult, Usage
+from agent.models.base import ToolSpec
+
+Status = Literal["done", "limit", "loop", "error", "interrupted", "declined"]
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="type"):
+    """Base of all events."""
+
+
+class ConversationStarted(Event, frozen=True, tag="conversation_started"):
+    """Opens a branch: what every request of it begins with."""
+
+    system: str
+    tools: tuple[ToolSpec, ...]
+    model: str
+
+
+class TurnStarted(Event, frozen=True, tag="turn_started"):
+    """One user message until it ends."""
+
+    text: str
+
+
+class Reminded(Event, frozen=True, tag="reminded"):
+    """Text of pawl's own that is put to the model as a user message (a guard's nudge, a failed check)."""
+
+    text: str
+
+
+class StepStarted(Event, frozen=True, tag="step_started"):
+    request_hash: str
+    """sha256 of the request's messages and tools, for replay and cache checks."""
+
+
+class AssistantReplied(Event, frozen=True, tag="assistant_replied"):
+    message: Assistant
+    reason: str
+    usage: Usage
+    duration_s: float
+    prompt_ms: float | None = None
+    output_ms: float | None = None
+
+
+class ToolStarted(Event, frozen=True, tag="tool_started"):
+    call: ToolCall
+    effect: str
+
+
+class ToolFinished(Event, frozen=True, tag="tool_finished"):
+    result: ToolResult
+    duration_s: float
+    view: str = ""
+    artifact: str = ""
+
+
+class TurnEnded(Event, frozen=True, tag="turn_ended"):
+    status: Status
+    detail: str = ""
+
+
+class PhaseStarted(Event, frozen=True, tag="phase_started"):
+    """A stage of a command, for the person: freeze, run, read, repair, verify, apply."""
+
+    name: str
+    detail: str = ""
+
+
+class CheckRan(Event, frozen=True, tag="check_ran"):
+    """pawl itself ran the check command."""
+
+    where: Literal["base", "attempt", "clean"]
+    command: tuple[str, ...]
+    exit_code: int | None
+    timed_out: bool
+    duration_s: float
+    tests: dict[str, int]
+    """Counts by outcome: passed, failed, errors, skipped. Empty when the output was not understood."""
+    artifact: str = ""
+
+
+class AttemptStarted(Event, frozen=True, tag="attempt_started"):
+    number: int
+    of: int
+    strategy: str
+    temperature: float
+    target: str = ""
+    """What is being repaired, such as `pkg/mod.py:function`."""
+
+
+class AttemptEnded(Event, frozen=True, tag="attempt_ended"):
+    number: int
+    outcome: str
+    """verified, tests_fail, no_change, bad_reply, limit, loop, error."""
+    detail: str = ""
+    usage: Usage = Usage()
+    duration_s: float = 0.0
+
+
+class Noted(Event, frozen=True, tag="noted"):
+    """A line for the person: which sandbox was taken, what was retried, what was left out."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+class Finished(Event, frozen=True, tag="finished"):
+    """The last event of a headless command; `result` is the object of `--output-format json`."""
+
+    result: dict[str, Any]
+
+
+class TextStreamed(Event, frozen=True, tag="text"):
+    """Ephemeral: a piece of the model's text as it is written."""
+
+    text: str
+
+
+class ReasoningStreamed(Event, frozen=True, tag="reasoning"):
+    """Ephemeral."""
+
+    text: str
+
+
+class OutputStreamed(Event, frozen=True, tag="output"):
+    """Ephemeral: a piece of a command's output."""
+
+    data: bytes
+
+
+Durable = (
+    ConversationStarted
+    | TurnStarted
+    | Reminded
+    | StepStarted
+    | AssistantReplied
+    | ToolStarted
+    | ToolFinished
+    | TurnEnded
+    | PhaseStarted
+    | CheckRan
+    | AttemptStarted
+    | AttemptEnded
+    | Noted
+    | Finished
+)
+Ephemeral = TextStreamed | ReasoningStreamed | OutputStreamed
+AnyEvent = Durable | Ephemeral

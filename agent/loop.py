@@ -1,0 +1,200 @@
+"""One turn: the model is asked, its calls are run, and so on until it answers without one.
+
+The loop keeps nothing in memory between steps: what the model is shown is projected from the log each time,
+so a turn that was cut off anywhere can be followed by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import msgspec
+
+from agent.bus import Branch
+from agent.context import conversation, project, request_hash
+from agent.dispatch import dispatch
+from agent.events import (
+    AssistantReplied,
+    ConversationStarted,
+    OutputStreamed,
+    ReasoningStreamed,
+    Reminded,
+    StepStarted,
+    TextStreamed,
+    TurnEnded,
+    TurnStarted,
+)
+from agent.guards import Guard, Stop, read_progress
+from agent.messages import Assistant, Usage
+from agent.models.assemble import Assembler
+from agent.models.base import (
+    Delta,
+    Model,
+    ModelBadReply,
+    ModelError,
+    ReasoningDelta,
+    Request,
+    TextDelta,
+    ToolSpec,
+)
+from agent.permissions import Permissions
+from tools.base import Tool, ToolContext
+
+FollowUp = Callable[[Assistant], Awaitable[str | None]]
+
+
+@dataclass
+class Agent:
+    """A model at work on one branch of a session."""
+
+    model: Model
+    branch: Branch
+    system: str = ""
+    toolset: Mapping[str, Tool] = field(default_factory=dict)
+    """Tools by name, in the order in which the model is told of them."""
+    context: ToolContext | None = None
+    """What the tools work on; not needed without tools."""
+    permissions: Permissions = field(default_factory=Permissions)
+    guards: Sequence[Guard] = ()
+    follow_up: FollowUp | None = None
+    """Asked at a reply without calls: the text to go on with (a failed check), or None to end the turn."""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    """Bound of one reply."""
+    seed: int | None = None
+    slot: int | None = None
+    error: ModelError | None = None
+    """What ended the last turn, when its status is `error`; it knows the exit code."""
+
+    def __post_init__(self) -> None:
+        if self.toolset and self.context is None:
+            raise ValueError("tools need a context to work on")
+        if self.context is not None and self.context.on_output is None:
+            self.context.on_output = lambda data: self.branch.emit(OutputStreamed(data))
+
+
+async def run_turn(agent: Agent, message: str) -> TurnEnded:
+    """Put `message` to the model and work until the turn ends; the end is logged and returned.
+
+    A ModelError ends the turn with status `error` and is kept as `agent.error`. A cancellation ends it as
+    `interrupted` and is raised again, any other exception ends it as `error` and is raised: in each case the
+    log is whole and the next turn can follow.
+    """
+    branch = agent.branch
+    agent.error = None
+    if conversation(branch.events()) is None:
+        tools = tuple(ToolSpec(t.name, t.description, t.parameters) for t in agent.toolset.values())
+        branch.emit(ConversationStarted(agent.system, tools, agent.model.name))
+    branch.emit(TurnStarted(message))
+    try:
+        ended = await _steps(agent)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        branch.emit(TurnEnded("interrupted"))
+        raise
+    except ModelError as error:
+        agent.error = error
+        ended = TurnEnded("error", str(error) or type(error).__name__)
+    except Exception as error:
+        branch.emit(TurnEnded("error", f"{type(error).__name__}: {error}"))
+        raise
+    branch.emit(ended)
+    return ended
+
+
+def last_reply(branch: Branch) -> str:
+    """Text of the newest reply on the branch; empty when there is none."""
+    replies = (event for event in reversed(branch.events()) if isinstance(event, AssistantReplied))
+    return next((reply.message.text for reply in replies), "")
+
+
+async def _steps(agent: Agent) -> TurnEnded:
+    while True:
+        if (stop := _ask_guards(agent)) is not None:
+            return TurnEnded(stop.status, stop.detail)
+        reply = await _ask_model(agent)
+        calls = reply.message.tool_calls
+        if calls:
+            assert agent.context is not None, "without tools a reply is never read as a call"
+            await dispatch(calls, agent.toolset, agent.context, agent.branch, agent.permissions)
+        elif agent.follow_up is not None and (text := await agent.follow_up(reply.message)):
+            agent.branch.emit(Reminded(text))
+        else:
+            return _end_of(reply)
+
+
+def _ask_guards(agent: Agent) -> Stop | None:
+    progress = read_progress(agent.branch.events())
+    for guard in agent.guards:
+        verdict = guard.before_step(progress)
+        if isinstance(verdict, Stop):
+            return verdict
+        if verdict is not None:
+            agent.branch.emit(Reminded(verdict.text))
+    return None
+
+
+async def _ask_model(agent: Agent) -> AssistantReplied:
+    """One step's request and its reply, as recorded. One that is cut off keeps its text, not its calls."""
+    branch, timer = agent.branch, agent.branch.bus.timer
+    request = _request(agent)
+    branch.emit(StepStarted(request_hash(request.messages, request.tools)))
+    started = timer()
+    assembler = Assembler(request.tools, id_prefix=f"call_{branch.turn}_{branch.step}_")
+    try:
+        async with aclosing(agent.model.stream(request)) as deltas:
+            async for delta in deltas:
+                assembler.add(delta)
+                _show(branch, delta)
+        finish = assembler.finish
+        if finish is None:
+            raise ModelBadReply("the reply stopped without an end")
+    except BaseException as error:
+        partial = msgspec.structs.replace(assembler.message(), tool_calls=(), dialect="")
+        if partial.text:
+            reason = "error" if isinstance(error, Exception) else "interrupted"
+            branch.emit(AssistantReplied(partial, reason, Usage(requests=1), timer() - started))
+        raise
+    message = assembler.message()
+    reply = AssistantReplied(
+        message, finish.reason, finish.usage, timer() - started, finish.prompt_ms, finish.output_ms
+    )
+    recorded = branch.emit(reply).event
+    assert isinstance(recorded, AssistantReplied)
+    return recorded
+
+
+def _request(agent: Agent) -> Request:
+    """The next request. Tools come from the log as the messages do, so that its beginning never changes."""
+    events = agent.branch.events()
+    opening = conversation(events)
+    return Request(
+        messages=project(events),
+        tools=opening.tools if opening else (),
+        temperature=agent.temperature,
+        max_tokens=agent.max_tokens,
+        seed=agent.seed,
+        slot=agent.slot,
+    )
+
+
+def _show(branch: Branch, delta: Delta) -> None:
+    match delta:
+        case TextDelta(text=text) if text:
+            branch.emit(TextStreamed(text))
+        case ReasoningDelta(text=text) if text:
+            branch.emit(ReasoningStreamed(text))
+        case _:
+            pass
+
+
+def _end_of(reply: AssistantReplied) -> TurnEnded:
+    match reply.reason:
+        case "length":
+            return TurnEnded("limit", f"the reply was cut off after {reply.usage.output_tokens} tokens")
+        case "content_filter":
+            return TurnEnded("declined", "the provider's content filter ended the reply")
+        case _:
+            return TurnEnded("done")

@@ -1,0 +1,37 @@
+"""Addresses of model servers as people write them. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+from agent.models.base import ModelRefusedRequest
+
+
+def normal_base_url(base_url: str) -> str:
+    """The URL that paths such as `/chat/completions` are appended to, without a trailing slash.
+
+    `localhost:8080`, `http://localhost:8080/` and `http://localhost:8080/v1/` all become
+    `http://localhost:8080/v1`. A path that is there is kept, for some providers version theirs otherwise.
+    Raises ModelRefusedRequest when it is no address.
+    """
+    url = base_url.strip()
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ModelRefusedRequest(f"{base_url.rpartition('@')[2]!r} is no address of a model server")
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
+
+
+def server_root(base_url: str) -> str:
+    """Where a server's own pages are, such as llama.cpp's `/props`: the base URL without `/v1`."""
+    return normal_base_url(base_url).removesuffix("/v1")
+
+
+def shown_address(url: str) -> str:
+    """Scheme, host and port, fit for a message: without a user's name, password, path or query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

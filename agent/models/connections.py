@@ -1,0 +1,157 @@
+"""HTTP connections to one model server: httpx, its errors, and its way of being cancelled.
+
+httpx's pool can lose a connection when a request is cancelled, at once or twice (httpx #3782, httpcore #830).
+So each client here carries one request at a time: after a clean end it is kept for the next one, after any
+other end it is closed, by a task of its own that a second cancellation does not reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager, suppress
+from ipaddress import ip_address
+from typing import cast
+
+import httpx
+
+from agent.models.address import shown_address
+from agent.models.base import ModelBadReply, ModelError, ModelRefusedRequest, ModelUnreachable
+
+CONNECT_S = 10.0
+READ_S = 30.0
+MAX_IDLE = 4
+
+
+class Connections:
+    """Clients for one server. `headers` go with every request; they may hold a key and are never shown."""
+
+    def __init__(self, base_url: str, headers: dict[str, str]) -> None:
+        self._address = shown_address(base_url)
+        self._headers = headers
+        url = httpx.URL(base_url)
+        self._trust_env = not _is_loopback(url.host)
+        self._verify: ssl.SSLContext | bool | None = None
+        if url.scheme == "http" and not self._trust_env:
+            self._verify = False
+            """No certificates are involved; loading those of the system takes 30 ms."""
+        self._idle: list[httpx.AsyncClient] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, url: str, *, content: bytes = b"", header_s: float
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request and give its response once the headers are there, the body unread.
+
+        `header_s`: seconds that the server may take until the headers. Raises ModelUnreachable.
+        """
+        client = self._idle.pop() if self._idle else self._client()
+        try:
+            response = await self._send(client, client.build_request(method, url, content=content), header_s)
+            try:
+                yield response
+            finally:
+                if not response.is_closed:
+                    await self._finally(response.aclose())
+        except BaseException:
+            await self._finally(client.aclose())
+            raise
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(client)
+        else:
+            await self._finally(client.aclose())
+
+    async def _send(
+        self, client: httpx.AsyncClient, request: httpx.Request, header_s: float
+    ) -> httpx.Response:
+        try:
+            async with asyncio.timeout(header_s):
+                return await client.send(request, stream=True)
+        except TimeoutError:
+            raise ModelUnreachable(f"{self._address} gave no answer within {header_s:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _translated(error, self._address) from error
+
+    async def next_chunk(self, chunks: AsyncIterator[bytes], stall_s: float) -> bytes | None:
+        """The next bytes of a body, None at its end. Raises ModelUnreachable when it stalls or breaks."""
+        try:
+            async with asyncio.timeout(stall_s):
+                return await anext(chunks, None)
+        except TimeoutError:
+            raise ModelUnreachable(f"{self._address} sent nothing for {stall_s:g} s") from None
+        except httpx.HTTPError as error:
+            raise _translated(error, self._address) from error
+
+    def body(self, response: httpx.Response) -> aclosing[AsyncGenerator[bytes, None]]:
+        """The response's body in chunks, for `next_chunk`."""
+        return aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes()))
+
+    async def read(self, response: httpx.Response, limit: int) -> bytes:
+        """A short body at once: what comes of it within READ_S, and no more than about `limit` bytes."""
+        pieces: list[bytes] = []
+        with suppress(ModelUnreachable):
+            async with self.body(response) as chunks:
+                ends = asyncio.get_running_loop().time() + READ_S
+                while sum(map(len, pieces)) < limit:
+                    left = ends - asyncio.get_running_loop().time()
+                    if not (chunk := await self.next_chunk(chunks, left)):
+                        break
+                    pieces.append(chunk)
+        return b"".join(pieces)
+
+    async def aclose(self) -> None:
+        """Close what is idle, and wait for what is being closed."""
+        while self._idle:
+            await self._finally(self._idle.pop().aclose())
+        while self._closing:
+            await asyncio.gather(*self._closing)
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._verify is None:
+            self._verify = httpx.create_ssl_context()
+        return httpx.AsyncClient(
+            headers=self._headers,
+            timeout=httpx.Timeout(None, connect=CONNECT_S),
+            trust_env=self._trust_env,
+            verify=self._verify,
+        )
+
+    async def _finally(self, closing: Coroutine[object, object, None]) -> None:
+        """Run this to its end, even when we are cancelled meanwhile."""
+        task = asyncio.create_task(_quietly(closing))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        await asyncio.shield(task)
+
+
+async def _quietly(closing: Coroutine[object, object, None]) -> None:
+    with suppress(httpx.HTTPError, OSError):
+        await closing
+
+
+def _translated(error: httpx.HTTPError | httpx.InvalidURL, address: str) -> ModelError:
+    """httpx's error as ours. Its own words are kept, for they name the cause; they never hold headers."""
+    words = str(error) or type(error).__name__
+    match error:
+        case httpx.ConnectTimeout():
+            return ModelUnreachable(f"{address} did not take a connection within {CONNECT_S:g} s")
+        case httpx.ConnectError() if "WRONG_VERSION_NUMBER" in words or "record layer" in words.lower():
+            return ModelUnreachable(f"{address} does not speak https; try http:// in the base URL ({words})")
+        case httpx.ConnectError() | httpx.ProxyError():
+            return ModelUnreachable(f"nothing answers at {address} ({words}); is the server running?")
+        case httpx.DecodingError():
+            return ModelBadReply(f"{address} sent a body that cannot be decoded ({words})")
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.LocalProtocolError():
+            return ModelRefusedRequest(f"{address} cannot be asked ({words}); check the base URL and the key")
+        case _:
+            return ModelUnreachable(f"the connection to {address} broke ({words})")
+
+
+def _is_loopback(host: str) -> bool:
+    """Proxies of the environment are not for servers on this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

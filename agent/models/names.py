@@ -1,0 +1,97 @@
+"""Model strings as people write them, taken apart. Pure, but for a look whether a file is there.
+
+local/NAME, NAME                 an embedded model of the catalogue
+provider/model[:effort]          a service: openai/gpt-5-mini:high
+http://host:port/v1[#model]      a compatible server
+path/to/file.gguf                weights on this machine
+hf:owner/repo[/file]             weights on Hugging Face; a repository named GGUF needs no `hf:`
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from agent.models import catalog
+from agent.models.catalog import ModelInfo, Provider, UnknownModel
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+class Embedded(msgspec.Struct, frozen=True):
+    """A model of the catalogue, to be served by pawl."""
+
+    info: ModelInfo
+
+
+class Service(msgspec.Struct, frozen=True):
+    provider: Provider
+    model: str
+    effort: str = ""
+
+
+class Server(msgspec.Struct, frozen=True):
+    base_url: str
+    model: str = ""
+    """Empty: the server's first."""
+
+
+class GgufFile(msgspec.Struct, frozen=True):
+    path: Path
+
+
+class HubFile(msgspec.Struct, frozen=True):
+    repo: str
+    file: str = ""
+    """Path in the repository. Empty: its only GGUF, or the one of medium 4-bit quantisation."""
+
+
+Reference = Embedded | Service | Server | GgufFile | HubFile
+
+
+def parse(text: str) -> Reference:
+    """Tell what a model string means. Raises UnknownModel, with the nearest names."""
+    text = text.strip()
+    if text.startswith(("http://", "https://")):
+        url, _, model = text.partition("#")
+        return Server(url, model)
+    if text.startswith("hf:"):
+        return _hub_file(text.removeprefix("hf:"), text)
+    if text.lower().endswith(".gguf") and (Path(text).expanduser().exists() or _looks_like_a_path(text)):
+        return GgufFile(Path(text).expanduser().absolute())
+    head, slash, rest = text.partition("/")
+    if not slash or text.startswith(catalog.EMBEDDED):
+        return Embedded(catalog.find(text))
+    if service := catalog.provider(head):
+        return _service(service, rest)
+    if "gguf" in rest.lower():
+        return _hub_file(text, text)
+    names = [f"{known.name}/" for known in catalog.PROVIDERS] + [catalog.EMBEDDED]
+    near = catalog.nearest(f"{head}/", names)
+    raise UnknownModel(f"there is no provider '{head}' (in '{text}'); {near}")
+
+
+def _looks_like_a_path(text: str) -> bool:
+    return text.startswith(("/", "./", "../", "~")) or text.count("/") < 2
+
+
+def _service(provider: Provider, rest: str) -> Service:
+    model, colon, effort = rest.rpartition(":")
+    if colon and effort in EFFORTS:
+        rest = model
+    else:
+        effort = ""
+    return Service(provider, rest or provider.default_model, effort)
+
+
+def _hub_file(name: str, text: str) -> HubFile:
+    owner, _, rest = name.partition("/")
+    repo, _, file = rest.partition("/")
+    if not owner or not repo or ".." in PurePosixPath(name).parts:
+        raise UnknownModel(
+            f"'{text}' is no repository on Hugging Face; write hf:owner/name or hf:owner/name/file"
+        )
+    if file and not file.lower().endswith(".gguf"):
+        raise UnknownModel(f"'{text}' names a file that is no GGUF")
+    return HubFile(f"{owner}/{repo}", file)
