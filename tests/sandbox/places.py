@@ -1,0 +1,97 @@
+"""Sandboxes for tests: a small tree of one's own, opened in a backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sandbox.base import Limits, Mount, Sandbox, SandboxSpec
+from sandbox.open import known_backends, open_sandbox, owner
+
+SESSION = f"test-{os.getpid()}"
+DEFAULT_LIMITS = Limits()
+ISOLATING = [name for name in known_backends() if name != "local"]
+
+
+def backends(*names: str) -> list[object]:
+    """Parameters for backends, each with the mark of what it needs."""
+    return [
+        pytest.param(name, marks=[] if name == "local" else [getattr(pytest.mark, name)]) for name in names
+    ]
+
+
+class Place:
+    """An open sandbox, the tree that it works in (on the host), and its backend."""
+
+    def __init__(self, sandbox: Sandbox, tree: Path, backend: str) -> None:
+        self.sandbox = sandbox
+        self.tree = tree
+        self.backend = backend
+
+    def put(self, path: str, data: bytes = b"", mode: int = 0o644) -> Path:
+        """Lay a file into the tree from the host's side, as the sandbox's user."""
+        target = self.tree / path
+        for folder in reversed(target.relative_to(self.tree).parents):
+            made = self.tree / folder
+            if not made.is_dir():
+                made.mkdir()
+                os.chown(made, *owner(self.backend))  # type: ignore[arg-type]
+        target.write_bytes(data)
+        target.chmod(mode)
+        os.chown(target, *owner(self.backend))  # type: ignore[arg-type]
+        return target
+
+    def link(self, path: str, target: str) -> None:
+        """Make a symlink in the tree from the host's side."""
+        (self.tree / path).unlink(missing_ok=True)
+        (self.tree / path).symlink_to(target)
+
+    def beside(self, path: str, text: str) -> None:
+        """Write a file on the host that is no part of the tree."""
+        (self.tree.parent / path).write_text(text)
+
+    async def alive(self, marker: str) -> int:
+        """How many processes that the sandbox can see have `marker` in their command line."""
+        program = (
+            "import glob, sys\n"
+            "wanted, found = sys.stdin.buffer.read(), 0\n"
+            "for path in glob.glob('/proc/[0-9]*/cmdline'):\n"
+            "    try: found += wanted in open(path, 'rb').read()\n"
+            "    except OSError: pass\n"
+            "print(found)"
+        )
+        done = await self.sandbox.run(["python3", "-c", program], stdin=marker.encode())
+        return int(done.output)
+
+
+@asynccontextmanager
+async def opened(
+    backend: str,
+    folder: Path,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    mounts: tuple[Mount, ...] = (),
+    environ: Mapping[str, str] | None = None,
+) -> AsyncIterator[Place]:
+    """Open a sandbox for `folder`/fork, which stands for the project `folder`/project."""
+    tree, project = folder / "fork", folder / "project"
+    for path in (tree, project):
+        path.mkdir(exist_ok=True)
+    os.chown(tree, *owner(backend))  # type: ignore[arg-type]
+    root = str(tree) if backend == "local" else str(project)
+    spec = SandboxSpec(tree=tree, root=root, session=SESSION, limits=limits, mounts=mounts)
+    sandbox = await open_sandbox(
+        spec,
+        backend,  # type: ignore[arg-type]
+        state=folder / "state",
+        project=project,
+        environ=environ or {"PATH": os.environ["PATH"], "HOME": str(folder)},
+    )
+    try:
+        yield Place(sandbox, tree, backend)
+    finally:
+        await sandbox.aclose()

@@ -1,0 +1,258 @@
+"""Which backend is taken, what is said when none can be, and what docker does about its leftovers."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import socket
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from sandbox import remedy
+from sandbox.base import SandboxSpec, SandboxUnavailable
+from sandbox.open import choose, known_backends, load, open_sandbox, owner
+from tests.sandbox.places import opened
+
+DEBIAN = 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12"\n'
+
+
+def test_backends_are_found_by_listing_the_folder() -> None:
+    assert known_backends() == ["bubblewrap", "docker", "local"]
+    for name in known_backends():
+        module = load(name)  # type: ignore[arg-type]
+        assert module.name == name
+        for function in ("available", "open", "owner", "remedy"):
+            assert callable(getattr(module, function))
+
+
+@pytest.mark.parametrize(
+    ("release", "command"),
+    [
+        (DEBIAN, "apt-get install -y bubblewrap"),
+        ('ID=linuxmint\nID_LIKE="ubuntu debian"\n', "apt-get install -y bubblewrap"),
+        ("ID=fedora\n", "dnf install -y bubblewrap"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "dnf install -y bubblewrap"),
+        ("ID=arch\n", "pacman -S --noconfirm bubblewrap"),
+        ("ID=alpine\n", "apk add bubblewrap"),
+        ('ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', "zypper --non-interactive install bubblewrap"),
+    ],
+)
+def test_the_remedy_is_this_systems_command(release: str, command: str) -> None:
+    assert remedy.install("bubblewrap", release, root=True) == command
+    assert remedy.install("bubblewrap", release, root=False) == f"sudo {command}"
+
+
+def test_an_unknown_system_is_told_what_to_install() -> None:
+    assert "bubblewrap" in remedy.install("bubblewrap", "ID=plan9\n")
+    assert "bubblewrap" in remedy.install("bubblewrap", "")
+
+
+def test_each_trouble_with_docker_has_its_remedy() -> None:
+    assert "usermod" in remedy.for_docker("no permission to use the docker daemon (/var/run/docker.sock)")
+    assert "start docker" in remedy.for_docker("no docker daemon is running on this machine")
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine with neither a docker daemon nor bubblewrap."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("bare")
+async def test_with_neither_there_is_a_remedy_and_never_the_host(tmp_path: Path) -> None:
+    with pytest.raises(SandboxUnavailable) as caught:
+        await choose()
+    assert "docker" in str(caught.value)
+    assert "bwrap" in str(caught.value)
+    assert caught.value.remedy == remedy.install("bubblewrap")
+    spec = SandboxSpec(tree=tmp_path, root=str(tmp_path), session="test")
+    for backend in ("auto", "docker", "bubblewrap"):
+        with pytest.raises(SandboxUnavailable):
+            await open_sandbox(spec, backend, state=tmp_path, project=tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("bare")
+async def test_the_host_is_taken_when_asked_for_by_name() -> None:
+    assert (await choose("local")).backend == "local"
+
+
+@pytest.mark.anyio
+async def test_a_daemon_that_is_no_daemon_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
+    with pytest.raises(SandboxUnavailable, match="docker"):
+        await choose("docker")
+
+
+@pytest.mark.anyio
+async def test_a_socket_that_nobody_answers_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(tmp_path / "stale.sock"))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/stale.sock")
+    with pytest.raises(SandboxUnavailable, match="does not answer") as caught:
+        await choose("docker")
+    assert caught.value.remedy == "sudo systemctl start docker"
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+async def test_without_docker_bubblewrap_is_taken_and_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    choice = await choose()
+    assert choice.backend == "bubblewrap"
+    assert choice.reason == "no docker daemon is running on this machine; bubblewrap is used"
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+async def test_a_bubblewrap_that_does_not_work_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(SandboxUnavailable, match="No permissions") as caught:
+        await choose("bubblewrap")
+    assert caught.value.remedy
+
+
+@pytest.mark.anyio
+@pytest.mark.docker
+async def test_docker_is_taken_first() -> None:
+    assert (await choose()).backend == "docker"
+
+
+@pytest.mark.parametrize("name", known_backends())
+def test_the_owner_of_a_tree_is_known(name: str) -> None:
+    uid, gid = owner(name)  # type: ignore[arg-type]
+    assert uid >= 0
+    assert gid >= 0
+    assert (name == "docker" and os.geteuid() == 0) <= (uid == 1000)
+
+
+# --- docker's leftovers and images --------------------------------------------------------------------------
+
+
+def docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=False).stdout.strip()
+
+
+@pytest.mark.anyio
+@pytest.mark.docker
+async def test_containers_of_a_dead_pawl_are_swept_and_others_are_not(tmp_path: Path) -> None:
+    from sandbox.backends.docker import host_label, owner_label
+
+    async with opened("docker", tmp_path):  # makes the empty image
+        pass
+    gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await gone.wait()
+    labels = {
+        "dead": (f"{gone.pid}:1", host_label()),
+        "reused": (f"{os.getpid()}:1", host_label()),
+        "living": (owner_label(), host_label()),
+        "elsewhere": (f"{gone.pid}:1", "another-boot:1"),
+    }
+    ids = {}
+    for name, (who, where) in labels.items():
+        words = ["--label", f"pawl.owner={who}", "--label", f"pawl.host={where}"]
+        ids[name] = docker("create", *words, "pawl-empty:1", "/nothing")
+    try:
+        async with opened("docker", tmp_path):
+            left = docker("ps", "-aq", "--no-trunc").split()
+        assert [name for name, container in ids.items() if container in left] == ["living", "elsewhere"]
+    finally:
+        for container in ids.values():
+            docker("rm", "-f", container)
+
+
+async def refused(tmp_path: Path, image: str) -> SandboxUnavailable:
+    spec = SandboxSpec(tree=tmp_path, root=str(tmp_path), session="test", image=image)
+    with pytest.raises(SandboxUnavailable) as caught:
+        await open_sandbox(spec, "docker", state=tmp_path, project=tmp_path)
+    return caught.value
+
+
+@pytest.mark.anyio
+@pytest.mark.docker
+async def test_an_image_that_is_not_there_or_has_no_python_is_told(tmp_path: Path) -> None:
+    async with opened("docker", tmp_path):
+        pass
+    missing = await refused(tmp_path, "no-such-image:0")
+    assert missing.remedy == "docker pull no-such-image:0"
+    empty = await refused(tmp_path, "pawl-empty:1")
+    assert "no python3" in str(empty)
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+async def test_an_image_needs_docker(tmp_path: Path) -> None:
+    spec = SandboxSpec(tree=tmp_path, root=str(tmp_path), session="test", image="x")
+    with pytest.raises(SandboxUnavailable, match="docker"):
+        await open_sandbox(spec, "bubblewrap", state=tmp_path, project=tmp_path)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> str:
+    """An image with the system's Python and shell in it, and a variable of its own."""
+    if not Path("/usr/bin/python3").exists():
+        pytest.skip("the system has no Python to make an image of")
+    programs = [os.path.realpath(path) for path in ("/usr/bin/python3", "/bin/sh", "/bin/cat")]
+    listed = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
+    modules = Path(programs[0]).name
+    libraries = {word for word in listed.split() if word.startswith("/") and not word.endswith(":")}
+    libraries |= {str(path) for path in Path("/usr/lib").glob("*/libffi.so*")}
+    archive = tmp_path / "image.tar"
+    with tarfile.open(archive, "w") as tar:
+        for path in {*programs, *libraries}:
+            tar.add(os.path.realpath(path), path)
+        tar.add(f"/usr/lib/{modules}", f"/usr/lib/{modules}", filter=_small)
+        for name, target in (
+            ("usr/bin/python3", programs[0]),
+            ("bin/sh", programs[1]),
+            ("bin/cat", programs[2]),
+        ):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = tarfile.SYMTYPE, target
+            tar.addfile(link)
+        tar.addfile(tarfile.TarInfo("marker.txt"), io.BytesIO())
+    tag = f"pawl-test-python:{os.getpid()}"
+    docker("import", "--change", "ENV WORD=imaged", str(archive), tag)
+    return tag
+
+
+def _small(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    left_out = ("__pycache__", "/test", "/idlelib", "/ensurepip", "/lib2to3", "/pydoc_data", ".a")
+    return None if any(part in member.name for part in left_out) else member
+
+
+@pytest.mark.anyio
+@pytest.mark.docker
+async def test_an_image_with_python_is_used(tmp_path: Path, image: str) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    os.chown(tree, *owner("docker"))
+    spec = SandboxSpec(tree=tree, root="/project", session="test", image=image)
+    try:
+        sandbox = await open_sandbox(spec, "docker", state=tmp_path, project=tmp_path)
+        try:
+            done = await sandbox.run("echo $WORD $HOME; pwd; echo x > made; cat made")
+            assert done.output == b"imaged /tmp/home\n/project\nx\n"
+            assert sandbox.caps.image.startswith("sha256:")
+            assert (
+                b"marker.txt"
+                in (await sandbox.run(["python3", "-c", "import os; print(os.listdir('/'))"])).output
+            )
+        finally:
+            await sandbox.aclose()
+    finally:
+        docker("rmi", "-f", image)

@@ -1,0 +1,56 @@
+"""What a person sees of text that a model, a server or a repository wrote."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from agent.cli.render import Renderer, visible
+from agent.events import AttemptEnded, Noted, TextStreamed, ToolFinished, ToolStarted
+from agent.messages import ToolCall, ToolResult
+from agent.session import Envelope
+
+PLACE = Envelope(1, 0, "", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\tb\nc", "a\tb\nc"),
+        ("caf\u00e9 \u65e5\u672c", "caf\u00e9 \u65e5\u672c"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("safe\rrm", "safe\\rrm"),
+        ("\x9b2J", "\\x9b2J"),
+        ("if x:\u202e }", "if x:\\u202e }"),
+        ("caf\udce9", "caf\\udce9"),
+    ],
+)
+def test_control_codes_are_spelled_out(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+HOSTILE = "[bold]\x1b]52;c;aGk=\x07[/] [link=http://x]y[/link] \\"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        TextStreamed(HOSTILE),
+        Noted("info", HOSTILE),
+        AttemptEnded(1, "tests_fail", HOSTILE),
+        ToolStarted(ToolCall("c", "bash", HOSTILE), "execute"),
+        ToolFinished(ToolResult("c", "bash", HOSTILE), 0.0),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_no_event_steers_the_terminal(event: object) -> None:
+    out = io.StringIO()
+    renderer = Renderer(Console(file=out, force_terminal=True, color_system=None, width=200))
+    renderer(event, PLACE)  # type: ignore[arg-type]
+    renderer.close()
+    shown = out.getvalue()
+    assert "[bold]\\x1b]52;c;aGk=\\x07[/] [link=http://x]y[/link]" in shown
+    assert "\x1b]" not in shown and "\x07" not in shown

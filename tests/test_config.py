@@ -1,0 +1,190 @@
+"""Settings: the order of the layers, errors that name the place, and edits that keep the rest of the file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import config
+from agent.config import ConfigError, Settings
+
+
+@pytest.fixture
+def file(isolated: Path) -> Path:
+    """Where the user's settings file belongs; it does not exist yet."""
+    path = isolated / "config" / "config.toml"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_defaults_need_no_file(file: Path) -> None:
+    loaded = config.load()
+    assert loaded.settings == Settings()
+    assert set(loaded.origin.values()) == {"default"}
+    assert loaded.notes == ()
+
+
+def test_later_layers_win_and_each_value_tells_its_layer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text('# mine\nmodel = "from-file"\nattempts = 3\nseed = 1\n')
+    monkeypatch.setenv("PAWL_MODEL", "from-environment")
+    monkeypatch.setenv("PAWL_ATTEMPTS", "5")
+    loaded = config.load({"model": "from-flag", "seed": None})
+    assert (loaded.settings.model, loaded.settings.attempts, loaded.settings.seed) == ("from-flag", 5, 1)
+    assert loaded.origin["model"] == "--model"
+    assert loaded.origin["attempts"] == "PAWL_ATTEMPTS"
+    assert loaded.origin["seed"] == f"{file}:4"
+    assert loaded.origin["sandbox"] == "default"
+
+
+def test_bare_reads_no_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("this is not TOML")
+    monkeypatch.setenv("PAWL_MODEL", "m")
+    assert config.load(bare=True).settings == Settings(model="m")
+
+
+def test_pawl_config_names_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text("timeout = 5\n")
+    monkeypatch.setenv("PAWL_CONFIG", str(other))
+    assert config.load().settings.timeout == 5.0
+    other.unlink()
+    with pytest.raises(ConfigError, match=r"other\.toml: cannot be read: No such file"):
+        config.load()
+
+
+def test_settings_of_a_project_are_named_but_not_read(tmp_path: Path) -> None:
+    project = tmp_path / ".pawl" / "config.toml"
+    project.parent.mkdir()
+    project.write_text('sandbox = "local"\n')
+    loaded = config.load(cwd=tmp_path)
+    assert loaded.settings == Settings()
+    assert [note for note in loaded.notes if str(project) in note and "not read" in note]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("model = \n", 1, "expected TOML"),
+        ('seed = 1\n\nmodel = "unclosed\n', 3, "expected TOML"),
+        ("seed = 1\nseed = 2\n", 2, "expected TOML"),
+        ("\nmodel = 3\n", 2, "`model`: expected `str | null`, got 3"),
+        ("attempts = 0\n", 1, "`attempts`: expected `int` >= 1, got 0"),
+        ("temperature = 2.5\n", 1, "`temperature`: expected `float` <= 2.0, got 2.5"),
+        ('max_steps = "9"\n', 1, "`max_steps`: expected `int`, got '9'"),
+        ('\n\nsandbox = "dokcer"\n', 3, "`sandbox`: expected one of auto, docker, bubblewrap, local"),
+        ('seed = 1\nmodle = "x"\n', 2, "unknown setting `modle`; did you mean `model`?"),
+        ("max-steps = 3\n", 1, "did you mean `max_steps`?"),
+        ("seed = 1\n[mcp]\nport = 1\n", 2, "unknown setting `mcp`; expected one of model, base_url"),
+        ("model.name = 1\n", 1, "`model`: expected"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line(file: Path, text: str, line: int, said: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config.load()
+    message = str(caught.value)
+    assert message.startswith(f"{file}:{line}: ")
+    assert said in message
+    assert caught.value.exit_code == 2
+
+
+def test_a_file_that_is_not_text_is_refused(file: Path) -> None:
+    file.write_bytes(b'model = "\xff"\n')
+    with pytest.raises(ConfigError, match="expected UTF-8 text, found byte 0xff"):
+        config.load()
+
+
+def test_wrong_variables_and_flags_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"^--strategy: expected one of auto, loop, repair, got 'luck'$"):
+        config.load({"strategy": "luck"})
+    monkeypatch.setenv("PAWL_TIMEOUT", "soon")
+    with pytest.raises(ConfigError, match=r"^PAWL_TIMEOUT: expected `float`, got 'soon'$"):
+        config.load()
+
+
+def test_set_makes_the_file_and_its_folder(isolated: Path) -> None:
+    path = config.user_file()
+    config.set_value("attempts", "6", path)
+    assert path.read_text() == "attempts = 6\n"
+    config.set_value("seed", "-1", path)
+    assert path.read_text() == "attempts = 6\nseed = -1\n"
+    assert config.load().settings == Settings(attempts=6, seed=-1)
+
+
+def test_set_keeps_everything_else(file: Path) -> None:
+    file.write_bytes(b'# top\r\n"seed" = 1 # why\r\nmodel = "a # b"   # the best\n\ntimeout = 7.5')
+    file.chmod(0o640)
+    config.set_value("model", 'say "c"', file)
+    config.set_value("sandbox", "docker", file)
+    assert file.read_bytes() == (
+        b'# top\r\n"seed" = 1 # why\r\nmodel = "say \\"c\\""   # the best\n\n'
+        b'timeout = 7.5\nsandbox = "docker"\n'
+    )
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_setting_nothing_takes_the_setting_out(file: Path) -> None:
+    file.write_text("seed = 1\nattempts = 2\n")
+    config.set_value("seed", "", file)
+    config.set_value("model", "", file)
+    assert file.read_text() == "attempts = 2\n"
+
+
+def test_set_follows_a_symlink(file: Path, tmp_path: Path) -> None:
+    real = tmp_path / "dotfiles.toml"
+    real.write_text("seed = 1\n")
+    file.symlink_to(real)
+    config.set_value("seed", "2", file)
+    assert file.is_symlink()
+    assert real.read_text() == "seed = 2\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "said"),
+    [
+        ("modle", "x", "did you mean `model`?"),
+        ("attempts", "many", "attempts: expected"),
+        ("attempts", "0", "attempts: expected `int` >= 1"),
+        ("sandbox", "none", "expected one of auto, docker, bubblewrap, local"),
+    ],
+)
+def test_set_refuses_what_does_not_fit(file: Path, key: str, text: str, said: str) -> None:
+    file.write_text("seed = 1\n")
+    with pytest.raises(ConfigError) as caught:
+        config.set_value(key, text, file)
+    assert said in str(caught.value)
+    assert file.read_text() == "seed = 1\n"
+
+
+def test_set_leaves_alone_what_it_cannot_edit(file: Path) -> None:
+    before = 'model = """\nseed = 2\n"""\nseed = 1\n'
+    file.write_text(before)
+    with pytest.raises(ConfigError, match="edit the file"):
+        config.set_value("seed", "3", file)
+    assert file.read_text() == before
+
+
+def test_a_place_that_cannot_be_written_is_an_error_of_configuration(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(ConfigError, match=r"config\.toml: cannot be written: "):
+        config.set_value("seed", "1", blocked / "config.toml")
+
+
+MODELS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+
+
+@given(old=MODELS, new=MODELS)
+def test_any_text_can_be_set_and_read_back(
+    tmp_path_factory: pytest.TempPathFactory, old: str, new: str
+) -> None:
+    path = tmp_path_factory.mktemp("config") / "config.toml"
+    config.set_value("seed", "7", path)
+    config.set_value("model", old, path)
+    config.set_value("model", new, path)
+    assert tomllib.loads(path.read_bytes().decode()) == {"seed": 7, "model": new}
