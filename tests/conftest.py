@@ -56,10 +56,14 @@ def isolated(
     return home / "pawl"
 
 
+def _docker_address() -> str:
+    return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+
+
 @cache
 def _no_docker() -> str:
     """Asked over a plain socket: the docker SDK leaves one open when nothing answers."""
-    address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    address = _docker_address()
     if not address.startswith("unix://"):
         return f"tests talk to a docker daemon on a unix socket only, not to {address}"
     with socket.socket(socket.AF_UNIX) as connection:
@@ -132,7 +136,7 @@ def no_container_left() -> Iterator[None]:
     import docker
     import requests
 
-    client = docker.APIClient(timeout=10)
+    client = docker.APIClient(base_url=_docker_address(), timeout=10)
 
     def ours() -> set[str]:
         found = client.containers(all=True, filters={"label": "pawl.owner"})
