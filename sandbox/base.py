@@ -88,6 +88,15 @@ class Mount(msgspec.Struct, frozen=True):
     target: str
 
 
+class Outlet(msgspec.Struct, frozen=True):
+    """The one way out of a sandbox whose network is cut off: pawl's proxy (`sandbox.proxy`)."""
+
+    folder: str
+    """Folder on the host with the proxy's socket."""
+    allowed: tuple[str, ...]
+    """What the proxy lets through, for a person."""
+
+
 class SandboxSpec(msgspec.Struct, frozen=True):
     """Everything that decides what a sandbox is. The model chooses none of it."""
 
@@ -103,6 +112,8 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     mounts: tuple[Mount, ...] = ()
     """Further read-only mounts, such as pawl's own test probe and a sanitised `.git`."""
     env: dict[str, str] = {}
+    outlet: Outlet | None = None
+    """None: no network at all."""
 
 
 class Caps(msgspec.Struct, frozen=True):
@@ -110,13 +121,15 @@ class Caps(msgspec.Struct, frozen=True):
 
     backend: BackendName
     network: bool
-    """True when the network is cut off."""
+    """True when the network is cut off, apart from `allowed`."""
     pids: bool
     memory: bool
     read_scope: bool
     """True when the host's files outside workspace and toolchain cannot be read."""
     image: str = ""
     """What it runs on: an image id, or `host-toolchain`."""
+    allowed: tuple[str, ...] = ()
+    """What can be reached through pawl's proxy."""
 
 
 class ExecResult(msgspec.Struct, frozen=True):

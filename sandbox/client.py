@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sandbox import base
+from sandbox import base, outlet
 from sandbox.base import Caps, Entry, ExecResult, FileData, SandboxDied, SandboxError, SandboxSpec
 
 CLEAN_ENV = {
@@ -134,7 +134,8 @@ class AgentClient:
         limits = self._spec.limits
         request = {
             "root": self.root,
-            "env": {**CLEAN_ENV, **env, **self._spec.env},
+            "env": {**CLEAN_ENV, **env, **outlet.environment(self._spec), **self._spec.env},
+            "relay": outlet.relay(self._spec),
             "limits": {**msgspec.structs.asdict(limits), "processes": processes},
         }
         answer, _ = await self._ask("open", request)

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandbox import etc, pid1, seccomp
+from sandbox import etc, outlet, pid1, seccomp
 from sandbox.base import BackendName, Caps, Mount, Sandbox, SandboxSpec, SandboxUnavailable
 from sandbox.image import Toolchain, ordered
 from sandbox.launch import launch
@@ -66,6 +66,7 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
         memory=False,
         read_scope=True,
         image="host-toolchain",
+        allowed=outlet.allowed(spec),
     )
     with tempfile.TemporaryFile() as program_file:
         program_file.write(seccomp.filter_program() or b"")
@@ -140,7 +141,7 @@ def _view(spec: SandboxSpec, toolchain: Toolchain, made_up: Mount) -> list[str]:
     words += ["--dev", "/dev", *_tmpfs("/dev/shm", _SHM_BYTES), "--remount-ro", "/dev"]
     words += [*_tmpfs("/tmp", spec.limits.tmp_bytes), "--symlink", "../tmp", "/var/tmp"]
     workspace = Mount(str(spec.tree), spec.root)
-    for mount in ordered((*toolchain.mounts, made_up, *spec.mounts, workspace)):
+    for mount in ordered((*toolchain.mounts, made_up, *spec.mounts, *outlet.mounts(spec), workspace)):
         words += ["--bind" if mount is workspace else "--ro-bind", mount.source, mount.target]
     return [*words, "--remount-ro", "/", "--chdir", "/"]
 

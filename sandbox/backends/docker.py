@@ -26,7 +26,7 @@ import requests
 from docker.types import LogConfig, Ulimit
 from docker.types import Mount as DockerMount
 
-from sandbox import etc, pid1, seccomp
+from sandbox import etc, outlet, pid1, seccomp
 from sandbox.base import BackendName, Caps, Mount, Sandbox, SandboxDied, SandboxSpec, SandboxUnavailable
 from sandbox.client import AgentClient
 from sandbox.image import Toolchain, ordered
@@ -200,7 +200,13 @@ class _Container:
         """Attach first, so that nothing is lost, then start."""
         reader, writer = await self._attach()
         caps = Caps(
-            backend="docker", network=True, pids=True, memory=True, read_scope=True, image=self._image
+            backend="docker",
+            network=True,
+            pids=True,
+            memory=True,
+            read_scope=True,
+            image=self._image,
+            allowed=outlet.allowed(spec),
         )
         client = AgentClient(_Stdout(reader, self._complaint), writer, spec, caps, self.end)
         env = {"PATH": f"{toolchain.path}:{etc.LINKS}", **toolchain.env} if spec.image is None else {}
@@ -246,7 +252,9 @@ def _options(
 ) -> dict[str, Any]:
     """Everything that the container is. The model chooses none of it."""
     limits = spec.limits
-    shown = [*spec.mounts] if made_up is None else [*toolchain.mounts, made_up, *spec.mounts]
+    shown = [*spec.mounts, *outlet.mounts(spec)]
+    if made_up is not None:
+        shown = [*toolchain.mounts, made_up, *shown]
     mounts = [DockerMount(each.target, each.source, type="bind", read_only=True) for each in ordered(shown)]
     mounts.append(DockerMount(spec.root, str(spec.tree), type="bind"))
     host = client.create_host_config(

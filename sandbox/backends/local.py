@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from sandbox import etc, pid1
-from sandbox.base import BackendName, Caps, Sandbox, SandboxSpec
+from sandbox.base import BackendName, Caps, Sandbox, SandboxSpec, SandboxUnavailable
 from sandbox.image import Toolchain
 from sandbox.launch import launch
 
@@ -38,7 +38,15 @@ def remedy(reason: str) -> str:
 
 
 async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
-    """Open a sandbox whose commands run on the host, in the tree, with a home folder of their own."""
+    """Open a sandbox whose commands run on the host, in the tree, with a home folder of their own.
+
+    Raises SandboxUnavailable, also for a limited network: nothing could hold the commands to it.
+    """
+    if spec.outlet is not None:
+        raise SandboxUnavailable(
+            "a list of allowed hosts cannot be enforced without a sandbox",
+            "use --sandbox docker or bubblewrap, or leave out --network",
+        )
     home = tempfile.mkdtemp(prefix="pawl-home-")
     links = Path(home, ".bin")
     etc.make_links(links, toolchain.links)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Tuple
 
-from sandbox.pid1 import files, frames, processes
+from sandbox.pid1 import files, frames, processes, relay
 from sandbox.pid1.frames import Header
 from sandbox.pid1.records import WORKER_S, Command, Worker
 
@@ -122,6 +122,8 @@ class Agent:
             _restrict(resource.RLIMIT_NPROC, self.limits["processes"])
         self.env = dict(os.environ)
         self.env.update(request["env"])
+        if request["relay"]:
+            relay.Relay(self.selector, request["relay"]["port"], request["relay"]["socket"])
         os.makedirs(self.env["HOME"], 0o700, exist_ok=True)
         self.files = files.Files(request["root"], self.limits["read_bytes"], self.limits["write_bytes"])
         for path in _OOM_COUNTERS:

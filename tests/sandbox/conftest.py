@@ -6,13 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sandbox.base import Limits, Sandbox
+from sandbox.base import Sandbox
 from sandbox.open import known_backends
-from tests.sandbox.places import Place, backends, opened
-
-LIMITS = Limits(
-    timeout_s=20, grace_s=0.3, stream_bytes=128 * 1024 * 1024, read_bytes=1024 * 1024, write_bytes=1024 * 1024
-)
+from tests.sandbox.nets import Net, opened_net
+from tests.sandbox.places import ISOLATING, LIMITS, Place, backends, opened
 
 
 @pytest.fixture(scope="package")
@@ -31,3 +28,18 @@ async def place(
 @pytest.fixture(scope="module")
 def sandbox(place: Place) -> Sandbox:
     return place.sandbox
+
+
+@pytest.fixture(scope="module", params=backends(*ISOLATING))
+async def whole_net(
+    request: pytest.FixtureRequest, anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Net]:
+    async with opened_net(request.param, tmp_path_factory.mktemp(request.param)) as made:
+        yield made
+
+
+@pytest.fixture
+def net(whole_net: Net) -> Net:
+    """The module's, with nothing allowed and nothing seen."""
+    whole_net.clear()
+    return whole_net

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.base import Limits, Mount, Sandbox, SandboxSpec
+from sandbox.base import Limits, Mount, Outlet, Sandbox, SandboxSpec
 from sandbox.open import known_backends, open_sandbox, owner
 
 SESSION = f"test-{os.getpid()}"
 DEFAULT_LIMITS = Limits()
+LIMITS = Limits(
+    timeout_s=20, grace_s=0.3, stream_bytes=128 * 1024 * 1024, read_bytes=1024 * 1024, write_bytes=1024 * 1024
+)
 ISOLATING = [name for name in known_backends() if name != "local"]
 
 
@@ -75,6 +78,7 @@ async def opened(
     *,
     limits: Limits = DEFAULT_LIMITS,
     mounts: tuple[Mount, ...] = (),
+    outlet: Outlet | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Place]:
     """Open a sandbox for `folder`/fork, which stands for the project `folder`/project."""
@@ -83,7 +87,7 @@ async def opened(
         path.mkdir(exist_ok=True)
     os.chown(tree, *owner(backend))  # type: ignore[arg-type]
     root = str(tree) if backend == "local" else str(project)
-    spec = SandboxSpec(tree=tree, root=root, session=SESSION, limits=limits, mounts=mounts)
+    spec = SandboxSpec(tree=tree, root=root, session=SESSION, limits=limits, mounts=mounts, outlet=outlet)
     sandbox = await open_sandbox(
         spec,
         backend,  # type: ignore[arg-type]

@@ -1,0 +1,39 @@
+"""How the way out is found inside a sandbox that has one: the proxy's socket, the port that leads to it.
+
+The sandbox's own network stays cut off. A folder of the host's with the proxy's unix socket is shown
+read-only; the agent offers a loopback port, for programs do not know how to use a proxy on a unix socket.
+"""
+
+from __future__ import annotations
+
+from sandbox.base import Mount, SandboxSpec
+
+SOCKET = "socket"
+"""Name of the proxy's socket in its folder."""
+
+_FOLDER = "/run/pawl-network"
+_PORT = 3128
+
+
+def mounts(spec: SandboxSpec) -> tuple[Mount, ...]:
+    """What is to be shown read-only so that the proxy can be reached; nothing without one."""
+    return (Mount(spec.outlet.folder, _FOLDER),) if spec.outlet else ()
+
+
+def allowed(spec: SandboxSpec) -> tuple[str, ...]:
+    """For `Caps.allowed`."""
+    return spec.outlet.allowed if spec.outlet else ()
+
+
+def environment(spec: SandboxSpec) -> dict[str, str]:
+    """The variables by which programs find the proxy."""
+    if spec.outlet is None:
+        return {}
+    address = f"http://127.0.0.1:{_PORT}"
+    env = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), address) | {"no_proxy": ""}
+    return env | {name.upper(): value for name, value in env.items()}
+
+
+def relay(spec: SandboxSpec) -> dict[str, object] | None:
+    """What the agent is told: the port to listen on, and the socket to carry each connection to."""
+    return {"port": _PORT, "socket": f"{_FOLDER}/{SOCKET}"} if spec.outlet else None
