@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 
 from agent.paths import config_dir
+from sandbox.network import HostError, parse_rules
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -42,8 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: Literal["auto", "docker", "bubblewrap", "local"] = "auto"
     image: str | None = None
     """Docker image; without one the host's toolchain is shown read-only."""
-    network: Literal["none"] = "none"
-    """Network inside the sandbox."""
+    network: str = "none"
+    """What can be reached from the sandbox: `none`, `allow` or `HOST[:PORT],...` (`sandbox.network`)."""
     strategy: Literal["auto", "loop", "repair"] = "auto"
     """How `fix` works: a tool loop, a direct repair, or what the model's catalogue entry says."""
     attempts: Positive | None = None
@@ -103,7 +104,17 @@ def load(
         if (given := (flags or {}).get(key)) is not None:
             flag = f"--{key.replace('_', '-')}"
             values[key], origin[key] = _convert(key, given, flag, strict=True), flag
+    _refuse_unenforced(values, origin)
     return Config(settings=Settings(**values), origin=origin, notes=tuple(notes))
+
+
+def _refuse_unenforced(values: Mapping[str, Any], origin: Mapping[str, str]) -> None:
+    """Without a sandbox nothing holds commands to a list."""
+    if values.get("sandbox") == "local" and not parse_rules(values.get("network", "")).empty:
+        raise ConfigError(
+            f"{origin['network']}: the sandbox `local` ({origin['sandbox']}) cannot hold commands to a list "
+            "of hosts; expected `docker` or `bubblewrap` with it, or `network` = `none`"
+        )
 
 
 def parse(key: str, text: str, place: str) -> Any:
@@ -152,7 +163,12 @@ def unknown_key(key: str, place: str) -> str:
 
 def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
     try:
-        return msgspec.convert(value, FIELDS[key], strict=strict)
+        converted = msgspec.convert(value, FIELDS[key], strict=strict)
+        if key == "network":
+            parse_rules(converted)
+        return converted
+    except HostError as error:
+        raise ConfigError(f"{place}: {error}") from error
     except msgspec.ValidationError as error:
         what = str(error).partition(", got ")[0]
         if choices := [choice for choice in get_args(FIELDS[key]) if isinstance(choice, str)]:

@@ -117,6 +117,16 @@ class Noted(Event, frozen=True, tag="noted"):
     text: str
 
 
+class NetworkDecided(Event, frozen=True, tag="network_decided"):
+    """A command asked for a host through the proxy."""
+
+    host: str
+    """The start of what was asked for when it was no host; `port` is then 0."""
+    port: int
+    allowed: bool
+    reason: str
+
+
 class Finished(Event, frozen=True, tag="finished"):
     """The last event of a headless command; `result` is the object of `--output-format json`."""
 
@@ -155,6 +165,7 @@ Durable = (
     | AttemptStarted
     | AttemptEnded
     | Noted
+    | NetworkDecided
     | Finished
 )
 Ephemeral = TextStreamed | ReasoningStreamed | OutputStreamed

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from sandbox.base import Limits, Sandbox, SandboxSpec
+from sandbox.base import Limits, Outlet, Sandbox, SandboxSpec
 from sandbox.open import open_sandbox
 from sandbox.patch import Patch
 from sandbox.workspace import Fork, Workspace
@@ -34,6 +34,7 @@ class Workbench:
         state: Path,
         image: str | None = None,
         limits: Limits,
+        outlet: Outlet | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self.workspace = workspace
@@ -42,6 +43,8 @@ class Workbench:
         self.state = state
         self.image = image
         self.limits = limits
+        self.outlet = outlet
+        """The way to what the person allowed of the network; None for none at all."""
         self.environ = environ
         """Where the person's tools are looked up: PATH, VIRTUAL_ENV, HOME."""
 
@@ -57,6 +60,7 @@ class Workbench:
                 limits=self.limits,
                 image=self.image,
                 mounts=(*fork.mounts, PROBE_MOUNT),
+                outlet=self.outlet,
             )
             sandbox = await open_sandbox(
                 spec, self.backend, state=self.state, project=self.workspace.tree, environ=self.environ

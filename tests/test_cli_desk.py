@@ -11,7 +11,8 @@ from rich.console import Console
 from agent.cli.desk import Desk
 from agent.cli.options import Options
 from agent.config import Settings
-from agent.session import new_session
+from agent.events import NetworkDecided
+from agent.session import SessionLog, new_session
 from sandbox.workspace import Workspace
 
 pytestmark = pytest.mark.anyio
@@ -37,3 +38,47 @@ async def test_an_accept_that_began_is_finished_and_told(tmp_path: Path) -> None
     assert accepted.paths == ("a.txt",)
     assert desk.applied == ["a.txt"]
     assert (tree / "a.txt").read_text() == "new\n"
+
+
+@pytest.mark.bubblewrap
+async def test_every_decision_about_the_network_is_in_the_session(tmp_path: Path, isolated: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    options = Options(settings=Settings(network=f"127.0.0.1:{port}", sandbox="bubblewrap"), cwd=tree)
+    program = (
+        "import sys, urllib.request\n"
+        "for url in sys.argv[1:]:\n"
+        "    try: urllib.request.urlopen(url, timeout=10)\n"
+        "    except OSError as error: print(error)\n"
+    )
+    urls = [f"http://127.0.0.1:{port}/", "http://127.0.0.1:9/"]
+    async with server:
+        with new_session(tree, isolated / "state") as log:
+            desk = Desk(options, log, Console(stderr=True), None)
+            try:
+                bench = await desk.open_bench()
+                async with bench.candidate("one") as candidate:
+                    done = await candidate.sandbox.run(["python3", "-c", program, *urls])
+                    assert candidate.sandbox.caps.allowed == (f"127.0.0.1:{port}",)
+            finally:
+                await desk.aclose()
+    assert b"403" in done.output
+    rule = f"127.0.0.1:{port}"
+    assert [r.event for r in SessionLog.load(log.path).records if isinstance(r.event, NetworkDecided)] == [
+        NetworkDecided("127.0.0.1", port, True, f"allowed by {rule}"),
+        NetworkDecided("127.0.0.1", 9, False, f"not allowed; allowed: {rule}"),
+    ]
+
+
+@pytest.mark.bubblewrap
+async def test_without_a_list_no_proxy_is_started(tmp_path: Path, isolated: Path) -> None:
+    options = Options(settings=Settings(network="", sandbox="bubblewrap"), cwd=tmp_path)
+    with new_session(tmp_path, isolated / "state") as log:
+        desk = Desk(options, log, Console(stderr=True), None)
+        try:
+            assert (await desk.open_bench()).outlet is None
+            assert desk.proxy is None
+        finally:
+            await desk.aclose()

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from agent.cli.render import Renderer, visible
-from agent.events import AttemptEnded, Noted, TextStreamed, ToolFinished, ToolStarted
+from agent.events import AttemptEnded, NetworkDecided, Noted, TextStreamed, ToolFinished, ToolStarted
 from agent.messages import ToolCall, ToolResult
 from agent.session import Envelope
 
@@ -40,6 +40,7 @@ HOSTILE = "[bold]\x1b]52;c;aGk=\x07[/] [link=http://x]y[/link] \\"
     [
         TextStreamed(HOSTILE),
         Noted("info", HOSTILE),
+        NetworkDecided(HOSTILE, 0, False, HOSTILE),
         AttemptEnded(1, "tests_fail", HOSTILE),
         ToolStarted(ToolCall("c", "bash", HOSTILE), "execute"),
         ToolFinished(ToolResult("c", "bash", HOSTILE), 0.0),
@@ -54,3 +55,25 @@ def test_no_event_steers_the_terminal(event: object) -> None:
     shown = out.getvalue()
     assert "[bold]\\x1b]52;c;aGk=\\x07[/] [link=http://x]y[/link]" in shown
     assert "\x1b]" not in shown and "\x07" not in shown
+
+
+def shown(verbosity: int, *events: NetworkDecided) -> list[str]:
+    out = io.StringIO()
+    renderer = Renderer(Console(file=out, width=200), verbosity)
+    for event in events:
+        renderer(event, PLACE)
+    return out.getvalue().splitlines()
+
+
+def test_a_refused_host_is_shown_once_and_an_allowed_one_when_asked() -> None:
+    yes = NetworkDecided("pypi.org", 443, True, "allowed by pypi.org:443")
+    no = NetworkDecided("evil.example", 443, False, "not allowed")
+    for quiet in (-1, 0):
+        assert shown(quiet, yes, no, no) == ["network: evil.example:443 refused: not allowed"]
+    assert shown(1, yes, yes, no)[:2] == ["network: pypi.org:443: allowed by pypi.org:443"] * 2
+
+
+def test_hosts_that_a_command_invents_do_not_flood_the_terminal() -> None:
+    lines = shown(0, *(NetworkDecided(f"h{number}.example", 443, False, "no") for number in range(100)))
+    assert len(lines) == 21
+    assert lines[-1] == "network: further refusals are in the session log only"

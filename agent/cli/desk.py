@@ -24,7 +24,7 @@ from agent.cli.finish import finish, result_of, say
 from agent.cli.jsonout import JsonStream
 from agent.cli.options import Options
 from agent.cli.render import Renderer
-from agent.events import Finished, Noted, PhaseStarted
+from agent.events import Finished, NetworkDecided, Noted, PhaseStarted
 from agent.guards import Budget
 from agent.models.base import ModelError
 from agent.paths import state_dir
@@ -33,9 +33,11 @@ from agent.session import SessionError, SessionLog, known_secrets, new_session, 
 from agent.solve.fix import Outcome
 from agent.workbench import Workbench
 from sandbox.accept import Accepted
-from sandbox.base import Limits, SandboxError
+from sandbox.base import Limits, Outlet, SandboxError
+from sandbox.network import parse_rules
 from sandbox.open import Choice, choose, owner
 from sandbox.patch import Patch
+from sandbox.proxy import Decision, Proxy
 from sandbox.workspace import Workspace
 
 
@@ -54,6 +56,7 @@ class Desk:
         self.budget = Budget(bus, tokens=options.settings.max_tokens)
         self.branch: Branch = bus.branch()
         self.workspace: Workspace | None = None
+        self.proxy: Proxy | None = None
         self.applied: list[str] = []
         """Paths of the user's tree that were changed with the person's consent."""
         self._choice: Choice | None = None
@@ -70,6 +73,8 @@ class Desk:
         if self._choice is None:
             self._choice = await choose(settings.sandbox)
             self.note(self._choice.reason)
+            if allowed := parse_rules(settings.network).texts():
+                self.note(f"the sandbox may reach {', '.join(allowed)}")
             for path in await Workspace.sweep(state_dir() / "workspaces"):
                 self.note(f"put back after an accept that was cut off: {path}")
             self.branch.emit(PhaseStarted("freeze", str(self.options.cwd)))
@@ -89,8 +94,21 @@ class Desk:
             state=state,
             image=settings.image,
             limits=Limits(timeout_s=min(Limits().timeout_s, settings.timeout)),
+            outlet=await self._open_network(),
             environ=environ,
         )
+
+    async def _open_network(self) -> Outlet | None:
+        """Start the proxy when the person allowed something; every decision of it is in the session."""
+        rules = parse_rules(self.options.settings.network)
+        if rules.empty:
+            return None
+
+        def keep(made: Decision) -> None:
+            self.branch.emit(NetworkDecided(made.host, made.port, made.allowed, made.reason))
+
+        self.proxy = Proxy(rules, keep)
+        return await self.proxy.open()
 
     async def accept(self, patch: Patch) -> Accepted:
         """Apply a patch to the user's tree; not cut off once begun, so that what is said of it is true."""
@@ -104,7 +122,10 @@ class Desk:
         return accepted
 
     async def aclose(self) -> None:
-        """Remove the workspace's copies. Idempotent; a new bench may be opened after."""
+        """Remove the workspace's copies and end the proxy. Idempotent; a new bench may be opened after."""
+        if self.proxy is not None:
+            await self.proxy.aclose()
+            self.proxy = None
         if self.workspace is not None:
             await self.workspace.aclose()
             self.workspace = None

@@ -80,7 +80,13 @@ def _shared(
         _option("--image", panel=_SANDBOX, metavar="NAME", help="Docker image instead of this host's tools."),
     ] = None,
     network: Annotated[
-        str | None, _option("--network", panel=_SANDBOX, metavar="none", help="Network inside the sandbox.")
+        str | None,
+        _option(
+            "--network",
+            panel=_SANDBOX,
+            metavar="HOST,...",
+            help="What the sandbox may reach: none, allow (any public host), or HOST[:PORT],... (443).",
+        ),
     ] = None,
     cwd: Annotated[
         Path | None, _option("-C", "--cwd", panel=_SANDBOX, metavar="DIR", help="Directory to work in.")

@@ -21,6 +21,7 @@ from agent.events import (
     AttemptEnded,
     AttemptStarted,
     CheckRan,
+    NetworkDecided,
     Noted,
     OutputStreamed,
     PhaseStarted,
@@ -46,6 +47,8 @@ _PHASES = {
     "repair": "repairing:",
     "apply": "applying",
 }
+_REFUSALS = 20
+"""So many refused hosts are shown."""
 _OUTCOMES = {
     "verified": "[bold green]verified[/]",
     "tests_fail": "[yellow]still fails[/]",
@@ -71,12 +74,16 @@ class Renderer:
         self._mid_line = False
         """True while a streamed text has not ended its line."""
         self._streams = console.is_terminal or verbosity >= 1
+        self._refused: set[str] = set()
+        """Hosts whose refusal was said."""
 
     def __call__(self, event: AnyEvent, envelope: Envelope) -> None:
         del envelope
         if self.verbosity < 0:
             if isinstance(event, Noted) and event.level != "info":
                 self._line(f"[yellow]{escape(event.text)}[/]")
+            elif isinstance(event, NetworkDecided):
+                self._network(event)
             return
         match event:
             case TextStreamed(text=text):
@@ -115,10 +122,25 @@ class Renderer:
             case Noted(level=level, text=text):
                 colour = {"info": "dim", "warning": "yellow", "error": "red"}[level]
                 self._line(f"[{colour}]{escape(text)}[/]")
+            case NetworkDecided():
+                self._network(event)
             case AssistantReplied() if self._mid_line:
                 self._line("")
             case _:
                 pass
+
+    def _network(self, event: NetworkDecided) -> None:
+        """A refusal once for each host, up to a bound: the hosts are a command's to invent."""
+        place = escape(f"{event.host}:{event.port}" if event.port else event.host)
+        reason = escape(event.reason)
+        if event.allowed:
+            if self.verbosity >= 1:
+                self._line(f"[dim]network: {place}: {reason}[/]")
+        elif event.host not in self._refused and len(self._refused) < _REFUSALS:
+            self._refused.add(event.host)
+            self._line(f"[yellow]network: {place} refused: {reason}[/]")
+            if len(self._refused) == _REFUSALS:
+                self._line("[yellow]network: further refusals are in the session log only[/]")
 
     def close(self) -> None:
         """End a line that is still open, such as after an interrupt."""
