@@ -57,8 +57,9 @@ class World:
     def clear(self) -> None:
         self.answers = [[PUBLIC]]
         self.moved.clear()
-        for seen in (self.names, self.connected, self.decisions):
-            seen.clear()  # type: ignore[attr-defined]
+        self.names.clear()
+        self.connected.clear()
+        self.decisions.clear()
 
 
 class Server:
@@ -106,6 +107,7 @@ class Net(NamedTuple):
 
 
 async def serve(context: ssl.SSLContext | None, names: list[str | None]) -> tuple[asyncio.Server, Server]:
+    """Start a Server on a free port of the loopback, with TLS when a context is given."""
     got: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -140,7 +142,7 @@ async def opened_net(backend: str, folder: Path) -> AsyncIterator[Net]:
     tls, tls_server = await serve(context, names)
     own = Proxy(
         NetworkRules(),
-        lambda decision: world.decisions.append(decision),
+        world.decisions.append,
         resolve=world.resolve,
         connect=world.connect,
         tls_ports=frozenset({tls_server.port}),

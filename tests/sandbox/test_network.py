@@ -93,6 +93,10 @@ async def test_case_53_without_a_list_nothing_is_reached(place: Place) -> None:
     assert b"3128" not in done.output.replace(b"/dev/tcp/127.0.0.1/3128", b"")
     assert b"/run/pawl-network" not in done.output
     assert place.sandbox.caps.allowed == ()
+    server, facts = await serve(None, [])
+    async with server:
+        beside = await place.sandbox.run(["python3", "-c", BESIDE, str(facts.port)])
+    assert beside.output.splitlines() == [b"server no", b"public no", b"names no", b"datagram no"]
 
 
 async def test_case_56_there_is_no_way_beside_the_proxy(net: Net) -> None:
