@@ -6,16 +6,37 @@ import asyncio
 import ssl
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox import hello
+from sandbox import hello, outlet
+from sandbox.base import Outlet, SandboxSpec
 from sandbox.hello import HelloError
 from sandbox.network import HostError, NetworkRules, Rule, normal_host, parse_rules, unfit
 from sandbox.proxy import check_name
 from sandbox.proxyhead import Refusal, parse_head
+
+# --- what programs inside are told -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("allowed", "direct"),
+    [
+        ("pypi.org", "localhost,127.0.0.1,::1"),
+        ("127.0.0.1:8080", ""),
+        ("pypi.org,[::1]:8080", ""),
+    ],
+)
+def test_servers_inside_are_asked_directly_unless_the_hosts_own_are_allowed(
+    allowed: str, direct: str
+) -> None:
+    way_out = Outlet("/proxy", parse_rules(allowed).texts())
+    told = outlet.environment(SandboxSpec(tree=Path("/t"), root="/t", session="s", outlet=way_out))
+    assert told["no_proxy"] == told["NO_PROXY"] == direct
+
 
 # --- rules -------------------------------------------------------------------------------------------------
 
