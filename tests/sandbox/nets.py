@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sandbox import proxy
-from sandbox.network import NetworkRules, parse_rules
+from sandbox.network import parse_rules
 from sandbox.proxy import Decision, Proxy, Streams
 from tests.sandbox.places import LIMITS, Place, opened
 
@@ -134,14 +134,14 @@ def _certificate(folder: Path) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def opened_net(backend: str, folder: Path) -> AsyncIterator[Net]:
-    """All of it, with nothing allowed; the TLS server's port counts as 443."""
+    """All of it; first the plain server alone is allowed. The TLS server's port counts as 443."""
     names: list[str | None] = []
     context, world = _certificate(folder), World()
     context.sni_callback = lambda _socket, name, _context: names.append(name)  # type: ignore[assignment]
     plain, plain_server = await serve(None, [])
     tls, tls_server = await serve(context, names)
     own = Proxy(
-        NetworkRules(),
+        parse_rules(f"127.0.0.1:{plain_server.port}"),
         world.decisions.append,
         resolve=world.resolve,
         connect=world.connect,
