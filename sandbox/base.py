@@ -109,6 +109,8 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     image: str | None = None
     """Docker image, or None for the host-toolchain view."""
+    image_env: dict[str, str] = {}
+    """Variables that belong to the image, as its own do: everything that pawl sets comes before them."""
     mounts: tuple[Mount, ...] = ()
     """Further read-only mounts, such as pawl's own test probe and a sanitised `.git`."""
     env: dict[str, str] = {}

@@ -18,7 +18,7 @@ import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import docker
 import docker.errors
@@ -27,9 +27,10 @@ from docker.types import LogConfig, Ulimit
 from docker.types import Mount as DockerMount
 
 from sandbox import etc, outlet, pid1, seccomp
-from sandbox.base import BackendName, Caps, Mount, Sandbox, SandboxDied, SandboxSpec, SandboxUnavailable
+from sandbox.base import BackendName, Caps, Sandbox, SandboxDied, SandboxSpec, SandboxUnavailable
 from sandbox.client import AgentClient
 from sandbox.image import Toolchain, ordered
+from sandbox.interpreter import Interpreter, own
 from sandbox.remedy import for_docker
 
 name: BackendName = "docker"
@@ -43,6 +44,8 @@ _START_S = 20.0
 _STREAM_HEADER = struct.Struct(">BxxxI")
 _STDOUT = 1
 _COMPLAINT_BYTES = 4000
+_LINE_BYTES = 1024 * 1024
+_BLOCK = 256 * 1024
 _FAILURES = (docker.errors.DockerException, requests.RequestException, OSError)
 
 T = TypeVar("T")
@@ -76,7 +79,7 @@ async def available() -> str | None:
         return f"no permission to use the docker daemon ({path})"
     try:
         async with asyncio.timeout(_PROBE_S):
-            status, _, writer = await _request("GET /_ping")
+            status, _, writer = await request("GET /_ping")
             writer.close()
     except (OSError, TimeoutError) as error:
         return f"the docker daemon does not answer: {error or 'it takes too long'}"
@@ -105,12 +108,21 @@ def _client() -> docker.APIClient:
     return docker.APIClient(base_url=f"unix://{_socket()}", version="auto", timeout=_TIMEOUT_S)
 
 
-async def _request(what: str, *headers: str) -> tuple[int, asyncio.StreamReader, asyncio.StreamWriter]:
-    """One HTTP request on a connection of its own: (status, reader after the headers, writer)."""
-    reader, writer = await asyncio.open_unix_connection(_socket())
+async def request(
+    what: str, *headers: str, version: str = "1.1", body: IO[bytes] | None = None
+) -> tuple[int, asyncio.StreamReader, asyncio.StreamWriter]:
+    """One HTTP request on a connection of its own: (status, reader after the headers, writer).
+
+    With version 1.0 the answer is plain to its end, not in chunks. `body` is a file on the disk.
+    """
+    reader, writer = await asyncio.open_unix_connection(_socket(), limit=_LINE_BYTES)
     try:
-        lines = [f"{what} HTTP/1.1", "Host: docker", *headers]
+        lines = [f"{what} HTTP/{version}", "Host: docker", *headers]
         writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
+        with contextlib.suppress(ConnectionError):  # a daemon that refuses may not read it all
+            while body is not None and (block := body.read(_BLOCK)):
+                writer.write(block)
+                await writer.drain()
         answer = await reader.readuntil(b"\r\n\r\n")
         return int(answer.split(b" ", 2)[1]), reader, writer
     except (asyncio.IncompleteReadError, ValueError, IndexError) as error:
@@ -119,6 +131,18 @@ async def _request(what: str, *headers: str) -> tuple[int, asyncio.StreamReader,
     except BaseException:
         writer.close()
         raise
+
+
+async def image_id(name: str) -> str | None:
+    """The id of an image that is here, else None; nothing is fetched. Raises SandboxUnavailable."""
+    try:
+        client = await _blocking(_client)
+        with contextlib.closing(client):
+            return str((await _blocking(client.inspect_image, name))["Id"])
+    except docker.errors.ImageNotFound:
+        return None
+    except _FAILURES as error:
+        raise SandboxUnavailable(f"docker: {error}", "see `pawl doctor`") from error
 
 
 def owner() -> tuple[int, int]:
@@ -162,7 +186,9 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
 def _explained(error: Exception, spec: SandboxSpec) -> tuple[str, str]:
     """(message, remedy) of a failure to start."""
     if isinstance(error, docker.errors.ImageNotFound):
-        return f"there is no image {spec.image} here", f"docker pull {spec.image}"
+        built = str(spec.image).startswith("pawl/")
+        remedy = "pawl sandbox build" if built else f"docker pull {spec.image}"
+        return f"there is no image {spec.image} here", remedy
     text = str(error)
     if spec.image and "executable file not found" in text:
         return (
@@ -183,11 +209,13 @@ class _Container:
         self._complaint = bytearray()
 
     async def create(self, spec: SandboxSpec, toolchain: Toolchain, state: Path) -> None:
-        made_up = None
         if spec.image is None:
             await _blocking(_ensure_empty_image, self._client)
             made_up = await _blocking(etc.build, state, *_inside(), toolchain.links)
-        options = _options(self._client, spec, toolchain, made_up)
+            runs = Interpreter((toolchain.python,), (*toolchain.mounts, made_up))
+        else:
+            runs = await _blocking(lambda: own() or Interpreter(("python3",), ()))
+        options = _options(self._client, spec, runs)
         await _blocking(self._make, options)
         self._image = "host-toolchain"
         if spec.image is not None:
@@ -228,7 +256,7 @@ class _Container:
     async def _attach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Ask the daemon for the container's streams; what follows its answer is theirs."""
         what = f"/v{self._client.api_version}/containers/{self._id}/attach?stream=1&stdin=1&stdout=1&stderr=1"
-        status, reader, writer = await _request(f"POST {what}", "Connection: Upgrade", "Upgrade: tcp")
+        status, reader, writer = await request(f"POST {what}", "Connection: Upgrade", "Upgrade: tcp")
         if status not in (101, 200):
             writer.close()
             raise ConnectionError(f"the docker daemon refused to attach ({status})")
@@ -247,15 +275,11 @@ class _Container:
                 self._client.remove_container(self._id, force=True, v=True)
 
 
-def _options(
-    client: docker.APIClient, spec: SandboxSpec, toolchain: Toolchain, made_up: Mount | None
-) -> dict[str, Any]:
+def _options(client: docker.APIClient, spec: SandboxSpec, runs: Interpreter) -> dict[str, Any]:
     """Everything that the container is. The model chooses none of it."""
     limits = spec.limits
-    shown = [*spec.mounts, *outlet.mounts(spec)]
-    if made_up is not None:
-        shown = [*toolchain.mounts, made_up, *shown]
-    mounts = [DockerMount(each.target, each.source, type="bind", read_only=True) for each in ordered(shown)]
+    shown = ordered((*runs.mounts, *spec.mounts, *outlet.mounts(spec)))
+    mounts = [DockerMount(each.target, each.source, type="bind", read_only=True) for each in shown]
     mounts.append(DockerMount(spec.root, str(spec.tree), type="bind"))
     host = client.create_host_config(
         auto_remove=True,
@@ -281,8 +305,8 @@ def _options(
     uid, gid = _inside()
     return {
         "image": spec.image or f"{_EMPTY}:{_EMPTY_TAG}",
-        "entrypoint": pid1.command("python3" if spec.image else toolchain.python),
-        "environment": {"LANG": "C.UTF-8"},
+        "entrypoint": pid1.command(*runs.command),
+        "environment": {**spec.image_env, "LANG": "C.UTF-8"},
         "command": [],
         "user": f"{uid}:{gid}",
         "hostname": "sandbox",

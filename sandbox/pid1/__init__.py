@@ -30,6 +30,6 @@ def source() -> str:
     return _LOADER.format(sources=[(name, (folder / f"{name}.py").read_text("utf-8")) for name in _MODULES])
 
 
-def command(python: str) -> list[str]:
-    """The argument list that starts the agent with the interpreter `python` (a path inside the sandbox)."""
-    return [python, *_FLAGS, source()]
+def command(*python: str) -> list[str]:
+    """The argument list that starts the agent with an interpreter (a path inside, or what starts it)."""
+    return [*python, *_FLAGS, source()]
