@@ -33,6 +33,7 @@ class Workbench:
         session: str,
         state: Path,
         image: str | None = None,
+        image_env: Mapping[str, str] | None = None,
         limits: Limits,
         outlet: Outlet | None = None,
         environ: Mapping[str, str] = os.environ,
@@ -42,6 +43,7 @@ class Workbench:
         self.session = session
         self.state = state
         self.image = image
+        self.image_env = dict(image_env or {})
         self.limits = limits
         self.outlet = outlet
         """The way to what the person allowed of the network; None for none at all."""
@@ -59,6 +61,7 @@ class Workbench:
                 session=self.session,
                 limits=self.limits,
                 image=self.image,
+                image_env=self.image_env,
                 mounts=(*fork.mounts, PROBE_MOUNT),
                 outlet=self.outlet,
             )

@@ -10,7 +10,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,17 +18,27 @@ from pathlib import Path
 import msgspec
 
 from sandbox.base import Mount
-
-SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+from sandbox.languages import SYSTEM_PATH, Languages, plain_text
 
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _STORES = ("/nix/store", "/home/linuxbrew/.linuxbrew")
 """Package stores whose programs need their neighbours; shown when the interpreter lives in one."""
 _TOO_MUCH = ("/", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp", "/var")
 _OF_HOME_TOO_MUCH = ("", ".cache", ".config", ".local", ".local/share", ".local/state")
-_TOOLS = ("node", "npm", "go", "java", "ruby")
-_CARGO_FOLDERS = ("bin", "git", "registry")
-"""Of ~/.cargo; never its credentials."""
+_SECRETS = (
+    ".condarc",
+    ".netrc",
+    ".npmrc",
+    ".pypirc",
+    "condarc",
+    "etc/npmrc",
+    "etc/pip.conf",
+    "etc/uv/uv.toml",
+    "pip.conf",
+)
+"""Files of a tool's folder that may hold a person's tokens."""
+_NOTHING = str(Path(__file__).with_name("__init__.py"))
+"""An empty file, shown in the place of each of them."""
 _VERSION = re.compile(r"[0-9A-Za-z][\w.+-]*")
 _ASK = """
 import importlib.util, json, os, site, sys
@@ -74,24 +83,15 @@ def toolchain(project: Path, environ: Mapping[str, str]) -> Toolchain:
     folders: list[str] = [chosen.folder] if chosen else []
     prefixes = [*(chosen.prefixes if chosen else ()), *own.prefixes]
     env = dict(chosen.env) if chosen else {}
-    for tool in _TOOLS:
-        found = _tool(tool, environ, project, home)
-        if found:
-            folders.append(found[0])
-            prefixes.append(found[1])
-    cargo = home / ".cargo"
-    if os.access(cargo / "bin" / "cargo", os.X_OK):
-        folders.append(str(cargo / "bin"))
-        prefixes += [str(cargo / name) for name in _CARGO_FOLDERS] + [str(home / ".rustup")]
-        env |= {"CARGO_HOME": str(cargo), "RUSTUP_HOME": str(home / ".rustup"), "CARGO_NET_OFFLINE": "true"}
-    modules = home / "go" / "pkg" / "mod"
-    if modules.is_dir():
-        prefixes.append(str(modules))
-        env |= {"GOMODCACHE": str(modules), "GOPROXY": "off", "GOFLAGS": "-mod=mod"}
+    for tool in Languages(project, environ, home, lambda folder: _showable(folder, home)).find():
+        folders += tool.folders
+        prefixes += tool.prefixes
+        env |= tool.env
     prefixes += [store for store in _STORES if any(prefix.startswith(store + "/") for prefix in prefixes)]
     path = dict.fromkeys([*folders, *SYSTEM_PATH, own.folder])
+    shown = list(_mounts(prefixes, home))
     return Toolchain(
-        mounts=(*_system(), *_mounts(prefixes, home)),
+        mounts=(*_system(), *shown, *_hidden(["/usr", "/usr/local", *(mount.target for mount in shown)])),
         path=":".join(path),
         env=env,
         python=os.path.realpath(sys.executable),
@@ -131,6 +131,16 @@ def _mounts(prefixes: Iterable[str], home: Path) -> Iterator[Mount]:
             yield Mount(os.path.realpath(target), target)
 
 
+def _hidden(targets: Iterable[str]) -> Iterator[Mount]:
+    """Nothing in the place of each file that may hold secrets, wherever in its folder its name leads."""
+    for target in targets:
+        real = Path(target).resolve()
+        for name in _SECRETS:
+            file = (real / name).resolve()
+            if file.is_file() and file.is_relative_to(real):
+                yield Mount(_NOTHING, str(Path(target, file.relative_to(real))))
+
+
 def _showable(folder: str, home: Path) -> bool:
     """False for a folder that holds more than a tool: the home, what is above it, /etc, /tmp and the like."""
     real = Path(folder).resolve()
@@ -168,7 +178,7 @@ def _chosen(project: Path, environ: Mapping[str, str], home: Path) -> _Python | 
         found = _virtual(folder, project, home)
         if found:
             return found
-    candidates = list(_on_path(project, environ, home))
+    candidates = [*_pinned(project, environ, home), *_on_path(project, environ, home)]
     return next((c for c in candidates if c.pytest), candidates[0] if candidates else None)
 
 
@@ -215,14 +225,39 @@ def _on_path(project: Path, environ: Mapping[str, str], home: Path) -> Iterator[
         yield _Python(str(Path(executable).parent), tuple(p for p in prefixes if p), env, pytest)
 
 
+def _pinned(project: Path, environ: Mapping[str, str], home: Path) -> Iterator[_Python]:
+    """The interpreter that `.python-version` names, of those that pyenv and uv keep; it is not run."""
+    wanted = _wanted_version(project)
+    uv = Path(environ.get("UV_PYTHON_INSTALL_DIR") or home / ".local" / "share" / "uv" / "python")
+    folders = [_pyenv_root(environ) / "versions" / wanted] if wanted else []
+    folders += sorted(uv.glob(f"cpython-{wanted}[.-]*")) if wanted else []
+    for folder in folders:
+        python = folder / "bin" / "python3"
+        base = Path(os.path.realpath(python)).parent.parent
+        whole = os.access(python, os.X_OK) and any(base.glob("lib*/python3*/os.py"))
+        if (
+            whole
+            and not _within(base, project)
+            and all(_showable(str(each), home) for each in (folder, base))
+        ):
+            pytest = any(folder.glob("lib/python3*/site-packages/pytest"))
+            yield _Python(str(python.parent), (str(folder), *_hops(python), str(base)), {}, pytest)
+
+
+def _wanted_version(project: Path) -> str:
+    """The first word of the project's `.python-version` when it looks like a version or a name."""
+    wanted, *_ = plain_text(project / ".python-version").split() or [""]
+    return wanted if _VERSION.fullmatch(wanted) else ""
+
+
+def _pyenv_root(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME", "/nonexistent"), ".pyenv"))
+
+
 def _pyenv_version(project: Path, environ: Mapping[str, str]) -> str:
     """The version that pyenv would take in the project, read by us: its shims are never run in there."""
-    try:
-        wanted = (project / ".python-version").read_text("utf-8", "replace").split()[0]
-    except (OSError, IndexError):
-        return ""
-    root = Path(environ.get("PYENV_ROOT") or Path(environ.get("HOME", "/nonexistent"), ".pyenv"))
-    known = _VERSION.fullmatch(wanted) and (root / "versions" / wanted / "bin" / "python3").exists()
+    wanted = _wanted_version(project)
+    known = wanted and (_pyenv_root(environ) / "versions" / wanted / "bin" / "python3").exists()
     return wanted if known else ""
 
 
@@ -239,15 +274,3 @@ def _ask(
         return tuple(json.loads(done.stdout))
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-
-
-def _tool(name: str, environ: Mapping[str, str], project: Path, home: Path) -> tuple[str, str] | None:
-    """(folder for the PATH, prefix to show) of a tool that is not where the system keeps its own."""
-    found = shutil.which(name, path=environ.get("PATH", ""))
-    if found is None or not found.startswith("/") or str(Path(found).parent) in SYSTEM_PATH:
-        return None
-    real = Path(found).resolve()
-    prefix = real.parent.parent
-    if real.parent.name != "bin" or _within(real, project) or not _showable(str(prefix), home):
-        return None
-    return str(real.parent), str(prefix)

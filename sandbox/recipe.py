@@ -19,7 +19,7 @@ from typing import IO
 
 import msgspec
 
-from sandbox.base import FileError, FileMissing, SandboxError
+from sandbox.base import FileMissing, SandboxError
 from sandbox.beneath import Beneath, Content
 from sandbox.devcontainer import PLACES, Build, Devcontainer, DevcontainerError, parse
 from sandbox.rules import DENIED, is_cache, is_denied
@@ -82,7 +82,7 @@ def find_devcontainer(project: Path) -> Devcontainer | None:
                 return parse(_text(root, place), place)
             except FileMissing:
                 continue
-            except FileError as error:
+            except OSError as error:
                 raise DevcontainerError(f"{place}: {error}") from None
     return None
 
@@ -98,7 +98,7 @@ def read_recipe(project: Path, build: Build) -> Recipe:
             places = dict.fromkeys([build.context, posixpath.dirname(build.dockerfile), ""])
             paths = [posixpath.join(place, name) for place in places for name in LOCK_FILES]
             locks = {path: _optional(root, path, _LOCK_BYTES) for path in paths}
-        except FileError as error:
+        except OSError as error:
             raise DevcontainerError(f"the image cannot be built: {error}") from None
     hashes = [[path, hashlib.sha256(data).hexdigest()] for path, data in locks.items() if data is not None]
     parts = [_FORMAT, text, build.context, sorted(build.args.items()), build.target, hashes]

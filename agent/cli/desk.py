@@ -34,6 +34,7 @@ from agent.solve.fix import Outcome
 from agent.workbench import Workbench
 from sandbox.accept import Accepted
 from sandbox.base import Limits, Outlet, SandboxError
+from sandbox.choose_image import Chosen, choose_image
 from sandbox.network import parse_rules
 from sandbox.open import Choice, choose, owner
 from sandbox.patch import Patch
@@ -60,6 +61,7 @@ class Desk:
         self.applied: list[str] = []
         """Paths of the user's tree that were changed with the person's consent."""
         self._choice: Choice | None = None
+        self._image = Chosen(None, "host")
 
     def note(self, text: str) -> None:
         self.branch.emit(Noted("info", text))
@@ -75,6 +77,9 @@ class Desk:
             self.note(self._choice.reason)
             if allowed := parse_rules(settings.network).texts():
                 self.note(f"the sandbox may reach {', '.join(allowed)}")
+            self._image = await choose_image(self.options.cwd, self._choice.backend, settings.image)
+            for note in self._image.notes:
+                self.note(note)
             for path in await Workspace.sweep(state_dir() / "workspaces"):
                 self.note(f"put back after an accept that was cut off: {path}")
             self.branch.emit(PhaseStarted("freeze", str(self.options.cwd)))
@@ -92,7 +97,8 @@ class Desk:
             choice.backend,
             session=self.log.header.id,
             state=state,
-            image=settings.image,
+            image=self._image.image,
+            image_env=self._image.env,
             limits=Limits(timeout_s=min(Limits().timeout_s, settings.timeout)),
             outlet=await self._open_network(),
             environ=environ,
