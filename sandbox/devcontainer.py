@@ -235,8 +235,10 @@ def beneath(folder: str, name: str, place: str) -> str:
 
 # --- JSON with comments ------------------------------------------------------------------------------------
 
-_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*(?:"|\Z))|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
-_COMMA = re.compile(r'("(?:[^"\\]|\\.)*(?:"|\Z))|,(?=\s*[}\]])', re.DOTALL)
+_STRING = r'("(?:[^"\\]|\\.?)*+"?)'
+"""To its end, or to that of the text: whatever the text is, no part of it is looked at twice."""
+_COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_COMMA = re.compile(_STRING + r"|,(?=\s*[}\]])", re.DOTALL)
 
 
 def read_jsonc(text: str, path: str) -> object:

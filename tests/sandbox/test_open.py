@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import socket
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -140,7 +138,7 @@ def test_the_owner_of_a_tree_is_known(name: str) -> None:
     assert (name == "docker" and os.geteuid() == 0) <= (uid == 1000)
 
 
-# --- docker's leftovers and images --------------------------------------------------------------------------
+# --- docker's leftovers --------------------------------------------------------------------------
 
 
 def docker(*words: str) -> str:
@@ -175,84 +173,9 @@ async def test_containers_of_a_dead_pawl_are_swept_and_others_are_not(tmp_path: 
             docker("rm", "-f", container)
 
 
-async def refused(tmp_path: Path, image: str) -> SandboxUnavailable:
-    spec = SandboxSpec(tree=tmp_path, root=str(tmp_path), session="test", image=image)
-    with pytest.raises(SandboxUnavailable) as caught:
-        await open_sandbox(spec, "docker", state=tmp_path, project=tmp_path)
-    return caught.value
-
-
-@pytest.mark.anyio
-@pytest.mark.docker
-async def test_an_image_that_is_not_there_or_has_no_python_is_told(tmp_path: Path) -> None:
-    async with opened("docker", tmp_path):
-        pass
-    missing = await refused(tmp_path, "no-such-image:0")
-    assert missing.remedy == "docker pull no-such-image:0"
-    empty = await refused(tmp_path, "pawl-empty:1")
-    assert "no python3" in str(empty)
-
-
 @pytest.mark.anyio
 @pytest.mark.bubblewrap
 async def test_an_image_needs_docker(tmp_path: Path) -> None:
     spec = SandboxSpec(tree=tmp_path, root=str(tmp_path), session="test", image="x")
     with pytest.raises(SandboxUnavailable, match="docker"):
         await open_sandbox(spec, "bubblewrap", state=tmp_path, project=tmp_path)
-
-
-@pytest.fixture
-def image(tmp_path: Path) -> str:
-    """An image with the system's Python and shell in it, and a variable of its own."""
-    if not Path("/usr/bin/python3").exists():
-        pytest.skip("the system has no Python to make an image of")
-    programs = [os.path.realpath(path) for path in ("/usr/bin/python3", "/bin/sh", "/bin/cat")]
-    listed = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
-    modules = Path(programs[0]).name
-    libraries = {word for word in listed.split() if word.startswith("/") and not word.endswith(":")}
-    libraries |= {str(path) for path in Path("/usr/lib").glob("*/libffi.so*")}
-    archive = tmp_path / "image.tar"
-    with tarfile.open(archive, "w") as tar:
-        for path in {*programs, *libraries}:
-            tar.add(os.path.realpath(path), path)
-        tar.add(f"/usr/lib/{modules}", f"/usr/lib/{modules}", filter=_small)
-        for name, target in (
-            ("usr/bin/python3", programs[0]),
-            ("bin/sh", programs[1]),
-            ("bin/cat", programs[2]),
-        ):
-            link = tarfile.TarInfo(name)
-            link.type, link.linkname = tarfile.SYMTYPE, target
-            tar.addfile(link)
-        tar.addfile(tarfile.TarInfo("marker.txt"), io.BytesIO())
-    tag = f"pawl-test-python:{os.getpid()}"
-    docker("import", "--change", "ENV WORD=imaged", str(archive), tag)
-    return tag
-
-
-def _small(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    left_out = ("__pycache__", "/test", "/idlelib", "/ensurepip", "/lib2to3", "/pydoc_data", ".a")
-    return None if any(part in member.name for part in left_out) else member
-
-
-@pytest.mark.anyio
-@pytest.mark.docker
-async def test_an_image_with_python_is_used(tmp_path: Path, image: str) -> None:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    os.chown(tree, *owner("docker"))
-    spec = SandboxSpec(tree=tree, root="/project", session="test", image=image)
-    try:
-        sandbox = await open_sandbox(spec, "docker", state=tmp_path, project=tmp_path)
-        try:
-            done = await sandbox.run("echo $WORD $HOME; pwd; echo x > made; cat made")
-            assert done.output == b"imaged /tmp/home\n/project\nx\n"
-            assert sandbox.caps.image.startswith("sha256:")
-            assert (
-                b"marker.txt"
-                in (await sandbox.run(["python3", "-c", "import os; print(os.listdir('/'))"])).output
-            )
-        finally:
-            await sandbox.aclose()
-    finally:
-        docker("rmi", "-f", image)

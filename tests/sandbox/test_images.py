@@ -1,0 +1,128 @@
+"""Sandboxes in docker images: with Python, without, without anything at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from sandbox.base import Sandbox, SandboxSpec, SandboxUnavailable
+from sandbox.open import open_sandbox, owner
+from tests.sandbox import images
+
+pytestmark = [pytest.mark.anyio, pytest.mark.docker]
+
+
+@asynccontextmanager
+async def opened(folder: Path, image: str, **env: str) -> AsyncIterator[Sandbox]:
+    tree = folder / "tree"
+    tree.mkdir(exist_ok=True)
+    os.chown(tree, *owner("docker"))
+    spec = SandboxSpec(tree=tree, root="/project", session="test", image=image, image_env=env)
+    sandbox = await open_sandbox(spec, "docker", state=folder / "state", project=tree)
+    try:
+        yield sandbox
+    finally:
+        await sandbox.aclose()
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[str]:
+    """An image with one program that needs no library, no shell, no C library, and a python3 that lies."""
+    program = images.static()
+    tag = images.make(
+        "bare", {"program": program}, {"/usr/bin/python3": "/program"}, ("ENV WORD=imaged", "USER 0:0")
+    )
+    yield tag
+    images.docker("rmi", "-f", tag)
+
+
+@pytest.fixture(scope="module")
+def full() -> Iterator[str]:
+    """An image with the system's Python, a shell and a variable of its own."""
+    python = os.path.realpath("/usr/bin/python3")
+    if not Path(python).exists():
+        pytest.skip("the system has no Python to make an image of")
+    programs = {name: os.path.realpath(name) for name in ("/bin/sh", "/bin/cat")}
+    files = images.dynamic([python, *programs.values()])
+    files |= {str(path): os.path.realpath(path) for path in Path("/usr/lib").glob("*/libffi.so*")}
+    files[f"/usr/lib/{Path(python).name}"] = f"/usr/lib/{Path(python).name}"
+    links = {"/usr/bin/python3": python, **programs}
+    tag = images.make("full", files, links, ("ENV WORD=imaged",))
+    yield tag
+    images.docker("rmi", "-f", tag)
+
+
+async def test_an_image_without_anything_in_it_is_worked_in(tmp_path: Path, bare: str) -> None:
+    async with opened(tmp_path, bare) as sandbox:
+        ran = await sandbox.run(["/program", "--version" if "ldconfig" in images.static() else "true"])
+        assert (ran.exit_code, ran.signal) == (0, None)
+        missing = await sandbox.run("echo needs a shell")
+        assert (missing.exit_code, b"not found" in missing.output or b"No such" in missing.output) == (
+            127,
+            True,
+        )
+        await sandbox.write("a/b.txt", b"one\ntwo\n")
+        assert (await sandbox.read("a/b.txt")).data == b"one\ntwo\n"
+        assert await sandbox.search("tw.") == [("a/b.txt", 2, "two")]
+        assert [entry.path for entry in await sandbox.list()] == ["a"]
+        assert sandbox.caps.image.startswith("sha256:")
+        assert (sandbox.caps.network, sandbox.caps.memory, sandbox.caps.read_scope) == (True, True, True)
+    assert (tmp_path / "tree/a/b.txt").read_bytes() == b"one\ntwo\n"
+
+
+async def test_the_images_own_python_serves_the_commands_and_not_the_agent(tmp_path: Path, full: str) -> None:
+    async with opened(tmp_path, full) as sandbox:
+        done = await sandbox.run("echo $WORD $HOME; pwd; echo x > made; cat made; echo $LD_LIBRARY_PATH")
+        assert done.output == b"imaged /tmp/home\n/project\nx\n\n"
+        asked = "import sys; print(sys.prefix, open('/proc/1/cmdline').read().split('\\0')[0])"
+        prefix, first = (await sandbox.run(["python3", "-c", asked])).output.split()
+        assert prefix == b"/usr"
+        assert first.startswith(b"/.pawl/")
+        listed = await sandbox.run(["python3", "-c", "import os; print(sorted(os.listdir('/')))"])
+        assert b"home" not in listed.output
+        assert b"root" not in listed.output
+
+
+async def test_what_is_shown_of_the_host_for_the_agent_cannot_be_written(tmp_path: Path, full: str) -> None:
+    async with opened(tmp_path, full) as sandbox:
+        program = "import os\nfor top, *_ in os.walk('/.pawl'):\n  if os.access(top, os.W_OK): print(top)"
+        assert (await sandbox.run(["python3", "-c", program])).output == b""
+        assert not (await sandbox.run("echo x > /.pawl/python/x")).ok
+        assert not (await sandbox.run("echo x > /anywhere")).ok
+
+
+async def test_variables_of_a_devcontainer_stand_below_pawls(tmp_path: Path, full: str) -> None:
+    env = {"HOME": "/evil", "PAGER": "evil", "LANG": "evil", "MINE": "yes", "WORD": "changed"}
+    async with opened(tmp_path, full, **env) as sandbox:
+        done = await sandbox.run("echo $HOME $PAGER $LANG $MINE $WORD")
+        assert done.output == b"/tmp/home cat C.UTF-8 yes changed\n"
+
+
+async def refused(tmp_path: Path, image: str) -> SandboxUnavailable:
+    with pytest.raises(SandboxUnavailable) as caught:
+        async with opened(tmp_path, image):
+            pass
+    return caught.value
+
+
+async def test_an_image_that_is_not_here_is_told_and_not_fetched(tmp_path: Path) -> None:
+    assert (await refused(tmp_path, "no-such-image:0")).remedy == "docker pull no-such-image:0"
+    assert (await refused(tmp_path, "pawl/no-such:0")).remedy == "pawl sandbox build"
+
+
+async def test_where_the_agent_cannot_bring_its_python_the_image_must_have_one(
+    tmp_path: Path, bare: str, full: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.backends.docker.own", lambda: None)
+    async with opened(tmp_path, full) as sandbox:
+        assert (await sandbox.run("echo $WORD")).output == b"imaged\n"
+    empty = images.make("empty", {})
+    try:
+        assert "no python3" in str(await refused(tmp_path, empty))
+    finally:
+        images.docker("rmi", "-f", empty)
+    await refused(tmp_path, bare)
