@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlencode
 
 import msgspec
@@ -21,6 +21,7 @@ from sandbox.recipe import Recipe, pack
 
 BUILD_S = 3600.0
 _ERROR_BYTES = 8000
+_LINE_BYTES = 1024 * 1024
 
 
 class BuildFailed(SandboxError):
@@ -80,7 +81,6 @@ async def build(
                     f"POST /build?{query}",
                     "Content-Type: application/x-tar",
                     f"Content-Length: {size}",
-                    version="1.0",
                     body=context,
                 )
                 try:
@@ -135,14 +135,28 @@ def _query(recipe: Recipe, dockerfile: str, *, network: bool, force: bool) -> st
     return urlencode({name: value for name, value in words.items() if value != ""}, errors="replace")
 
 
+async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """The lines of an answer that comes in chunks (RFC 9112, 7.1), to its end."""
+    data = bytearray()
+    while size := int(await reader.readline(), 16):
+        if size + len(data) > _LINE_BYTES:
+            raise ValueError("a line of its answer is too long")
+        data += await reader.readexactly(size)
+        await reader.readline()
+        *whole, rest = data.split(b"\n")
+        for line in whole:
+            yield bytes(line)
+        data = bytearray(rest)
+
+
 async def _follow(
     status: int, reader: asyncio.StreamReader, on_output: Callable[[str], None], network: bool
 ) -> None:
     """Hear the build to its end."""
     if status != 200:
-        said = (await reader.read(_ERROR_BYTES)).decode("utf-8", "replace").strip()
-        raise BuildFailed(f"the docker daemon refuses to build: {said}")
-    while line := await reader.readline():
+        said = (await reader.read(_ERROR_BYTES)).decode("utf-8", "replace")
+        raise BuildFailed(f"the docker daemon refuses to build: {said[said.find('{') :].strip()}")
+    async for line in _lines(reader):
         try:
             event = _decoder.decode(line)
         except msgspec.MsgspecError as error:

@@ -167,10 +167,7 @@ def _unused(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in fields.items():
         if name in _USED or name in _SILENT or value in (None, False):
             continue
-        yield (
-            name[:80].encode("ascii", "backslashreplace").decode(),
-            _REASONS.get(name, "pawl does not know it"),
-        )
+        yield ascii(name[:80])[1:-1], _REASONS.get(name, "pawl does not know it")
 
 
 def _refusal(name: str, value: object) -> str:

@@ -20,8 +20,8 @@ _ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*(?!\\\s*$)", re.IGNORECASE | re.MULT
 _CONTINUED = re.compile(r"\\[ \t]*$")
 _DOUBLE = re.compile(r"\\\\[ \t]*$")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}$]*))?\})", re.ASCII)
-_PLAIN = re.compile(r"[\w.@+,/*?=-]+", re.ASCII)
-"""A word without colon, quote, backslash or variable can be no address."""
+_PLAIN = re.compile(r"--[a-z-]+(?:=[\w:.-]*)?|[\w.@+,/*?=-]+", re.ASCII)
+"""A flag, or a word without colon, quote, backslash and variable: neither can be an address."""
 
 
 class DockerfileError(SandboxError, ValueError):

@@ -44,7 +44,6 @@ _START_S = 20.0
 _STREAM_HEADER = struct.Struct(">BxxxI")
 _STDOUT = 1
 _COMPLAINT_BYTES = 4000
-_LINE_BYTES = 1024 * 1024
 _BLOCK = 256 * 1024
 _FAILURES = (docker.errors.DockerException, requests.RequestException, OSError)
 
@@ -109,15 +108,12 @@ def _client() -> docker.APIClient:
 
 
 async def request(
-    what: str, *headers: str, version: str = "1.1", body: IO[bytes] | None = None
+    what: str, *headers: str, body: IO[bytes] | None = None
 ) -> tuple[int, asyncio.StreamReader, asyncio.StreamWriter]:
-    """One HTTP request on a connection of its own: (status, reader after the headers, writer).
-
-    With version 1.0 the answer is plain to its end, not in chunks. `body` is a file on the disk.
-    """
-    reader, writer = await asyncio.open_unix_connection(_socket(), limit=_LINE_BYTES)
+    """One HTTP request on a connection of its own: (status, reader after the headers, writer)."""
+    reader, writer = await asyncio.open_unix_connection(_socket())
     try:
-        lines = [f"{what} HTTP/{version}", "Host: docker", *headers]
+        lines = [f"{what} HTTP/1.1", "Host: docker", *headers]
         writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
         with contextlib.suppress(ConnectionError):  # a daemon that refuses may not read it all
             while body is not None and (block := body.read(_BLOCK)):

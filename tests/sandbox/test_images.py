@@ -71,7 +71,9 @@ async def test_an_image_without_anything_in_it_is_worked_in(tmp_path: Path, bare
         assert [entry.path for entry in await sandbox.list()] == ["a"]
         assert sandbox.caps.image.startswith("sha256:")
         assert (sandbox.caps.network, sandbox.caps.memory, sandbox.caps.read_scope) == (True, True, True)
-    assert (tmp_path / "tree/a/b.txt").read_bytes() == b"one\ntwo\n"
+    made = tmp_path / "tree/a/b.txt"
+    assert made.read_bytes() == b"one\ntwo\n"
+    assert (made.stat().st_uid, made.stat().st_gid) == owner("docker")  # whatever the image's USER says
 
 
 async def test_the_images_own_python_serves_the_commands_and_not_the_agent(tmp_path: Path, full: str) -> None:

@@ -1,0 +1,100 @@
+"""What a Dockerfile would have the daemon fetch, told from its text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox.devcontainer import is_image_name
+from sandbox.dockerfile import DockerfileError, Needs, needs
+
+
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [
+        ("FROM python:3", ["python:3"]),
+        ("from python:3 as base\nFROM base\nFROM Base AS x\nFROM x", ["python:3"]),
+        ("FROM scratch\nCOPY a /a", []),
+        ("# comment\n\nFROM \\\n# inside\n\n  --platform=linux/amd64 \\\n  alpine\n", ["alpine"]),
+        ("ARG V=3.12\nFROM python:${V}-slim", ["python:3.12-slim"]),
+        ("ARG V='3.12'\r\nFROM python:$V\r\n", ["python:3.12"]),
+        ("FROM python:${V:-3}", ["python:3"]),
+        ("ARG I=a J=b\nFROM $I\nFROM $J", ["a", "b"]),
+        ("FROM a AS one\nFROM b\nCOPY --from=one x y\nCOPY --from=0 x y\nCOPY --from=c x y", ["a", "b", "c"]),
+        ("\ufeffFROM a\nONBUILD COPY --from=d /x /y", ["a", "d"]),
+        ("FROM a\nRUN echo FROM b", ["a"]),
+        ("FROM a\nRUN x \\\nFROM b", ["a"]),
+        ("FR\\\nOM a", ["a"]),
+        ("FROM a\nADD x.tar.gz src/ /opt/\nADD --chown=1:1 x /y", ["a"]),
+        ("FROM a\nARG X=1\nRUN curl http://example", ["a"]),
+        ("", []),
+    ],
+)  # fmt: skip
+def test_images_that_are_needed(text: str, images: list[str]) -> None:
+    assert needs(text, {}) == Needs(tuple(images), ())
+
+
+def test_an_argument_of_the_build_comes_before_the_default() -> None:
+    assert needs("ARG V=1\nFROM a:$V", {"V": "2"}).images == ("a:2",)
+    assert needs("ARG V\nFROM a:$V", {"V": "2"}).images == ("a:2",)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "FROM $MISSING",
+        "FROM ${V:+x}",
+        'FROM "a"',
+        "FROM a:${V",
+        "FROM ${V%x}",
+        "FROM --x -y",
+        "COPY --from=$X a b",
+    ],
+)
+def test_what_cannot_be_told_is_said(line: str) -> None:
+    found = needs(f"FROM known\n{line}", {})
+    assert found == Needs(("known",), (line,))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ADD http://169.254.169.254/latest /x",
+        "add HTTPS://example /x",
+        'ADD ["http://x", "/y"]',
+        'ADD ["\\u0068ttp://x", "/y"]',
+        "ADD $URL /x",
+        "ADD h'ttp'://x /y",
+        "ADD http:\\/\\/x /y",
+        "ADD git@example:x /y",
+        "ADD a \\\n http://x /y",
+        "A\\\nDD http://x /y",
+        "ADD \\\n# comment\n http://x /y",
+        "ONBUILD ADD http://x /y",
+        "onbuild onbuild add http://x /y",
+        "  \tADD http://x /y",
+        "\u00a0ADD http://x /y",
+        "RUN x\\\\\nADD http://x /y",
+        "ADD <<EOF http://x /y",
+    ],
+)
+def test_an_add_that_could_fetch_is_refused(line: str) -> None:
+    with pytest.raises(DockerfileError):
+        needs(f"FROM a\n{line}\n", {})
+
+
+@pytest.mark.parametrize("head", ["# escape=`", "#escape = `", "#  ESCAPE=`  ", "# syntax=x\n# escape=`"])
+def test_another_escape_character_is_refused(head: str) -> None:
+    with pytest.raises(DockerfileError, match="escape"):
+        needs(f"{head}\nFROM a\nA`\nDD http://x /y", {})
+    assert needs("# escape=\\\nFROM a", {}).images == ("a",)
+
+
+@given(st.text(alphabet="FROMADaopy \\\n#$:/{}-=\"'`[x", max_size=60))
+def test_any_text_is_read_or_refused_and_names_are_names(text: str) -> None:
+    try:
+        found = needs(text, {})
+    except DockerfileError:
+        return
+    assert all(is_image_name(image) for image in found.images)
