@@ -20,6 +20,8 @@ from sandbox.recipe import find_devcontainer, read_recipe
 
 PLAIN = "python:3-slim"
 """Where there are no Linux tools on the host to show."""
+HOST = "host-toolchain"
+"""Given as an image: the host's tools, whatever the project says."""
 _BUILD = "pawl sandbox build"
 
 
@@ -47,6 +49,8 @@ async def choose_image(
     Raises SandboxUnavailable for something asked for by the person that cannot be had; what the repository
     asks for in vain is a note.
     """
+    if image == HOST:
+        return Chosen(None, "host")
     if image is not None:
         if not is_image_name(image):
             raise SandboxUnavailable(
@@ -77,7 +81,8 @@ async def _of_devcontainer(project: Path, wanted: Devcontainer, otherwise: Chose
     if not await _is_here(image):
         return _with(otherwise, f"{wanted.path} is passed over: its image is not here (`{remedy}` gets it)")
     named = {"USER": wanted.user, "LOGNAME": wanted.user} if wanted.user else {}
-    return Chosen(image, "devcontainer", {**wanted.env, **named}, wanted.notes)
+    used = f"{wanted.path} is followed: {image} is used (`--image {HOST}` keeps to the host's tools)"
+    return Chosen(image, "devcontainer", {**wanted.env, **named}, (used, *wanted.notes))
 
 
 async def _of_dockerfile(project: Path, backend: BackendName, dockerfile: str) -> Chosen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from agent.config import Settings
 from agent.events import NetworkDecided
 from agent.session import SessionLog, new_session
 from sandbox.workspace import Workspace
+from tests.sandbox import images
 
 pytestmark = pytest.mark.anyio
 
@@ -82,3 +84,29 @@ async def test_without_a_list_no_proxy_is_started(tmp_path: Path, isolated: Path
             assert desk.proxy is None
         finally:
             await desk.aclose()
+
+
+@pytest.mark.docker
+async def test_a_projects_devcontainer_is_what_candidates_run_in(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    program = images.static()
+    image = images.make("desk", {"program": program})
+    fields = {"image": image, "containerEnv": {"MINE": "1"}, "runArgs": ["--privileged"]}
+    (tree / ".devcontainer.json").write_text(json.dumps(fields))
+    options = Options(settings=Settings(sandbox="docker"), cwd=tree)
+    try:
+        with new_session(tree, tmp_path / "state") as log:
+            desk = Desk(options, log, Console(stderr=True), None)
+            try:
+                bench = await desk.open_bench()
+                async with bench.candidate("one") as candidate:
+                    assert candidate.sandbox.caps.image.startswith("sha256:")
+                    done = await candidate.sandbox.run(["/program", "--help"])
+                    assert done.exit_code is not None
+            finally:
+                await desk.aclose()
+        assert (bench.image, bench.image_env) == (image, {"MINE": "1"})
+        assert "`runArgs` is not used" in log.path.read_text()
+    finally:
+        images.docker("rmi", "-f", image)

@@ -116,7 +116,7 @@ async def request(
         lines = [f"{what} HTTP/1.1", "Host: docker", *headers]
         writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
         with contextlib.suppress(ConnectionError):  # a daemon that refuses may not read it all
-            while body is not None and (block := body.read(_BLOCK)):
+            while body is not None and (block := await asyncio.to_thread(body.read, _BLOCK)):
                 writer.write(block)
                 await writer.drain()
         answer = await reader.readuntil(b"\r\n\r\n")

@@ -13,6 +13,8 @@ import pytest
 
 STATIC = ("/sbin/ldconfig.real", "/sbin/ldconfig", "/usr/bin/busybox", "/bin/busybox")
 """Programs that need no library, on one system or another."""
+LABEL = f"pawl.test={os.getpid()}"
+"""On every image that is made here, and so on what is built from it."""
 
 
 def docker(*words: str) -> str:
@@ -51,12 +53,19 @@ def make(
             link.type, link.linkname = tarfile.SYMTYPE, target
             tar.addfile(link)
     name = f"pawl-test-{tag}:{os.getpid()}"
-    words = [word for line in change for word in ("--change", line)]
+    words = [word for line in (*change, f"LABEL {LABEL}") for word in ("--change", line)]
     done = subprocess.run(
         ["docker", "import", *words, "-", name], input=archive.getvalue(), capture_output=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return name
+
+
+def clear() -> None:
+    """Remove every image of this process, half-built ones too."""
+    for _ in range(3):  # children before parents
+        if found := docker("images", "-aq", "--filter", f"label={LABEL}").split():
+            docker("rmi", "-f", *found)
 
 
 def _small(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

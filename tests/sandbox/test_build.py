@@ -17,7 +17,7 @@ from agent.cli.sandbox_build import build as command
 from agent.config import ConfigError
 from sandbox.base import SandboxUnavailable
 from sandbox.build import BuildFailed, build
-from sandbox.choose_image import PLAIN, Chosen, choose_image
+from sandbox.choose_image import HOST, PLAIN, Chosen, choose_image
 from sandbox.devcontainer import Build
 from sandbox.dockerfile import DockerfileError
 from sandbox.recipe import Recipe, read_recipe, repository
@@ -35,16 +35,14 @@ def base() -> Iterator[str]:
     programs = {name: os.path.realpath(name) for name in ("/bin/sh", "/bin/cat", "/bin/sleep")}
     tag = images.make("base", images.dynamic(programs.values()), programs)
     yield tag
-    images.docker("rmi", "-f", tag)
+    images.clear()
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Path]:
+def project(tmp_path: Path) -> Path:
     folder = tmp_path / "app"
     (folder / ".devcontainer").mkdir(parents=True)
-    yield folder
-    for tag in images.docker("images", "-q", repository(folder)).split():
-        images.docker("rmi", "-f", tag)
+    return folder
 
 
 def recipe(project: Path, *lines: str, **more: object) -> Recipe:
@@ -176,6 +174,7 @@ async def test_what_the_person_names_comes_first(project: Path) -> None:
     devcontainer(project, image="other")
     for backend in ("docker", "bubblewrap", "local"):
         assert await choose_image(project, backend, "x:1") == Chosen("x:1", "option")  # type: ignore[arg-type]
+        assert await choose_image(project, backend, HOST) == Chosen(None, "host")  # type: ignore[arg-type]
     with pytest.raises(SandboxUnavailable, match="not the name"):
         await choose_image(project, "docker", "--privileged")
 
@@ -193,10 +192,10 @@ async def test_a_devcontainers_image_is_used_when_it_is_here(project: Path, base
     chosen = await choose_image(project, "docker")
     assert (chosen.image, chosen.source) == (base, "devcontainer")
     assert chosen.env == {"A": "1", "USER": "vscode", "LOGNAME": "vscode"}
-    assert [note.split("is not used")[0].split()[-1].strip("`'") for note in chosen.notes] == [
-        "privileged",
-        "LD_PRELOAD",
-    ]
+    used, privileged, preload = chosen.notes
+    assert f"`--image {HOST}`" in used
+    assert "`privileged` is not used" in privileged
+    assert "LD_PRELOAD" in preload
 
 
 async def test_one_that_is_not_here_is_passed_over_with_the_command(project: Path) -> None:

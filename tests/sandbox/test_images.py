@@ -37,7 +37,7 @@ def bare() -> Iterator[str]:
         "bare", {"program": program}, {"/usr/bin/python3": "/program"}, ("ENV WORD=imaged", "USER 0:0")
     )
     yield tag
-    images.docker("rmi", "-f", tag)
+    images.clear()
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def full() -> Iterator[str]:
     links = {"/usr/bin/python3": python, **programs}
     tag = images.make("full", files, links, ("ENV WORD=imaged",))
     yield tag
-    images.docker("rmi", "-f", tag)
+    images.clear()
 
 
 async def test_an_image_without_anything_in_it_is_worked_in(tmp_path: Path, bare: str) -> None:
