@@ -37,8 +37,8 @@ _SECRETS = (
     "pip.conf",
 )
 """Files of a tool's folder that may hold a person's tokens."""
-_NOTHING = str(Path(__file__).with_name("__init__.py"))
-"""An empty file, shown in the place of each of them."""
+NOTHING = str(Path(__file__).with_name("__init__.py"))
+"""An empty file, shown in the place of one that must not be read."""
 _VERSION = re.compile(r"[0-9A-Za-z][\w.+-]*")
 _ASK = """
 import importlib.util, json, os, site, sys
@@ -138,7 +138,7 @@ def _hidden(targets: Iterable[str]) -> Iterator[Mount]:
         for name in _SECRETS:
             file = (real / name).resolve()
             if file.is_file() and file.is_relative_to(real):
-                yield Mount(_NOTHING, str(Path(target, file.relative_to(real))))
+                yield Mount(NOTHING, str(Path(target, file.relative_to(real))))
 
 
 def _showable(folder: str, home: Path) -> bool:

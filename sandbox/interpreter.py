@@ -17,9 +17,12 @@ from pathlib import Path
 import msgspec
 
 from sandbox.base import Mount
+from sandbox.image import NOTHING
 
 PLACE = "/.pawl"
 _LOADER = re.compile(r"ld(?:-linux|-musl|64|-\d)[\w.-]*\.so[\d.]*|ld\.so(?:\.\d+)*")
+_PRELOAD = "/etc/ld.so.preload"
+"""What the loader would load into every program, the agent too, if the image's own were read."""
 _ASK = """
 import ctypes, fcntl, hashlib, json, resource, selectors, struct, sys
 with open("/proc/self/maps") as maps: files = {line.split(None, 5)[-1].strip() for line in maps}
@@ -60,6 +63,7 @@ def own() -> Interpreter | None:
     shown = {folder: f"{PLACE}/lib/{number}" for number, folder in enumerate(folders)}
     python = f"{PLACE}/python/{program.relative_to(base)}"
     mounts = (
+        Mount(NOTHING, _PRELOAD),
         Mount(str(program), python),
         Mount(str(library), f"{PLACE}/python/{library.relative_to(base)}"),
         *(Mount(str(folder), target) for folder, target in shown.items()),

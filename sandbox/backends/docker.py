@@ -44,6 +44,8 @@ _START_S = 20.0
 _STREAM_HEADER = struct.Struct(">BxxxI")
 _STDOUT = 1
 _COMPLAINT_BYTES = 4000
+_NEUTRAL = {"LANG": "C.UTF-8", "LD_PRELOAD": "", "LD_AUDIT": ""}
+"""For the agent's own start: an image's variables must not put code into it."""
 _BLOCK = 256 * 1024
 _FAILURES = (docker.errors.DockerException, requests.RequestException, OSError)
 
@@ -302,7 +304,7 @@ def _options(client: docker.APIClient, spec: SandboxSpec, runs: Interpreter) -> 
     return {
         "image": spec.image or f"{_EMPTY}:{_EMPTY_TAG}",
         "entrypoint": pid1.command(*runs.command),
-        "environment": {**spec.image_env, "LANG": "C.UTF-8"},
+        "environment": {**spec.image_env, **_NEUTRAL},
         "command": [],
         "user": f"{uid}:{gid}",
         "hostname": "sandbox",

@@ -104,6 +104,18 @@ async def test_variables_of_a_devcontainer_stand_below_pawls(tmp_path: Path, ful
         assert done.output == b"/tmp/home cat C.UTF-8 yes changed\n"
 
 
+async def test_an_image_cannot_put_its_code_into_the_agent(tmp_path: Path) -> None:
+    """The loader takes two lists of libraries to load into every program: none of them is the image's."""
+    planted = tmp_path / "preload"
+    planted.write_text("/evil.so\n")
+    programs = {"/bin/sh": os.path.realpath("/bin/sh"), "/bin/cat": os.path.realpath("/bin/cat")}
+    files = {**images.dynamic(programs.values()), "/etc/ld.so.preload": str(planted)}
+    image = images.make("planted", files, programs, ("ENV LD_PRELOAD=/evil.so LD_AUDIT=/evil.so MINE=1",))
+    async with opened(tmp_path, image) as sandbox:
+        done = await sandbox.run("cat /etc/ld.so.preload; echo $LD_PRELOAD$LD_AUDIT$MINE")
+        assert done.output == b"1\n"
+
+
 async def refused(tmp_path: Path, image: str) -> SandboxUnavailable:
     with pytest.raises(SandboxUnavailable) as caught:
         async with opened(tmp_path, image):
