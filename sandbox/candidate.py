@@ -17,6 +17,8 @@ from sandbox.freeze import Base, apply_changes, is_environment
 from sandbox.patch import FileChange, Patch, git_mode
 from sandbox.rules import is_cache, is_dependency
 from sandbox.shadow import Shadow
+from sandbox.snapshot import Snapshots
+from sandbox.store import Store
 from sandbox.tree import Copier, Listing, Verdict, remove_path, remove_tree, settle, walk
 
 MAX_NEW_FILE = 20 * 1024**2
@@ -29,12 +31,13 @@ _IGNORE_FILE_BYTES = 1024**2
 class Candidate:
     """Blocking. One method at a time."""
 
-    def __init__(self, base: Base, shadow: Shadow, place: Path, owner: Owner | None) -> None:
+    def __init__(self, base: Base, shadow: Shadow, store: Store, place: Path, owner: Owner | None) -> None:
         self._base = base
         self._shadow = shadow
         self._place = place
         self._owner = owner
         self.tree = place / "tree"
+        self.snapshots = Snapshots(base, store, shadow, self._open)
         self._equal: dict[str, Stamp] = {}
 
     def fill(self, parent: Candidate | None, patch: Patch | None) -> None:

@@ -24,6 +24,7 @@ MAX_BYTES = 4 * 1024**3
 MAX_DEPTH = 256
 _FICLONE = 0x40049409
 _COPY_AGAIN = 3
+_MAX_SETTLE = 100
 _CLOCK_REALTIME_COARSE = 5
 """The clock of file times; linux/time.h."""
 
@@ -245,10 +246,17 @@ class Copier:
         return os.sendfile(writing, reading, None, size)
 
 
-def settle(newest_ns: int) -> None:
-    """Wait (at most one kernel tick) until a later write must get another change time than `newest_ns`."""
-    while time.clock_gettime_ns(_CLOCK_REALTIME_COARSE) <= newest_ns:
+def settle(newest_ns: int) -> int:
+    """Wait (at most one kernel tick) until a later write must get another change time than `newest_ns`.
+
+    Returns the clock: every later write gets this change time or a later one. A time that lies in the future,
+    as after the clock was set back, is not waited for.
+    """
+    for _ in range(_MAX_SETTLE):
+        if time.clock_gettime_ns(_CLOCK_REALTIME_COARSE) > newest_ns:
+            break
         time.sleep(0.0005)
+    return time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
 
 
 def remove_tree(folder: int, name: str) -> None:

@@ -21,6 +21,7 @@ from agent.events import (
     AttemptEnded,
     AttemptStarted,
     CheckRan,
+    FilesRestored,
     Noted,
     OutputStreamed,
     PhaseStarted,
@@ -46,6 +47,7 @@ _PHASES = {
     "repair": "repairing:",
     "apply": "applying",
 }
+_RESTORED = {"undo": "undone", "redo": "done again", "undo_accept": "taken back"}
 _OUTCOMES = {
     "verified": "[bold green]verified[/]",
     "tests_fail": "[yellow]still fails[/]",
@@ -112,6 +114,8 @@ class Renderer:
                 self._line(f"[{colour}]{escape(_block(text, 8 if self.verbosity < 1 else 80))}[/]")
             case Reminded(text=text) if self.verbosity >= 1:
                 self._line(f"[dim]pawl: {escape(_short(text, 300))}[/]")
+            case FilesRestored(how=how, total=total):
+                self._line(f"{_RESTORED[how]}, {total} back as before: {escape(event.named)}")
             case Noted(level=level, text=text):
                 colour = {"info": "dim", "warning": "yellow", "error": "red"}[level]
                 self._line(f"[{colour}]{escape(text)}[/]")

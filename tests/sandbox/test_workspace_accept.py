@@ -273,7 +273,8 @@ def _child(place: Path, body: str, changes: str, setup: str = "") -> str:
     head = f"""
 import os, resource
 from pathlib import Path
-from sandbox.accept import accept_patch, recover
+from sandbox.accept import accept_patch
+from sandbox.journal import recover
 from sandbox.base import SandboxError
 from sandbox.patch import FileChange, Patch
 from sandbox.shadow import Shadow
