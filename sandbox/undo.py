@@ -26,6 +26,7 @@ from sandbox.journal import (
     load,
     restore_folders,
     roll_back,
+    seen_identity,
     sync_folder,
 )
 
@@ -76,6 +77,8 @@ def _last(state: Path) -> Path | None:
 
 def _plan(user: Beneath, accept: Journal, place: Path) -> list[tuple[Write, Step]]:
     """Each write with the accept's step that it takes back, last first; what is so already needs none."""
+    if all((seen_identity(user, step.name) or None) == step.before for step in accept.steps):
+        return []
     planned = []
     conflicts = []
     gone = {step.name for step in accept.steps if step.before is None}

@@ -57,7 +57,7 @@ async def test_fork_is_an_exact_copy(tmp_path: Path) -> None:
     (tree / "private").chmod(0o700)
 
 
-async def test_users_tree_is_untouched_by_a_session(tmp_path: Path) -> None:
+async def test_case_64_users_tree_is_untouched_by_a_session(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", ODD)
     git(tree, "init", "-q")
     make(tree, {".gitignore": "*.log\n", "a.log": "ignored", "sub/deep/x.py": "x = 1\n"})
@@ -155,7 +155,7 @@ async def test_dependency_folders_are_mounted_not_copied(tmp_path: Path) -> None
     await workspace.aclose()
 
 
-async def test_nested_repositories_are_captured(tmp_path: Path) -> None:
+async def test_case_66_nested_repositories_are_captured(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"outer": "1", "bare/file": "1", "full/file": "1"})
     git(tree, "init", "-q")
     git(tree / "bare", "init", "-q")
@@ -177,7 +177,7 @@ async def test_nested_repositories_are_captured(tmp_path: Path) -> None:
     await workspace.aclose()
 
 
-async def test_worktree_and_submodule_show_no_git(tmp_path: Path) -> None:
+async def test_case_76_worktree_and_submodule_show_no_git(tmp_path: Path) -> None:
     main = make(tmp_path / "main", {"a": "1"})
     git(main, "init", "-q")
     git(main, "add", "-A")
