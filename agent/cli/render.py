@@ -47,7 +47,7 @@ _PHASES = {
     "repair": "repairing:",
     "apply": "applying",
 }
-_RESTORED = {"undo": "undone", "redo": "done again", "undo_accept": "taken back"}
+_RESTORED = {"undo": "put back as before the step", "redo": "changed again as by the step"}
 _OUTCOMES = {
     "verified": "[bold green]verified[/]",
     "tests_fail": "[yellow]still fails[/]",
@@ -114,8 +114,8 @@ class Renderer:
                 self._line(f"[{colour}]{escape(_block(text, 8 if self.verbosity < 1 else 80))}[/]")
             case Reminded(text=text) if self.verbosity >= 1:
                 self._line(f"[dim]pawl: {escape(_short(text, 300))}[/]")
-            case FilesRestored(how=how, total=total):
-                self._line(f"{_RESTORED[how]}, {total} back as before: {escape(event.named)}")
+            case FilesRestored(how="undo" | "redo" as how, total=total):
+                self._line(f"{_RESTORED[how]} ({total}): {escape(event.named)}")
             case Noted(level=level, text=text):
                 colour = {"info": "dim", "warning": "yellow", "error": "red"}[level]
                 self._line(f"[{colour}]{escape(text)}[/]")
