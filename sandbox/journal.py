@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from sandbox.base import NotRegular
+from sandbox.base import NotRegular, SandboxError
 from sandbox.beneath import Beneath, Content, Owner
 from sandbox.tree import remove_path
 
@@ -148,7 +148,11 @@ def _folder_changes(user: Beneath, writes: list[Write]) -> tuple[list[bytes], di
 
 
 def load(file: Path) -> Journal:
-    return msgspec.json.decode(file.read_bytes(), type=Journal)
+    """Raises SandboxError when it is no journal."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Journal)
+    except msgspec.DecodeError as error:
+        raise SandboxError(f"the journal {file} is damaged ({error}); move it away to go on") from error
 
 
 def finish(place: Path, name: str = DONE) -> None:

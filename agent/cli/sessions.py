@@ -53,6 +53,8 @@ def undo(
 
 
 async def _undo(project: Path, identity: str, yes: bool) -> int:
+    for restored in await Workspace.sweep(state_dir() / "workspaces"):
+        print(visible(f"put back after an accept that was cut off: {restored}"))
     session = _find(project, identity)
     paths = undoable(_workspace(session)) if session else ()
     if session is None or not paths:

@@ -15,15 +15,14 @@ from sandbox.base import SandboxError, SandboxSpec
 from sandbox.history import History
 from sandbox.open import open_sandbox, owner
 from sandbox.workspace import Fork, Workspace
-from tests.sandbox.places import ISOLATING, SESSION, backends
-from tests.sandbox.test_snapshots import Shape, opened, shape
-from tests.support.trees import make
+from tests.sandbox.places import ISOLATING, SESSION, backends, open_fork
+from tests.support.trees import Shape, make, shape
 
 pytestmark = pytest.mark.anyio
 
 
 async def begun(place: Path, files: dict[str, str]) -> tuple[Workspace, Fork, History]:
-    workspace, fork = await opened(make(place / "t", dict(files)), place / "state")
+    workspace, fork = await open_fork(make(place / "t", dict(files)), place / "state")
     history = History(fork)
     assert await history.record("start") == ()
     return workspace, fork, history

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 import sys
 import textwrap
@@ -15,7 +14,7 @@ from sandbox.accept import AcceptConflict
 from sandbox.base import SandboxError
 from sandbox.undo import undoable
 from sandbox.workspace import Workspace
-from tests.support.trees import Node, make, nodes, picture
+from tests.support.trees import Node, make, nodes, picture, shape
 
 pytestmark = pytest.mark.anyio
 
@@ -33,14 +32,6 @@ async def accepted(tree: Path, state: Path, *rounds: dict[str, bytes | str | Nod
     await workspace.aclose()
 
 
-def seen(tree: Path) -> dict[str, tuple[object, ...]]:
-    """Modes, contents, and the times of what is no folder."""
-    return {
-        path: (mode, content, None if stat.S_ISDIR(mode) else mtime)
-        for path, (mode, mtime, _, content) in picture(tree).items()
-    }
-
-
 async def test_files_come_back_with_modes_times_and_folders(tmp_path: Path) -> None:
     files: dict[str, bytes | str | Node] = {
         "a": "1",
@@ -54,7 +45,7 @@ async def test_files_come_back_with_modes_times_and_folders(tmp_path: Path) -> N
     (tree / "gone").chmod(0o750)
     (tree / "hollow").mkdir(mode=0o711)
     os.utime(tree / "a", ns=(10**18, 10**18))
-    before = seen(tree)
+    before = shape(tree)
     workspace = await Workspace.open(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     for path in ("gone/x", "link", "f", "d/y"):
@@ -72,7 +63,7 @@ async def test_files_come_back_with_modes_times_and_folders(tmp_path: Path) -> N
     paths = ("a", "d", "d/y", "f", "f/new", "gone/x", "hollow/n", "link", "p/q/r")
     assert undoable(tmp_path / "state") == paths
     assert await Workspace.undo_accept(tmp_path / "state") == paths
-    assert seen(tree) == before
+    assert shape(tree) == before
     assert undoable(tmp_path / "state") == await Workspace.undo_accept(tmp_path / "state") == ()
 
 
