@@ -210,13 +210,18 @@ async def test_undo_and_redo_in_a_terminal(project: Path) -> None:
             window.type("y", "Enter")
             await window.shows("applied to sums.py")
             assert "result = 0" in (project / "sums.py").read_text()
+            window.type("/undo", "Enter")
+            await window.shows("+    result = 1")
+            window.type("y", "Enter")
+            await window.shows("applied to sums.py")
             window.type("hi", "Enter")
             await window.shows("Hello to you.")
+            assert nodes(project) == before, "what was applied and then undone is offered the other way round"
             window.type("C-d")
             await window.shows("exit code 0")
         told = server.requests[-1].body["messages"][-1]["content"]
     assert told.startswith("[The user undid the file changes of your last step: conftest.py, out/, out/x")
-    assert told.count("[The user") == 3 and told.endswith("\n\nhi")
+    assert told.count("[The user") == 4 and told.endswith("\n\nhi")
 
 
 async def test_what_a_session_applied_is_undone_later(project: Path) -> None:

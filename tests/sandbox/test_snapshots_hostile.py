@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import random
@@ -10,9 +11,9 @@ import shutil
 import signal
 import stat
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,45 @@ async def test_a_hostile_tree_leads_nowhere(tmp_path: Path) -> None:
     await workspace.aclose()
 
 
+async def test_a_folder_swapped_for_a_symlink_while_it_is_restored(tmp_path: Path) -> None:
+    outside = make(tmp_path / "outside", {f"f{n}": "s3cret" for n in range(20)})
+    before = picture(outside)
+    tree = make(tmp_path / "t", {f"d/f{n}": "mine" for n in range(20)})
+    workspace, fork = await open_fork(tree, tmp_path / "state")
+    old, first = shape(fork.tree), await fork.snapshot("first")
+    swaps = 0
+    stop = threading.Event()
+
+    def swap() -> None:
+        nonlocal swaps
+        real, link, spare = (os.fspath(fork.tree / name) for name in ("d", "link", "spare"))
+        while not stop.is_set():
+            with contextlib.suppress(OSError):
+                os.symlink(outside, link)  # noqa: PTH211
+            for one, other in ((real, spare), (link, real), (real, link), (spare, real)):
+                with contextlib.suppress(OSError):
+                    os.rename(one, other)  # noqa: PTH104
+            swaps += 1
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        for number in range(40):
+            with contextlib.suppress(SandboxError):
+                make(fork.tree, {"top": f"{number}"})
+                await fork.snapshot("meanwhile")
+                await fork.restore(first)
+    finally:
+        stop.set()
+        thread.join()
+    assert swaps > 100
+    assert picture(outside) == before
+    assert b"s3cret" not in (tmp_path / "state/snapshots/contents").read_bytes()
+    await fork.restore(first)
+    assert shape(fork.tree) == old
+    await workspace.aclose()
+
+
 def test_locked_folders_keep_their_modes(tmp_path: Path) -> None:
     """Who is not root has to unlock them first; root tries it as another user too."""
     asyncio.run(_locked_folders(tmp_path))
@@ -75,7 +115,7 @@ def test_locked_folders_keep_their_modes(tmp_path: Path) -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def _ends_here() -> Iterator[None]:
     """For a forked child: it ends with the block, and does not come back into the test's own machinery."""
     try:
@@ -111,16 +151,16 @@ async def _locked_folders(place: Path) -> None:
 def test_case_71_killed_in_a_snapshot_or_a_restore(tmp_path: Path) -> None:
     """A child is killed at random moments; each file is old or new, and the next restore mends the rest."""
     rnd = random.Random(71)
-    tree = make(tmp_path / "t", {f"d{n % 7}/f{n}": f"old {n}" for n in range(150)})
+    tree = make(tmp_path / "t", {f"d{n % 7}/f{n}": f"old {n}" for n in range(120)})
 
     async def run() -> int:
         workspace, fork = await open_fork(tree, tmp_path / "state")
         old, first = shape(fork.tree), await fork.snapshot("first")
-        make(fork.tree, {f"d{n % 7}/f{n}": f"new {n}" for n in range(0, 150, 2)})
+        make(fork.tree, {f"d{n % 7}/f{n}": f"new {n}" for n in range(0, 120, 2)})
         make(fork.tree, {f"e{n}/g": "new" for n in range(50)})
         new, second = shape(fork.tree), await fork.snapshot("second")
         cut = 0
-        for number in range(20):
+        for number in range(14):
             wanted, other = ((first, old), (second, new))[:: 1 if number % 2 else -1]
             await fork.restore(other[0])
             cut += _killed_after(rnd.uniform(0, 0.03), fork, wanted[0])
