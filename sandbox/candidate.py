@@ -19,7 +19,7 @@ from sandbox.rules import is_cache, is_dependency
 from sandbox.shadow import Shadow
 from sandbox.snapshot import Snapshots
 from sandbox.store import Store
-from sandbox.tree import Copier, Listing, Verdict, remove_path, remove_tree, settle, walk
+from sandbox.tree import Copier, Listing, Verdict, relock, remove_path, remove_tree, settle, walk
 
 MAX_NEW_FILE = 20 * 1024**2
 """A new file over this is left out of a patch."""
@@ -51,6 +51,7 @@ class Candidate:
             listing = walk(origin) if parent else self._base.listing
             copier = Copier(origin, target)
             done, failed = copier.copy(listing)
+            relock(origin, listing)
             if failed:
                 path, why = next(iter(failed.items()))
                 raise SandboxError(f"cannot copy {path!r} into a fork: {why}")
@@ -112,6 +113,7 @@ class Candidate:
                     self._equal[path] = stamp(seen)
                 if room < 0:
                     raise SandboxError(f"the candidate changed more than {MAX_PATCH // 1024**2} MB")
+            relock(tree, listing)
         return self._shadow.render(changes), notes
 
     def _compare(

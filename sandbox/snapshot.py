@@ -27,7 +27,7 @@ from sandbox.patch import FileChange, Patch, git_mode
 from sandbox.rules import is_dependency
 from sandbox.shadow import Shadow
 from sandbox.store import Manifest, Node, Store
-from sandbox.tree import Listing, Verdict, remove_tree, settle, walk
+from sandbox.tree import Listing, Verdict, relock, remove_tree, settle, walk
 
 MAX_FILE = 20 * 1024**2
 """A file over this is left out of snapshots."""
@@ -68,20 +68,28 @@ class Snapshots:
             left_out = self._left_out(listing)
             if "" in left_out:
                 raise SandboxError(f"cannot read the candidate's folder: {left_out['']}")
-            manifest = {path: _folder(info, tree) for path, info in listing.folders.items()}
-            stale = {}
-            for path, info in listing.files.items():
-                known = self._known.get(path)
-                if known is not None and known[0] == stamp(info):
-                    manifest[path] = known[1]
-                elif path not in left_out:
-                    stale[path] = info
-            manifest |= self._read(tree, stale, left_out)
-            _relock(tree, listing)
+            try:
+                manifest = self._fill(tree, listing, left_out)
+            finally:
+                relock(tree, listing)
         self._known = {path: known for path, known in self._known.items() if path in manifest}
         self._remember(self._store.save(self._last, self._manifest, manifest), manifest)
         sizes = [node.size for node in manifest.values() if node.key]
         return Snapshot(self._last, label, len(sizes), sum(sizes), left_out)
+
+    def _fill(self, tree: Beneath, listing: Listing, left_out: dict[str, str]) -> Manifest:
+        manifest = {
+            path: Node(stat.S_IFDIR | listing.locked.get(path, info.st_mode) & 0o777)
+            for path, info in listing.folders.items()
+        }
+        stale = {}
+        for path, info in listing.files.items():
+            known = self._known.get(path)
+            if known is not None and known[0] == stamp(info):
+                manifest[path] = known[1]
+            elif path not in left_out:
+                stale[path] = info
+        return manifest | self._read(tree, stale, left_out)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Make the folder what it was. Nothing may run in it meanwhile; a FileError says that it did."""
@@ -121,8 +129,10 @@ class Snapshots:
         before, after = self._store.manifest(a.id), self._store.manifest(b.id)
         changes = []
         for path in before.keys() | after.keys():
+            if before.get(path) == after.get(path) or ".git" in path.split("/"):
+                continue
             old, new = self._side(before.get(path)), self._side(after.get(path))
-            if old != new and ".git" not in path.split("/"):
+            if old != new:
                 changes.append(FileChange(path, old[0], new[0], old[1], new[1], b""))
         return self._shadow.render(changes)
 
@@ -208,22 +218,6 @@ def _file(content: Content, store: Store) -> Node:
     info = content.stat
     mode = info.st_mode if stat.S_ISLNK(info.st_mode) else stat.S_IFREG | info.st_mode & 0o777
     return Node(mode, info.st_mtime_ns, store.add(content.data), len(content.data))
-
-
-def _folder(info: os.stat_result, tree: Beneath) -> Node:
-    mode = tree.unlocked.get((info.st_dev, info.st_ino), info.st_mode)
-    return Node(stat.S_IFDIR | mode & 0o777)
-
-
-def _relock(tree: Beneath, listing: Listing) -> None:
-    """Give folders that had to be made usable their own modes again, innermost first."""
-    if tree.unlocked:
-        for path in reversed(listing.folders):
-            info = listing.folders[path]
-            mode = tree.unlocked.get((info.st_dev, info.st_ino))
-            if mode is not None:
-                with contextlib.suppress(FileError), tree.folder(path) as fd:
-                    _set_mode(fd, mode)
 
 
 def _set_mode(folder: int, mode: int) -> None:

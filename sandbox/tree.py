@@ -51,6 +51,8 @@ class Listing(msgspec.Struct):
     hollow: list[str] = []
     special: list[str] = []
     """Sockets, FIFOs and devices."""
+    locked: dict[str, int] = {}
+    """Folder -> its own mode, where it had to be made usable first; see `relock`."""
     left_out: dict[str, str] = {}
     """Path -> why: what cannot be read, what is nested too deep."""
 
@@ -68,7 +70,9 @@ def walk(root: Beneath, pick: Pick = take_all) -> Listing:
         path = todo.pop()
         try:
             with root.folder(path) as fd, _scan(fd) as (entries, scanned):
-                listing.folders[path] = os.fstat(scanned)
+                listing.folders[path] = info = os.fstat(scanned)
+                if (info.st_dev, info.st_ino) in root.unlocked:
+                    listing.locked[path] = root.unlocked[info.st_dev, info.st_ino]
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     _look(listing, path, entry, scanned, pick, todo, room)
         except FileNotFoundError:
@@ -76,6 +80,13 @@ def walk(root: Beneath, pick: Pick = take_all) -> Listing:
         except (PermissionError, NotADirectoryError) as error:
             listing.left_out[path] = error.strerror or str(error)
     return listing
+
+
+def relock(root: Beneath, listing: Listing) -> None:
+    """Give the folders that were made usable for a walk their own modes again, innermost first."""
+    for path, mode in reversed(listing.locked.items()):
+        with contextlib.suppress(FileError), root.folder(path) as fd:
+            Path(f"/proc/self/fd/{fd}").chmod(stat.S_IMODE(mode))
 
 
 @contextlib.contextmanager
@@ -159,7 +170,7 @@ class Copier:
             info = listing.folders[path]
             with contextlib.suppress(FileError), self._target.folder(path) as fd:
                 handle = f"/proc/self/fd/{fd}"
-                Path(handle).chmod(stat.S_IMODE(info.st_mode) & 0o777)
+                Path(handle).chmod(listing.locked.get(path, info.st_mode) & 0o777)
                 os.utime(handle, ns=(info.st_atime_ns, info.st_mtime_ns))
 
     def _make_folder(self, path: str) -> None:

@@ -129,10 +129,16 @@ def _ends_here() -> Iterator[None]:
 async def _locked_folders(place: Path) -> None:
     workspace, fork = await open_fork(make(place / "t", {"a/b/x": "1", "c": "1"}), place / "state")
     (fork.tree / "c").chmod(0o200)
+    make(fork.tree, {"a/b/x": "1 and more"})
     for path in ("a/b", "a"):
         (fork.tree / path).chmod(0)
     first = await fork.snapshot("first")
-    assert (fork.tree / "a").stat().st_mode & 0o777 == 0
+    assert (await fork.diff()).paths == ("a/b/x",)
+    copy = await fork.fork("copy")
+    for tree in (fork.tree, copy.tree):
+        assert (tree / "a").stat().st_mode & 0o777 == 0
+    (copy.tree / "a").chmod(0o700)
+    assert (copy.tree / "a/b").stat().st_mode & 0o777 == 0
     (fork.tree / "a").chmod(0o700)
     assert (fork.tree / "a/b").stat().st_mode & 0o777 == 0
     (fork.tree / "a/b").chmod(0o700)
@@ -144,7 +150,7 @@ async def _locked_folders(place: Path) -> None:
         assert (fork.tree / path).stat().st_mode & 0o777 == 0
         (fork.tree / path).chmod(0o700)
     assert [p.name for p in (fork.tree / "a/b").iterdir()] == ["x"]
-    assert (fork.tree / "a/b/x").read_text() == "1"
+    assert (fork.tree / "a/b/x").read_text() == "1 and more"
     await workspace.aclose()
 
 
