@@ -91,6 +91,8 @@ async def test_case_65_later_edits_of_the_user_are_merged(tmp_path: Path) -> Non
     make(tree, {"a": LINES.replace("line 17\n", "seventeen\n"), "same": "2\n", "new": "n", "other": "o"})
     (tree / "deleted").unlink()
     (tree / "mode").write_text(LINES.replace("line 17\n", "17\n"))
+    later = await workspace.fork("later")
+    assert nodes(later.tree)["a"] == (0o100644, LINES.encode()), "the base stays as it was frozen"
     accepted = await workspace.accept(patch)
     assert accepted.merged == accepted.paths == ("a", "mode")
     assert (tree / "a").read_text() == LINES.replace("line 2\n", "two\n").replace("line 17\n", "seventeen\n")
