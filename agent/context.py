@@ -15,6 +15,7 @@ from agent.events import (
     AssistantReplied,
     ConversationStarted,
     Durable,
+    FilesRestored,
     Reminded,
     ToolFinished,
     TurnStarted,
@@ -22,6 +23,11 @@ from agent.events import (
 from agent.messages import Message, System, ToolCall, ToolResult, User
 from agent.models.base import ToolSpec
 
+RESTORED = {
+    "undo": "undid the file changes of your last step",
+    "redo": "did the file changes again that had been undone",
+    "undo_accept": "took your applied changes out of the project",
+}
 INTERRUPTED = "The call was interrupted before it finished."
 
 
@@ -41,6 +47,7 @@ def project(events: Iterable[Durable]) -> tuple[Message, ...]:
     messages: list[Message] = []
     open_calls: list[ToolCall] = []
     arrived: list[ToolResult] = []
+    restored: list[str] = []
 
     def settle() -> None:
         while open_calls and (index := _find(arrived, open_calls[0].id)) is not None:
@@ -57,9 +64,13 @@ def project(events: Iterable[Durable]) -> tuple[Message, ...]:
                 messages[:] = [System(event.system)] if event.system else []
                 open_calls.clear()
                 arrived.clear()
+                restored.clear()
+            case FilesRestored():
+                restored.append(f"[The user {RESTORED[event.how]}: {event.named}]")
             case TurnStarted() | Reminded():
                 close()
-                messages.append(User(event.text))
+                messages.append(User("\n\n".join([*restored, event.text])))
+                restored.clear()
             case AssistantReplied():
                 close()
                 messages.append(event.message)

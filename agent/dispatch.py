@@ -44,8 +44,12 @@ class _Job:
         self.finished = ToolFinished(result, duration_s, **more)
 
     @property
+    def may_change_files(self) -> bool:
+        return self.tool is not None and self.tool.effect is not Effect.READ
+
+    @property
     def runs_beside_others(self) -> bool:
-        return self.finished is not None or (self.tool is not None and self.tool.effect is Effect.READ)
+        return self.finished is not None or not self.may_change_files
 
 
 async def dispatch(
@@ -64,6 +68,8 @@ async def dispatch(
     try:
         for job in jobs:
             await _preflight(job, tools, permissions)
+        if context.before_change is not None and any(job.may_change_files for job in jobs):
+            await context.before_change()
         for batch in _batches(jobs):
             await _run_together(batch, context, branch)
             for job in batch:

@@ -41,6 +41,21 @@ class Reminded(Event, frozen=True, tag="reminded"):
     text: str
 
 
+class FilesRestored(Event, frozen=True, tag="files_restored"):
+    """The person put files back. What the model is told of it comes with the next user message."""
+
+    how: Literal["undo", "redo", "undo_accept"]
+    """undo and redo go over a step in the fork; undo_accept takes a patch out of the user's files."""
+    paths: tuple[str, ...]
+    """The first of them; a folder's ends in `/`."""
+    total: int
+
+    @property
+    def named(self) -> str:
+        more = self.total - len(self.paths)
+        return ", ".join(self.paths) + (f" and {more} more" if more else "")
+
+
 class StepStarted(Event, frozen=True, tag="step_started"):
     request_hash: str
     """sha256 of the request's messages and tools, for replay and cache checks."""
@@ -155,6 +170,7 @@ Durable = (
     ConversationStarted
     | TurnStarted
     | Reminded
+    | FilesRestored
     | StepStarted
     | AssistantReplied
     | ToolStarted

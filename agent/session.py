@@ -13,6 +13,7 @@ anything else that is wrong is a SessionError with its line number.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -280,6 +281,15 @@ def sessions_folder(project: Path, state: Path) -> Path:
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", project.name) or "root"
     digest = hashlib.sha256(os.fsencode(project)).hexdigest()[:8]
     return state / "sessions" / f"{name[:40]}-{digest}"
+
+
+def project_sessions(project: Path, state: Path) -> list[Header]:
+    """The sessions of one project, newest first. A file that is none is passed over."""
+    found = []
+    for path in sorted(sessions_folder(project, state).glob("*.jsonl"), reverse=True):
+        with contextlib.suppress(SessionError, OSError), path.open("rb") as file:
+            found.append(_decode_header(path, file.readline()))
+    return found
 
 
 def _make_private(folder: Path) -> None:

@@ -104,6 +104,8 @@ class Beneath:
         `unlock` makes folders that we own usable whatever their mode: for trees that a model works in.
         """
         self.unlock = unlock and os.geteuid() != 0
+        self.unlocked: dict[tuple[int, int], int] = {}
+        """(device, inode) of each folder that was made usable -> its mode before."""
         self.owner = owner if os.geteuid() == 0 else None
         self._fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -135,7 +137,8 @@ class Beneath:
     def _enter(self, fd: int, part: str, path: str, create: bool) -> int:
         try:
             below = os.open(part, _FOLDER, dir_fd=fd)
-            if self.unlock and (mode := os.fstat(below).st_mode) & 0o700 != 0o700:
+            if self.unlock and (mode := (info := os.fstat(below)).st_mode) & 0o700 != 0o700:
+                self.unlocked.setdefault((info.st_dev, info.st_ino), mode)
                 Path(f"/proc/self/fd/{below}").chmod(stat.S_IMODE(mode) | 0o700)
             return below
         except FileNotFoundError:

@@ -17,7 +17,9 @@ from sandbox.freeze import Base, apply_changes, is_environment
 from sandbox.patch import FileChange, Patch, git_mode
 from sandbox.rules import is_cache, is_dependency
 from sandbox.shadow import Shadow
-from sandbox.tree import Copier, Listing, Verdict, remove_path, remove_tree, settle, walk
+from sandbox.snapshot import Snapshots
+from sandbox.store import Store
+from sandbox.tree import Copier, Listing, Verdict, relock, remove_path, remove_tree, settle, walk
 
 MAX_NEW_FILE = 20 * 1024**2
 """A new file over this is left out of a patch."""
@@ -29,12 +31,13 @@ _IGNORE_FILE_BYTES = 1024**2
 class Candidate:
     """Blocking. One method at a time."""
 
-    def __init__(self, base: Base, shadow: Shadow, place: Path, owner: Owner | None) -> None:
+    def __init__(self, base: Base, shadow: Shadow, store: Store, place: Path, owner: Owner | None) -> None:
         self._base = base
         self._shadow = shadow
         self._place = place
         self._owner = owner
         self.tree = place / "tree"
+        self.snapshots = Snapshots(base, store, shadow, self._open)
         self._equal: dict[str, Stamp] = {}
 
     def fill(self, parent: Candidate | None, patch: Patch | None) -> None:
@@ -48,6 +51,7 @@ class Candidate:
             listing = walk(origin) if parent else self._base.listing
             copier = Copier(origin, target)
             done, failed = copier.copy(listing)
+            relock(origin, listing)
             if failed:
                 path, why = next(iter(failed.items()))
                 raise SandboxError(f"cannot copy {path!r} into a fork: {why}")
@@ -109,6 +113,7 @@ class Candidate:
                     self._equal[path] = stamp(seen)
                 if room < 0:
                     raise SandboxError(f"the candidate changed more than {MAX_PATCH // 1024**2} MB")
+            relock(tree, listing)
         return self._shadow.render(changes), notes
 
     def _compare(

@@ -14,7 +14,7 @@ from sandbox.beneath import Beneath
 from sandbox.gitview import git_mounts, safe_config
 from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import is_cache, is_denied, is_dependency
-from sandbox.tree import Copier, Listing, Verdict, walk
+from sandbox.tree import Copier, Listing, Verdict, relock, walk
 
 _SPARE_BYTES = 1024**3
 
@@ -45,6 +45,7 @@ class Base(msgspec.Struct):
         with Beneath(self.tree, unlock=True) as copy:
             apply_changes(copy, patch, self.listing)
             self.listing = walk(copy, pick)
+            relock(copy, self.listing)
 
 
 def apply_changes(target: Beneath, patch: Patch, listing: Listing) -> None:

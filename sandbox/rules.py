@@ -48,6 +48,12 @@ def is_cache(name: str, is_folder: bool) -> bool:
     return name in _CACHES if is_folder else name == ".coverage" or name.startswith(".coverage.")
 
 
+def is_litter(path: str) -> bool:
+    """True for a path that is, or lies in, what runs leave behind."""
+    *folders, name = path.split("/")
+    return is_cache(name, False) or name.endswith(".pyc") or not _CACHES.isdisjoint([*folders, name])
+
+
 def is_denied(name: str, deny: tuple[str, ...]) -> bool:
     """True for a name that matches one of the shell patterns and is not a mere sample."""
     return name not in _SAMPLES and any(fnmatchcase(name, pattern) for pattern in deny)

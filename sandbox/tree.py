@@ -24,6 +24,7 @@ MAX_BYTES = 4 * 1024**3
 MAX_DEPTH = 256
 _FICLONE = 0x40049409
 _COPY_AGAIN = 3
+_MAX_SETTLE = 100
 _CLOCK_REALTIME_COARSE = 5
 """The clock of file times; linux/time.h."""
 
@@ -50,6 +51,8 @@ class Listing(msgspec.Struct):
     hollow: list[str] = []
     special: list[str] = []
     """Sockets, FIFOs and devices."""
+    locked: dict[str, int] = {}
+    """Folder -> its own mode, where it had to be made usable first; see `relock`."""
     left_out: dict[str, str] = {}
     """Path -> why: what cannot be read, what is nested too deep."""
 
@@ -67,7 +70,9 @@ def walk(root: Beneath, pick: Pick = take_all) -> Listing:
         path = todo.pop()
         try:
             with root.folder(path) as fd, _scan(fd) as (entries, scanned):
-                listing.folders[path] = os.fstat(scanned)
+                listing.folders[path] = info = os.fstat(scanned)
+                if (info.st_dev, info.st_ino) in root.unlocked:
+                    listing.locked[path] = root.unlocked[info.st_dev, info.st_ino]
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     _look(listing, path, entry, scanned, pick, todo, room)
         except FileNotFoundError:
@@ -75,6 +80,13 @@ def walk(root: Beneath, pick: Pick = take_all) -> Listing:
         except (PermissionError, NotADirectoryError) as error:
             listing.left_out[path] = error.strerror or str(error)
     return listing
+
+
+def relock(root: Beneath, listing: Listing) -> None:
+    """Give the folders that were made usable for a walk their own modes again, innermost first."""
+    for path, mode in reversed(listing.locked.items()):
+        with contextlib.suppress(FileError), root.folder(path) as fd:
+            Path(f"/proc/self/fd/{fd}").chmod(stat.S_IMODE(mode))
 
 
 @contextlib.contextmanager
@@ -158,7 +170,7 @@ class Copier:
             info = listing.folders[path]
             with contextlib.suppress(FileError), self._target.folder(path) as fd:
                 handle = f"/proc/self/fd/{fd}"
-                Path(handle).chmod(stat.S_IMODE(info.st_mode) & 0o777)
+                Path(handle).chmod(listing.locked.get(path, info.st_mode) & 0o777)
                 os.utime(handle, ns=(info.st_atime_ns, info.st_mtime_ns))
 
     def _make_folder(self, path: str) -> None:
@@ -245,10 +257,17 @@ class Copier:
         return os.sendfile(writing, reading, None, size)
 
 
-def settle(newest_ns: int) -> None:
-    """Wait (at most one kernel tick) until a later write must get another change time than `newest_ns`."""
-    while time.clock_gettime_ns(_CLOCK_REALTIME_COARSE) <= newest_ns:
+def settle(newest_ns: int) -> int:
+    """Wait (at most one kernel tick) until a later write must get another change time than `newest_ns`.
+
+    Returns the clock: every later write gets this change time or a later one. A time that lies in the future,
+    as after the clock was set back, is not waited for.
+    """
+    for _ in range(_MAX_SETTLE):
+        if time.clock_gettime_ns(_CLOCK_REALTIME_COARSE) > newest_ns:
+            break
         time.sleep(0.0005)
+    return time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
 
 
 def remove_tree(folder: int, name: str) -> None:

@@ -11,25 +11,30 @@ import asyncio
 import fcntl
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sandbox.accept import Accepted, accept_patch, recover
+from sandbox.accept import Accepted, accept_patch
 from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Owner
 from sandbox.candidate import Candidate
 from sandbox.freeze import Base, freeze
 from sandbox.gitview import exclude_rules, object_format
+from sandbox.journal import recover
 from sandbox.patch import Patch
 from sandbox.rules import DENIED
 from sandbox.shadow import Shadow
+from sandbox.snapshot import Snapshot
+from sandbox.store import Store
 from sandbox.tree import remove_path
+from sandbox.undo import undo_accept
 
 T = TypeVar("T")
 
 
-_COPIES = ("forks", "base", "view", "shadow")
+_COPIES = ("forks", "base", "view", "shadow", "snapshots")
 """What a workspace keeps in its state folder while it is open."""
 
 
@@ -54,6 +59,27 @@ class Fork:
             patch, notes = await self._workspace.offload(self._candidate.diff)
         self._workspace.tell(notes)
         return patch
+
+    async def snapshot(self, label: str) -> Snapshot:
+        """Keep everything that is in the folder now, shell side effects and ignored files included."""
+        async with self._lock:
+            return await self._workspace.offload(lambda: self._candidate.snapshots.take(label))
+
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Make the folder what it was then, in place: nothing may run in it meanwhile.
+
+        The snapshot may be another fork's of the same workspace.
+        """
+        async with self._lock:
+            await self._workspace.offload(lambda: self._candidate.snapshots.restore(snapshot))
+
+    async def touched(self, a: Snapshot, b: Snapshot) -> tuple[str, ...]:
+        """Paths that differ in kind, content or mode, sorted; a folder's ends in `/`."""
+        return await self._workspace.offload(lambda: self._candidate.snapshots.touched(a, b))
+
+    async def changes(self, a: Snapshot, b: Snapshot) -> Patch:
+        """What leads from one snapshot to the other."""
+        return await self._workspace.offload(lambda: self._candidate.snapshots.changes(a, b))
 
     async def fork(self, label: str) -> Fork:
         """An exact copy of this fork as it is now."""
@@ -90,6 +116,7 @@ class Workspace:
         self._lock_fd = -1
         self._base: Base
         self._shadow: Shadow
+        self._store: Store | None = None
 
     @classmethod
     async def open(
@@ -121,6 +148,14 @@ class Workspace:
         return await asyncio.to_thread(recover, state)
 
     @staticmethod
+    async def undo_accept(state: Path) -> tuple[str, ...]:
+        """Undo the last accept of a workspace that is not open; returns the paths put back.
+
+        Raises AcceptConflict when the user has edited one of its files since: then nothing is changed.
+        """
+        return await asyncio.to_thread(_undo_accept, state)
+
+    @staticmethod
     async def sweep(folder: Path) -> tuple[str, ...]:
         """Tidy up after crashes: `folder` holds the states of many workspaces, one each in a folder.
 
@@ -145,6 +180,7 @@ class Workspace:
         self._clear()
         self._shadow = Shadow(self._state / "shadow", object_format(self.tree))
         self._shadow.exclude(exclude_rules(self.tree))
+        self._store = Store(self._state / "snapshots")
         (self._state / "forks").mkdir(mode=0o700)
         base, told = freeze(self.tree, self._state / "base", self._state / "view", deny, self._state)
         self._base = base
@@ -161,7 +197,8 @@ class Workspace:
     async def add_fork(self, label: str, parent: Candidate | None, patch: Patch | None) -> Fork:
         self._serial += 1
         place = self._state / "forks" / f"{self._serial}-{re.sub(r'[^A-Za-z0-9_-]+', '-', label)[:40]}"
-        candidate = Candidate(self._base, self._shadow, place, self._owner)
+        assert self._store is not None
+        candidate = Candidate(self._base, self._shadow, self._store, place, self._owner)
         self._candidates.append(candidate)
         try:
             await self.offload(lambda: candidate.fill(parent, patch))
@@ -196,6 +233,8 @@ class Workspace:
             self._lock_fd = -1
 
     def _clear(self) -> None:
+        if self._store is not None:
+            self._store.close()
         for name in _COPIES:
             remove_path(self._state / name)
 
@@ -225,19 +264,45 @@ class Workspace:
 def _sweep(folder: Path) -> tuple[str, ...]:
     restored: list[str] = []
     for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        with _held(place) as ours:
+            if ours:
+                restored += recover(place)
+                for name in _COPIES:
+                    remove_path(place / name)
+                if not any((place / "accepts").glob("*")):
+                    remove_path(place)
+    return tuple(restored)
+
+
+def _undo_accept(state: Path) -> tuple[str, ...]:
+    if not state.is_dir():
+        return ()
+    with _held(state) as ours:
+        if not ours:
+            raise SandboxError(f"another pawl is using {state}; end it first")
+        recover(state)
         try:
-            lock = os.open(place / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            continue
+            return undo_accept(state)
+        except SandboxError:
+            raise
+        except OSError as error:
+            raise SandboxError(f"nothing was undone: {error}") from error
+
+
+@contextmanager
+def _held(state: Path) -> Iterator[bool]:
+    """Hold the lock of a workspace's state; False when there is none or another process has it."""
+    try:
+        lock = os.open(state / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            restored += recover(place)
-            for name in _COPIES:
-                remove_path(place / name)
-            if not any((place / "accepts").glob("*")):
-                remove_path(place)
         except BlockingIOError:
-            continue  # in use
-        finally:
-            os.close(lock)
-    return tuple(restored)
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(lock)

@@ -50,6 +50,7 @@ class ToolContext:
         check_env: Mapping[str, str] | None = None,
         timeout_s: float = 120.0,
         on_output: Callable[[bytes], None] | None = None,
+        before_change: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.artifacts = artifacts
@@ -58,6 +59,8 @@ class ToolContext:
         self.check_env = dict(check_env or {})
         self.timeout_s = timeout_s
         self.on_output = on_output
+        self.before_change = before_change
+        """Awaited before the calls of a step when one of them may change files: what they are can be kept."""
         self.seen: dict[str, str] = {}
         """Path -> sha256 of the content the model last saw; an edit of anything else is stale."""
 

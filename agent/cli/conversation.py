@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import AsyncExitStack
+from typing import Literal
 
 from agent.cli.approve import Lines, TerminalApprover, can_ask
 from agent.cli.desk import Desk
 from agent.cli.model import opener
 from agent.cli.render import show_patch, visible
-from agent.events import OutputStreamed
+from agent.events import FilesRestored, Noted, OutputStreamed
 from agent.guards import LoopGuard, MaxSteps
 from agent.loop import Agent, last_reply, run_turn
 from agent.models.base import Model
@@ -21,11 +22,16 @@ from agent.solve.fix import Outcome
 from agent.solve.task import Plan
 from agent.workbench import Candidate
 from sandbox.accept import AcceptConflict
+from sandbox.base import SandboxError
+from sandbox.history import History
 from sandbox.patch import Patch
 from tools.base import ToolContext
 from tools.toolset import default_toolset
 
-HELP = "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running."
+HELP = (
+    "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running; /undo and /redo step through changes."
+)
+_SHOWN_PATHS = 10
 
 
 async def converse(desk: Desk, prompt: str) -> Outcome:
@@ -47,6 +53,7 @@ class Conversation:
         self._lines = Lines(desk.console)
         self._stack = stack
         self._candidate: Candidate
+        self._history: History | None = None
         self._offered = Patch()
         self._turn: asyncio.Task[object] | None = None
         self._leaving = False
@@ -66,6 +73,7 @@ class Conversation:
         await self._stack.aclose()
         bench = await self.desk.open_bench()
         self._candidate = await self._stack.enter_async_context(bench.candidate("chat"))
+        self._history = History(self._candidate.fork)
         self._offered = Patch()
         backend = self._candidate.sandbox.caps.backend
         approver = TerminalApprover(self._lines) if self.asking else None
@@ -74,6 +82,7 @@ class Conversation:
             self._candidate.sandbox,
             self.desk.log.artifacts,
             on_output=lambda data: self.desk.branch.emit(OutputStreamed(data)),
+            before_change=self._record,
         )
         self.agent.permissions = Permissions.inside_sandbox(backend, approver=approver)
 
@@ -89,7 +98,9 @@ class Conversation:
             prompt, self._leaving = "", False
             if message is None:
                 return Outcome("success", "", model=self.agent.model.name)
-            if message.strip():
+            if message.strip() in ("/undo", "/redo"):
+                await self._go("undo" if message.strip() == "/undo" else "redo")
+            elif message.strip():
                 if self._offered.empty:
                     await self._refresh()
                 await self._one_turn(message)
@@ -116,6 +127,31 @@ class Conversation:
         if not patch.empty and patch != self._offered:
             await self._offer(patch)
 
+    async def _record(self) -> None:
+        """Keep what the files are now for /undo. A tree too large for it does not stop the work."""
+        assert self._history is not None
+        try:
+            await self._history.record(f"step {self.desk.branch.step} of turn {self.desk.branch.turn}")
+        except SandboxError as error:
+            self.desk.branch.emit(Noted("warning", f"/undo will not know this step: {error}"))
+
+    async def _go(self, how: Literal["undo", "redo"]) -> None:
+        """Undo or redo a step's changes in the fork, then offer what differs from the person's files now."""
+        try:
+            paths = await getattr(self._history, how)() if self._history else ()
+        except SandboxError as error:
+            self.desk.branch.emit(Noted("error", f"{how} failed: {error}; try it again"))
+            return
+        if not paths:
+            self.desk.note(f"there is nothing to {how}")
+            return
+        self.desk.branch.emit(FilesRestored(how, paths[:_SHOWN_PATHS], len(paths)))
+        patch = await self._candidate.fork.diff()
+        if patch.empty:
+            self._offered = patch
+        else:
+            await self._offer(patch)
+
     def _interrupt(self, main: asyncio.Task[object]) -> None:
         """Ctrl-C: stop the running turn; at the prompt, twice in a row leaves."""
         if self._turn is not None:
@@ -139,6 +175,7 @@ class Conversation:
         if answer == "y":
             await self._apply(patch)
         elif answer == "d":
+            await self._record()
             await self._candidate.fork.reset()
             self._offered = Patch()
             self.desk.note("discarded")

@@ -48,6 +48,9 @@ COMMANDS = {
         "agent.cli.fix:app", "Make a failing command pass; the result is a verified patch", "Work"
     ),
     "demo": Command("agent.cli.demo:app", "Repair a bundled repository that has a real bug", "Work"),
+    "sessions": Command(
+        "agent.cli.sessions:app", "List sessions, and take back what one changed in your files", "Work"
+    ),
     "models": Command("agent.cli.models:app", "List, pull and serve models", "Set-up"),
     "doctor": Command("agent.cli.doctor:app", "Check this machine and say how to mend it", "Set-up"),
     "config": Command("agent.cli.configure:app", "Show and change the settings", "Set-up"),

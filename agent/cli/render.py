@@ -21,6 +21,7 @@ from agent.events import (
     AttemptEnded,
     AttemptStarted,
     CheckRan,
+    FilesRestored,
     NetworkDecided,
     Noted,
     OutputStreamed,
@@ -49,6 +50,7 @@ _PHASES = {
 }
 _REFUSALS = 20
 """So many refused hosts are shown."""
+_RESTORED = {"undo": "put back as before the step", "redo": "changed again as by the step"}
 _OUTCOMES = {
     "verified": "[bold green]verified[/]",
     "tests_fail": "[yellow]still fails[/]",
@@ -119,6 +121,8 @@ class Renderer:
                 self._line(f"[{colour}]{escape(_block(text, 8 if self.verbosity < 1 else 80))}[/]")
             case Reminded(text=text) if self.verbosity >= 1:
                 self._line(f"[dim]pawl: {escape(_short(text, 300))}[/]")
+            case FilesRestored(how="undo" | "redo" as how, total=total):
+                self._line(f"{_RESTORED[how]} ({total}): {escape(event.named)}")
             case Noted(level=level, text=text):
                 colour = {"info": "dim", "warning": "yellow", "error": "red"}[level]
                 self._line(f"[{colour}]{escape(text)}[/]")

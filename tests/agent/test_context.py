@@ -8,6 +8,7 @@ from agent.events import (
     AssistantReplied,
     ConversationStarted,
     Durable,
+    FilesRestored,
     Noted,
     Reminded,
     StepStarted,
@@ -95,6 +96,20 @@ def test_a_new_conversation_starts_empty() -> None:
     assert conversation([TurnStarted("hi")]) is None
 
 
+def test_what_the_user_put_back_is_told_with_the_next_message() -> None:
+    undone = FilesRestored("undo", ("a.py", "b.py"), 5)
+    redone = FilesRestored("redo", ("a.py",), 1)
+    events = [START, TurnStarted("hi"), replied("done"), TurnEnded("done"), undone, redone]
+    assert project(events) == project(events[:-2]), "nothing is said before the user speaks"
+    *_, last = project([*events, TurnStarted("go on")])
+    assert last == User(
+        "[The user undid the file changes of your last step: a.py, b.py and 3 more]\n\n"
+        "[The user did the file changes again that had been undone: a.py]\n\n"
+        "go on"
+    )
+    assert project([*events, TurnStarted("go on"), TurnStarted("and on")])[-1] == User("and on")
+
+
 def test_the_hash_is_bound_to_messages_and_tools() -> None:
     messages = (User("hi"),)
     assert request_hash(messages, START.tools) == request_hash((User("hi"),), START.tools)
@@ -111,6 +126,7 @@ any_events = st.lists(
         st.lists(ids, max_size=3).map(lambda i: replied("", *i)),
         st.builds(finished, ids, st.text(max_size=3)),
         st.just(TurnEnded("interrupted")),
+        st.just(FilesRestored("undo", ("a",), 1)),
     ),
     max_size=25,
 )

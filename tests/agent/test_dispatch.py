@@ -152,6 +152,30 @@ async def test_a_defect_is_raised_and_every_call_still_has_a_result(scene: Scene
     assert scene.board.notes["a"] == "first"
 
 
+async def test_a_step_that_may_change_files_is_announced_once_before_it(scene: Scene) -> None:
+    async def note() -> None:
+        scene.board.trace.append("kept")
+
+    scene.board.before_change = note
+    await run(scene, call(1, "look", '{"name":"a"}'), call(2, "fly"), call(3, "put", "{"))
+    assert "kept" not in scene.board.trace
+    scene.board.trace.clear()
+    writes = [call(n, "put", '{"name":"a","text":"x"}') for n in (2, 3)]
+    await run(scene, call(1, "look", '{"name":"a"}'), *writes)
+    assert scene.board.trace == ["kept", "look a", "saw a", "put a", "wrote a", "put a", "wrote a"]
+
+
+async def test_a_defect_before_a_change_runs_nothing(scene: Scene) -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError("a defect")
+
+    scene.board.before_change = fail
+    with pytest.raises(ZeroDivisionError):
+        await run(scene, call(1, "put", '{"name":"a","text":"x"}'), call(2, "look", '{"name":"a"}'))
+    assert [result.text for result in scene.finished()] == [NOT_RUN, NOT_RUN]
+    assert scene.board.notes["a"] == "first"
+
+
 async def test_cancelled_calls_get_an_interrupted_result(scene: Scene) -> None:
     gate = scene.board.gates["b"] = Gate()
     running = asyncio.create_task(

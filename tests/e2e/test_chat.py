@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from agent.messages import ToolCall
+from tests.e2e.conftest import MODULE
 from tests.support.model_server import Answer, Body, ModelServer
-from tests.support.pawl import PAWL, identity, run_pawl, started
+from tests.support.pawl import PAWL, Done, identity, run_pawl, started
+from tests.support.trees import nodes
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
@@ -26,11 +28,17 @@ EDIT = ToolCall(
 )
 
 
+CLEANING = "rm -r tests && chmod 600 conftest.py && mkdir -p out && echo 1 > out/x"
+SHELL = ToolCall("c2", "bash", json.dumps({"command": CLEANING}))
+
+
 def answer(body: Body) -> Answer | str:
     """Edits when asked to mend, stalls when asked to be slow."""
     last = body["messages"][-1]
     if last["role"] == "tool":
         return "I changed the start value."
+    if "clean" in last["content"]:
+        return Answer("I clean.", tool_calls=(SHELL,))
     if "mend" in last["content"]:
         return Answer("I look.", tool_calls=(EDIT,))
     if "slow" in last["content"]:
@@ -173,6 +181,81 @@ async def test_a_conversation_in_a_terminal(project: Path) -> None:
             await window.shows("hi again\nHello to you.")
             window.type("C-d")
             await window.shows("exit code 0")
+
+
+async def test_undo_and_redo_in_a_terminal(project: Path) -> None:
+    before = nodes(project)
+    async with ModelServer(answer, append_only=True) as server:
+        async with terminal(project, PAWL, *chat(server.base_url)) as window:
+            await window.shows("Enter sends")
+            window.type("/undo", "Enter")
+            await window.shows("there is nothing to undo")
+            window.type("mend it", "Enter")
+            await window.shows("Apply to your files?")
+            window.type("n", "Enter")
+            await window.shows("not applied")
+            window.type("clean up", "Enter")
+            await window.shows("deleted file mode")
+            await window.shows("[d]iscard: ")
+            window.type("n", "Enter")
+            window.type("/undo", "Enter")
+            await window.shows("as before the step (5): conftest.py, out/, out/x, tests/")
+            await window.shows("[d]iscard: ")
+            window.type("n", "Enter")
+            window.type("/undo", "Enter")
+            await window.shows("as before the step (1): sums.py")
+            assert nodes(project) == before
+            window.type("/redo", "Enter")
+            await window.shows("changed again as by the step (1): sums.py")
+            window.type("y", "Enter")
+            await window.shows("applied to sums.py")
+            assert "result = 0" in (project / "sums.py").read_text()
+            window.type("/undo", "Enter")
+            await window.shows("+    result = 1")
+            window.type("y", "Enter")
+            await window.shows("applied to sums.py")
+            window.type("hi", "Enter")
+            await window.shows("Hello to you.")
+            assert nodes(project) == before, "what was applied and then undone is offered the other way round"
+            window.type("C-d")
+            await window.shows("exit code 0")
+        told = server.requests[-1].body["messages"][-1]["content"]
+    assert told.startswith("[The user undid the file changes of your last step: conftest.py, out/, out/x")
+    assert told.count("[The user") == 4 and told.endswith("\n\nhi")
+
+
+async def test_what_a_session_applied_is_undone_later(project: Path) -> None:
+    before = nodes(project)
+
+    async def sessions(*words: str) -> Done:
+        return await run_pawl("sessions", *words, cwd=project)
+
+    done = await sessions("undo", "--yes")
+    assert (done.code, "nothing to undo" in done.out) == (1, True)
+    async with ModelServer(answer) as server:
+        for words in (("--yes", "mend it"), ("hi",)):
+            assert (await run_pawl(*chat(server.base_url, *words), cwd=project)).code == 0
+    newest, first = (await sessions("list")).out.splitlines()
+    assert first.endswith("chat    1 files applied") and newest.endswith("chat")
+    identity = first.split()[0]
+    assert (await sessions("undo", newest.split()[0], "--yes")).code == 1
+    assert (await sessions("undo", "nobody", "--yes")).code == 2
+    done = await sessions("undo")
+    assert (done.code, "--yes" in done.err) == (2, True)
+    (project / "sums.py").write_text("the user's own")
+    done = await sessions("undo", identity, "--yes")
+    assert done.code == 1 and "since the patch was applied" in done.err
+    (project / "sums.py").write_text(MODULE.replace("result = 1", "result = 0"))
+    async with terminal(project, PAWL, "sessions", "undo") as window:
+        await window.shows("Put these back as they were before?")
+        window.type("n", "Enter")
+        await window.shows("exit code 6")
+    done = await sessions("undo", "--yes")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "put back: sums.py")
+    assert nodes(project) == before
+    log = next(Path(os.environ["PAWL_HOME"]).glob(f"state/sessions/*/{identity}.jsonl"))
+    assert json.loads(log.read_text().splitlines()[-1])["how"] == "undo_accept"
+    assert (await sessions("undo", "--yes")).code == 1
 
 
 async def test_fix_asks_before_it_applies(project: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sandbox.base import Limits, Mount, Outlet, Sandbox, SandboxSpec
 from sandbox.open import known_backends, open_sandbox, owner
+from sandbox.workspace import Fork, Workspace
 
 SESSION = f"test-{os.getpid()}"
 DEFAULT_LIMITS = Limits()
@@ -99,3 +100,9 @@ async def opened(
         yield Place(sandbox, tree, backend)
     finally:
         await sandbox.aclose()
+
+
+async def open_fork(tree: Path, state: Path) -> tuple[Workspace, Fork]:
+    """A workspace of `tree` and one fork of it."""
+    workspace = await Workspace.open(tree, state)
+    return workspace, await workspace.fork("one")

@@ -57,7 +57,7 @@ async def test_fork_is_an_exact_copy(tmp_path: Path) -> None:
     (tree / "private").chmod(0o700)
 
 
-async def test_users_tree_is_untouched_by_a_session(tmp_path: Path) -> None:
+async def test_case_64_users_tree_is_untouched_by_a_session(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", ODD)
     git(tree, "init", "-q")
     make(tree, {".gitignore": "*.log\n", "a.log": "ignored", "sub/deep/x.py": "x = 1\n"})
@@ -67,9 +67,13 @@ async def test_users_tree_is_untouched_by_a_session(tmp_path: Path) -> None:
     before = picture(tree)
     workspace = await Workspace.open(tree, tmp_path / "state")
     fork = await workspace.fork("one")
+    first = await fork.snapshot("first")
     make(fork.tree, {"plain.txt": "changed", "new.py": "1"})
     (fork.tree / "sub/deep/x.py").unlink()
     patch = await fork.diff()
+    second = await fork.snapshot("second")
+    await fork.restore(first)
+    await fork.restore(second)
     assert patch.paths == ("new.py", "plain.txt", "sub/deep/x.py")
     again = await workspace.fork("two", patch)
     assert nodes(again.tree) == nodes(fork.tree)
@@ -155,7 +159,7 @@ async def test_dependency_folders_are_mounted_not_copied(tmp_path: Path) -> None
     await workspace.aclose()
 
 
-async def test_nested_repositories_are_captured(tmp_path: Path) -> None:
+async def test_case_66_nested_repositories_are_captured(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"outer": "1", "bare/file": "1", "full/file": "1"})
     git(tree, "init", "-q")
     git(tree / "bare", "init", "-q")
@@ -177,7 +181,7 @@ async def test_nested_repositories_are_captured(tmp_path: Path) -> None:
     await workspace.aclose()
 
 
-async def test_worktree_and_submodule_show_no_git(tmp_path: Path) -> None:
+async def test_case_76_worktree_and_submodule_show_no_git(tmp_path: Path) -> None:
     main = make(tmp_path / "main", {"a": "1"})
     git(main, "init", "-q")
     git(main, "add", "-A")

@@ -81,7 +81,7 @@ async def test_file_and_folder_change_places(tmp_path: Path) -> None:
     await workspace.aclose()
 
 
-async def test_later_edits_of_the_user_are_merged(tmp_path: Path) -> None:
+async def test_case_65_later_edits_of_the_user_are_merged(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"a": LINES, "same": "1\n", "mode": LINES, "deleted": "1"})
     workspace, fork = await _candidate(tree, tmp_path / "state")
     make(fork.tree, {"a": LINES.replace("line 2\n", "two\n"), "same": "2\n", "new": "n"})
@@ -91,6 +91,8 @@ async def test_later_edits_of_the_user_are_merged(tmp_path: Path) -> None:
     make(tree, {"a": LINES.replace("line 17\n", "seventeen\n"), "same": "2\n", "new": "n", "other": "o"})
     (tree / "deleted").unlink()
     (tree / "mode").write_text(LINES.replace("line 17\n", "17\n"))
+    later = await workspace.fork("later")
+    assert nodes(later.tree)["a"] == (0o100644, LINES.encode()), "the base stays as it was frozen"
     accepted = await workspace.accept(patch)
     assert accepted.merged == accepted.paths == ("a", "mode")
     assert (tree / "a").read_text() == LINES.replace("line 2\n", "two\n").replace("line 17\n", "seventeen\n")
@@ -111,7 +113,7 @@ async def test_later_edits_of_the_user_are_merged(tmp_path: Path) -> None:
         {"a": (0o120000, b"bin")},
     ],
 )
-async def test_a_conflict_refuses_everything(tmp_path: Path, edit: dict[str, object]) -> None:
+async def test_case_65_a_conflict_refuses_everything(tmp_path: Path, edit: dict[str, object]) -> None:
     tree = make(tmp_path / "t", {"a": LINES, "gone": "1", "bin": b"\0\1", "fine": "1"})
     workspace, fork = await _candidate(tree, tmp_path / "state")
     make(
@@ -191,7 +193,7 @@ async def test_sensitive_paths_are_highlighted(tmp_path: Path) -> None:
     await workspace.aclose()
 
 
-async def test_an_error_in_the_middle_puts_everything_back(tmp_path: Path) -> None:
+async def test_case_72_disk_full_in_an_accept_puts_everything_back(tmp_path: Path) -> None:
     """A limit on file sizes stands in for a full disk: small files are written, the large one fails."""
     tree = make(tmp_path / "t", {"a": "1", "gone/x": "1", "z": "1"})
     (tree / "gone").chmod(0o750)
@@ -212,7 +214,7 @@ async def test_an_error_in_the_middle_puts_everything_back(tmp_path: Path) -> No
     assert _without_folder_times(tree) == before
 
 
-def test_killed_at_any_moment_it_is_old_or_new(tmp_path: Path) -> None:
+def test_case_71_killed_at_any_moment_of_an_accept_it_is_old_or_new(tmp_path: Path) -> None:
     """The process dies at each rename, unlink and fsync in turn; `recover` then gives the tree as it was."""
     tree = make(tmp_path / "t", {"a": "1", "gone/x": "1", "f": "1", "d/y": "1", "l": (0o120000, b"a")})
     (tree / "a").chmod(0o604)
@@ -273,7 +275,8 @@ def _child(place: Path, body: str, changes: str, setup: str = "") -> str:
     head = f"""
 import os, resource
 from pathlib import Path
-from sandbox.accept import accept_patch, recover
+from sandbox.accept import accept_patch
+from sandbox.journal import recover
 from sandbox.base import SandboxError
 from sandbox.patch import FileChange, Patch
 from sandbox.shadow import Shadow

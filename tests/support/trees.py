@@ -12,6 +12,7 @@ GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "comm
 
 Node = tuple[int, bytes]
 """Git's mode and the content, or a symlink's target."""
+Shape = dict[str, tuple[int, int | None, bytes]]
 
 
 def git(folder: Path, *args: str) -> str:
@@ -65,3 +66,11 @@ def picture(root: Path) -> dict[str, tuple[int, int, int, bytes]]:
                 content = path.read_bytes()
             found[str(path.relative_to(root))] = (info.st_mode, info.st_mtime_ns, info.st_ino, content)
     return found
+
+
+def shape(root: Path) -> Shape:
+    """Every file, symlink and folder: mode, time of change of what is no folder, content."""
+    return {
+        path: (mode, None if stat.S_ISDIR(mode) else mtime, content)
+        for path, (mode, mtime, _, content) in picture(root).items()
+    }

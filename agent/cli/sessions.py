@@ -1,0 +1,98 @@
+"""`pawl sessions`: what was done in this folder, and taking back what was applied to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.bus import Bus
+from agent.cli.approve import Lines, can_ask
+from agent.cli.render import visible
+from agent.config import ConfigError
+from agent.events import FilesRestored
+from agent.paths import state_dir
+from agent.session import Header, SessionLog, known_secrets, project_sessions, scrubber, sessions_folder
+from sandbox.undo import undoable
+from sandbox.workspace import Workspace
+
+_SHOWN_PATHS = 10
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="List sessions; take back what one changed."
+)
+
+Cwd = Annotated[Path | None, typer.Option("-C", "--cwd", metavar="DIR", help="The project's directory.")]
+
+
+@app.command("list")
+def list_sessions(cwd: Cwd = None) -> None:
+    """Show the sessions of this directory, newest first, and how many files each changed here."""
+    for session in project_sessions(_project(cwd), state_dir()):
+        paths = undoable(_workspace(session))
+        applied = f"  {len(paths)} files applied" if paths else ""
+        print(f"{session.id}  {session.at[:16].replace('T', ' ')}  {session.command:<6}{applied}".rstrip())
+
+
+@app.command()
+def undo(
+    identity: Annotated[
+        str, typer.Argument(metavar="[ID]", help="Of `pawl sessions list`; default: the newest that applies.")
+    ] = "",
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do it without a question.")] = False,
+    cwd: Cwd = None,
+) -> None:
+    """Put your files back as they were before the last patch that a session applied, all of them or none.
+
+    Nothing is changed when you have edited one of them since.
+    """
+    raise typer.Exit(asyncio.run(_undo(_project(cwd), identity, yes)))
+
+
+async def _undo(project: Path, identity: str, yes: bool) -> int:
+    for restored in await Workspace.sweep(state_dir() / "workspaces"):
+        print(visible(f"put back after an accept that was cut off: {restored}"))
+    session = _find(project, identity)
+    paths = undoable(_workspace(session)) if session else ()
+    if session is None or not paths:
+        print("there is nothing to undo:", identity or "no session here", "has no patch in your files")
+        return 1
+    event = FilesRestored("undo_accept", paths[:_SHOWN_PATHS], len(paths))
+    print(visible(f"session {session.id} changed {event.named}"))
+    if not yes:
+        if not can_ask():
+            raise ConfigError("nobody is here to ask; --yes undoes it")
+        from rich.console import Console
+
+        if not await Lines(Console(stderr=True)).yes("Put these back as they were before?"):
+            return 6
+    path = sessions_folder(project, state_dir()) / f"{session.id}.jsonl"
+    with SessionLog.load(path, scrub=scrubber(known_secrets(os.environ))) as log:
+        paths = await Workspace.undo_accept(_workspace(session))
+        if paths:
+            event = FilesRestored("undo_accept", paths[:_SHOWN_PATHS], len(paths))
+            Bus(log).branch(len(log.records)).emit(event)
+    print(visible(f"put back: {event.named}" if paths else "they are so already"))
+    return 0
+
+
+def _find(project: Path, identity: str) -> Header | None:
+    """The session of that id, else the newest with something to undo. Raises ConfigError."""
+    sessions = project_sessions(project, state_dir())
+    if not identity:
+        return next((session for session in sessions if undoable(_workspace(session))), None)
+    for session in sessions:
+        if session.id == identity:
+            return session
+    raise ConfigError(f"there is no session {identity!r} of {project}; `pawl sessions list` shows them")
+
+
+def _workspace(session: Header) -> Path:
+    return state_dir() / "workspaces" / session.id
+
+
+def _project(cwd: Path | None) -> Path:
+    return (cwd or Path.cwd()).resolve()
