@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sandbox.base import Limits, Outlet, Sandbox, SandboxSpec
 from sandbox.open import open_sandbox
 from sandbox.patch import Patch
+from sandbox.pool import Opened, Pool
 from sandbox.workspace import Fork, Workspace
 from tools.probe import PROBE_MOUNT
 
@@ -23,7 +24,10 @@ class Candidate(NamedTuple):
 
 
 class Workbench:
-    """Opens candidates of one workspace, all with the same backend and limits."""
+    """Opens candidates of one workspace, all of one backend and with the same limits.
+
+    Close it before the workspace.
+    """
 
     def __init__(
         self,
@@ -50,11 +54,31 @@ class Workbench:
         self.environ = environ
         """Where the person's tools are looked up: PATH, VIRTUAL_ENV, HOME."""
 
+        self._pool = Pool(self._open)
+
+    def warm(self) -> None:
+        """Keep a candidate ready from now on; for work that will need several, one after the other."""
+        self._pool.warm()
+
     @asynccontextmanager
-    async def candidate(self, label: str, patch: Patch | None = None) -> AsyncIterator[Candidate]:
+    async def candidate(self, patch: Patch | None = None) -> AsyncIterator[Candidate]:
         """A fresh fork of the base, plus `patch` alone when given; gone with everything in it at the end."""
-        fork = await self.workspace.fork(label, patch)
+        stack, candidate = await self._pool.take()
         try:
+            if patch is not None:
+                await candidate.fork.apply(patch)
+            yield candidate
+        finally:
+            await stack.aclose()
+
+    async def aclose(self) -> None:
+        """Close the candidate that is kept ready. Idempotent."""
+        await self._pool.aclose()
+
+    async def _open(self) -> Opened[Candidate]:
+        async with AsyncExitStack() as stack:
+            fork = await self.workspace.fork("candidate")
+            stack.push_async_callback(fork.aclose)
             spec = SandboxSpec(
                 tree=fork.tree,
                 root=str(fork.tree) if self.backend == "local" else fork.root,
@@ -68,9 +92,5 @@ class Workbench:
             sandbox = await open_sandbox(
                 spec, self.backend, state=self.state, project=self.workspace.tree, environ=self.environ
             )
-            try:
-                yield Candidate(fork, sandbox)
-            finally:
-                await sandbox.aclose()
-        finally:
-            await fork.aclose()
+            stack.push_async_callback(sandbox.aclose)
+            return Opened(stack.pop_all(), Candidate(fork, sandbox))

@@ -55,8 +55,6 @@ class Candidate:
             if failed:
                 path, why = next(iter(failed.items()))
                 raise SandboxError(f"cannot copy {path!r} into a fork: {why}")
-            for change in patch.changes if patch else ():
-                check_path(change.path)
             if patch:
                 self._apply(target, patch)
             copier.finish(listing)
@@ -76,7 +74,16 @@ class Candidate:
     def _open(self) -> Beneath:
         return Beneath(self.tree, self._owner, unlock=True)
 
+    def apply(self, patch: Patch) -> None:
+        """Put a patch into a folder that is still as the base is."""
+        with Beneath(self._base.tree) as base, self._open() as target:
+            self._apply(target, patch)
+            Copier(base, target).finish(self._base.listing)
+        self.forget(patch.paths)
+
     def _apply(self, target: Beneath, patch: Patch) -> None:
+        for change in patch.changes:
+            check_path(change.path)
         with Beneath(self._base.tree) as base:
             for change in patch.changes:
                 mode = self._base.mode(change.path)

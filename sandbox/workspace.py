@@ -86,6 +86,14 @@ class Fork:
         async with self._lock:
             return await self._workspace.add_fork(label, self._candidate, None)
 
+    async def apply(self, patch: Patch) -> None:
+        """Put a patch into the folder, in which nothing may have run yet.
+
+        Raises FileConflict when it was not made against the base, PathEscape when it leads out of it.
+        """
+        async with self._lock:
+            await self._workspace.offload(lambda: self._candidate.apply(patch))
+
     async def reset(self) -> None:
         """Make the folder what the base is, in place: nothing may run in it meanwhile."""
         async with self._lock:

@@ -61,7 +61,7 @@ async def test_every_decision_about_the_network_is_in_the_session(tmp_path: Path
             desk = Desk(options, log, Console(stderr=True), None)
             try:
                 bench = await desk.open_bench()
-                async with bench.candidate("one") as candidate:
+                async with bench.candidate() as candidate:
                     done = await candidate.sandbox.run(["python3", "-c", program, *urls])
                     assert candidate.sandbox.caps.allowed == (f"127.0.0.1:{port}",)
             finally:
@@ -100,7 +100,7 @@ async def test_a_projects_devcontainer_is_what_candidates_run_in(tmp_path: Path)
             desk = Desk(options, log, Console(stderr=True), None)
             try:
                 bench = await desk.open_bench()
-                async with bench.candidate("one") as candidate:
+                async with bench.candidate() as candidate:
                     assert candidate.sandbox.caps.image.startswith("sha256:")
                     done = await candidate.sandbox.run(["/program", "--help"])
                     assert done.exit_code is not None

@@ -72,7 +72,7 @@ class Conversation:
         """Freeze the tree as the person has it now and open a fork of it for the tools."""
         await self._stack.aclose()
         bench = await self.desk.open_bench()
-        self._candidate = await self._stack.enter_async_context(bench.candidate("chat"))
+        self._candidate = await self._stack.enter_async_context(bench.candidate())
         self._history = History(self._candidate.fork)
         self._offered = Patch()
         backend = self._candidate.sandbox.caps.backend

@@ -57,6 +57,7 @@ class Desk:
         self.budget = Budget(bus, tokens=options.settings.max_tokens)
         self.branch: Branch = bus.branch()
         self.workspace: Workspace | None = None
+        self.bench: Workbench | None = None
         self.proxy: Proxy | None = None
         self.applied: list[str] = []
         """Paths of the user's tree that were changed with the person's consent."""
@@ -92,7 +93,7 @@ class Desk:
             owner=owner(choice.backend),
             on_note=self.note,
         )
-        return Workbench(
+        self.bench = Workbench(
             self.workspace,
             choice.backend,
             session=self.log.header.id,
@@ -103,6 +104,7 @@ class Desk:
             outlet=await self._open_network(),
             environ=environ,
         )
+        return self.bench
 
     async def _open_network(self) -> Outlet | None:
         """Start the proxy when the person allowed something; every decision of it is in the session."""
@@ -129,6 +131,9 @@ class Desk:
 
     async def aclose(self) -> None:
         """Remove the workspace's copies and end the proxy. Idempotent; a new bench may be opened after."""
+        if self.bench is not None:
+            await self.bench.aclose()
+            self.bench = None
         if self.proxy is not None:
             await self.proxy.aclose()
             self.proxy = None

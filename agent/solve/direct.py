@@ -76,7 +76,7 @@ def _prompt(task: Task, number: int) -> str:
 
 
 async def _judge(task: Task, number: int, branch: Branch, files: dict[str, bytes]) -> Try:
-    async with task.bench.candidate(f"attempt-{number}") as candidate:
+    async with task.bench.candidate() as candidate:
         for path, text in files.items():
             await candidate.sandbox.write(path, text)
         patch = await candidate.fork.diff()

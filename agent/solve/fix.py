@@ -55,7 +55,7 @@ async def fix(
     check_timeout_s = CHECK_SHARE * wall_s
     limit_s = max(MIN_BASE_TEST_LIMIT_S, BASE_TEST_SHARE * wall_s)
     branch.emit(PhaseStarted("run", shown))
-    async with bench.candidate("base") as base:
+    async with bench.candidate() as base:
         before, _ = await run_and_log(
             base.sandbox, command, "base", branch=branch, timeout_s=check_timeout_s, limit_s=limit_s
         )
@@ -68,6 +68,7 @@ async def fix(
         branch.emit(PhaseStarted("read"))
         sources = await read_sources(base.sandbox)
     found = tuple(suspects(before.report, sources)) if before.report else ()
+    bench.warm()
     model, plan = await open_model()
     try:
         task = Task(command, bench, model, branch, plan, before, budget, sources, found, check_timeout_s)

@@ -23,7 +23,7 @@ ROUNDS = 3
 
 async def attempt_loop(task: Task, number: int, branch: Branch) -> Try:
     """Let the model work in a fork; verify what it leaves; tell it what still fails, for a few rounds."""
-    async with task.bench.candidate(f"attempt-{number}") as candidate:
+    async with task.bench.candidate() as candidate:
         agent = _agent(task, number, branch, candidate)
         message = _task_message(task)
         ended = Try("no_change", "nothing was changed")
