@@ -207,7 +207,7 @@ class _Container:
         try:
             await _blocking(self._client.start, self._id)
             async with asyncio.timeout(_START_S):
-                await client.start(env)
+                await client.begin(env)
         except (SandboxDied, TimeoutError) as error:
             await client.aclose()
             said = self._complaint.decode("utf-8", "replace").strip()
