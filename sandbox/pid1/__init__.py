@@ -26,8 +26,12 @@ _FLAGS = ("-I", "-S", "-B", "-c")
 
 def source() -> str:
     """The agent as one program text for `python3 -c`, below the 128 kB that Linux allows an argument."""
-    folder = Path(__file__).parent
-    return _LOADER.format(sources=[(name, (folder / f"{name}.py").read_text("utf-8")) for name in _MODULES])
+    return _LOADER.format(sources=[(name, module_text(name)) for name in _MODULES])
+
+
+def module_text(name: str) -> str:
+    """The text of one module of the agent."""
+    return (Path(__file__).parent / f"{name}.py").read_text("utf-8")
 
 
 def command(python: str) -> list[str]:

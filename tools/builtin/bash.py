@@ -43,6 +43,14 @@ async def bash(
     return ToolOutput(f"{body}[{ending(result, limit)}]", artifact=artifact)
 
 
+_PASSED = {
+    "processes": "too many processes at once",
+    "workspace": "the workspace takes too much disk; remove what is not needed",
+    "files": "too many files in the workspace; remove what is not needed",
+    "host": "it would leave too little free disk on this machine",
+}
+
+
 def ending(result: ExecResult, limit: float) -> str:
     """How a command ended, in words: `exit code 1, 0.5 s, 812 bytes`."""
     if result.timed_out:
@@ -51,6 +59,8 @@ def ending(result: ExecResult, limit: float) -> str:
         how = "killed: out of memory"
     elif result.overflow:
         how = "killed: too much output"
+    elif result.bound:
+        how = f"killed: {_PASSED[result.bound]}"
     elif result.exit_code is None:
         how = f"killed by signal {result.signal}"
     else:
