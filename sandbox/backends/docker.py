@@ -280,6 +280,7 @@ def _options(
         "hostname": "sandbox",
         "working_dir": "/",
         "stdin_open": True,
+        "stop_signal": "SIGKILL",  # PID 1 hears no other; a daemon that starts again would wait 10 s
         "host_config": host,
         "labels": {"pawl.session": spec.session, "pawl.owner": owner_label(), "pawl.host": host_label()},
     }

@@ -19,10 +19,12 @@ def on_host(marker: str) -> int:
     return count
 
 
-def containers(session: str) -> list[str]:
-    """Ids of the containers with this session's label."""
-    words = ["docker", "ps", "-aq", "--filter", f"label=pawl.session={session}"]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+def containers(*sessions: str) -> list[str]:
+    """Ids of the containers with the label of one of these sessions."""
+    words = ["docker", "ps", "-a", "--filter", "label=pawl.session"]
+    words += ["--format", '{{.ID}} {{.Label "pawl.session"}}']
+    listed = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line.split()[0] for line in listed if line.split()[1] in sessions]
 
 
 async def within(seconds: float, holds: Callable[[], bool]) -> bool:

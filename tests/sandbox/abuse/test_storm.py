@@ -6,12 +6,13 @@ import asyncio
 import os
 import random
 import signal
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
 
-from sandbox.base import ExecResult, Limits, SandboxDied
-from tests.sandbox.abuse.test_process import child
+from sandbox.base import ExecResult, Limits
 from tests.sandbox.places import ISOLATING, Place, backends, opened
 from tests.sandbox.remains import containers, on_host, within
 
@@ -102,55 +103,60 @@ async def test_a_storm_of_nasty_commands_leaves_nothing(backend: str, tmp_path: 
 
 # --- pawl is killed --------------------------------------------------------------------------------------
 
-WORKER = """
-import asyncio, random, sys
+NURSERY = """
+import asyncio, os, signal, sys
 from pathlib import Path
-from tests.sandbox.places import opened
+from sandbox.open import load
+from tests.sandbox import places
 
-async def main():
-    print("up", flush=True)
+load(sys.argv[1])
+
+async def work(folder):
     number = 0
     while True:
         number += 1
-        folder = Path(sys.argv[2]) / str(number)
-        folder.mkdir()
-        async with opened(sys.argv[1], folder) as place:
-            await place.sandbox.start("sleep " + sys.argv[3])
+        (folder / str(number)).mkdir(parents=True)
+        async with places.opened(sys.argv[1], folder / str(number)) as place:
+            await place.sandbox.start("sleep " + sys.argv[2])
             await asyncio.gather(
-                place.sandbox.run("setsid sleep %s & sleep %s" % (sys.argv[3], sys.argv[3]), timeout_s=0.2),
+                place.sandbox.run("setsid sleep %s & sleep %s" % (sys.argv[2], sys.argv[2]), timeout_s=0.2),
                 place.sandbox.run("head -c 1000000 /dev/zero"),
                 place.sandbox.write("x", b"x" * 100000),
             )
 
-asyncio.run(main())
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        places.SESSION = "test-%d" % os.getpid()
+        asyncio.run(work(Path(line.strip())))
+    print(pid, flush=True)
 """
-KILLS = {"bubblewrap": 70, "docker": 30}
-KILLED_AT_ONCE = 2
+"""Makes one pawl for each line, which works in the folder of that name until it is killed; prints its pid."""
 
-
-async def killed_at_random(backend: str, folder: Path, moment: float) -> int:
-    """Let a pawl work for `moment` seconds and kill it; returns its pid."""
-    folder.mkdir()
-    worker = await child(WORKER, backend, str(folder), MARK)
-    assert worker.stdout is not None
-    assert await worker.stdout.readline() == b"up\n"
-    await asyncio.sleep(moment)
-    worker.send_signal(signal.SIGKILL)
-    await worker.wait()
-    return worker.pid
+KILLS = {"bubblewrap": 60, "docker": 40}
 
 
 @pytest.mark.parametrize("backend", backends(*ISOLATING))
 async def test_pawl_killed_at_random_moments_leaves_nothing(backend: str, tmp_path: Path) -> None:
-    """70 kills on bubblewrap and 30 on docker: a hundred in all."""
+    """60 kills on bubblewrap and 40 on docker: a hundred in all, two pawls at a time."""
     dice = random.Random(SEED)
-    gate = asyncio.Semaphore(KILLED_AT_ONCE)
-
-    async def one(number: int) -> None:
-        async with gate:
-            pid = await killed_at_random(backend, tmp_path / str(number), dice.uniform(0, 0.8))
-            if backend == "docker":
-                assert await within(1, lambda: containers(f"test-{pid}") == [])
-
-    await asyncio.gather(*(one(number) for number in range(KILLS[backend])))
+    words = [sys.executable, "-c", NURSERY, backend, MARK]
+    options = {"stdin": PIPE, "stdout": PIPE, "cwd": Path(__file__).parents[3]}
+    nursery = await asyncio.create_subprocess_exec(*words, **options)  # type: ignore[arg-type]
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    pids: list[int] = []
+    for number in range(KILLS[backend]):
+        nursery.stdin.write(b"%s\n" % bytes(tmp_path / str(number)))
+        pids.append(int(await nursery.stdout.readline()))
+        await asyncio.sleep(dice.uniform(0, 0.4))
+        if number % 2:
+            for pid in pids[-2:]:
+                os.kill(pid, signal.SIGKILL)
+    nursery.stdin.close()
+    await nursery.wait()
     assert await within(1, lambda: on_host(MARK) == 0)
+    if backend == "docker":
+        assert await within(1, lambda: containers(*(f"test-{pid}" for pid in pids)) == [])
