@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_MODULES = ("processes", "files", "frames", "usage", "records", "family", "jobs", "main")
+_MODULES = ("processes", "files", "frames", "usage", "records", "family", "guard", "jobs", "main")
 _LOADER = """\
 import sys, types
 package = sys.modules["sandbox"] = sys.modules["sandbox.pid1"] = types.ModuleType("sandbox.pid1")

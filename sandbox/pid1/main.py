@@ -25,6 +25,7 @@ from typing import Tuple, TypeVar
 from sandbox.pid1 import files, frames, processes, usage
 from sandbox.pid1.family import Family
 from sandbox.pid1.frames import Header
+from sandbox.pid1.guard import LOOK_S, Guard
 from sandbox.pid1.jobs import Jobs, state, supervise
 from sandbox.pid1.records import WORKER_S, Command, Worker
 
@@ -36,11 +37,6 @@ _QUEUE_BYTES = 4 * 1024 * 1024
 """Streaming commands are not read while this much waits for the host: they feel its pace."""
 _MEASURE = 0
 """The worker that measures the workspace; no request has this number."""
-_OOM_COUNTERS = (
-    "/sys/fs/cgroup/memory.events",
-    "/sys/fs/cgroup/memory/memory.oom_control",
-    "/proc/vmstat",
-)
 
 
 class Agent:
@@ -54,9 +50,10 @@ class Agent:
         self.next_look = 0.0
         self.files: files.Files
         self.disk: usage.Disk
+        self.guard: Guard
         self.env: dict[str, str] = {}
         self.limits: Header = {}
-        self.oom_file: int | None = None
+        self.oom = usage.OutOfMemory()
 
     # --- frames and descriptors -------------------------------------------------------------------
 
@@ -129,10 +126,7 @@ class Agent:
         os.makedirs(self.env["HOME"], 0o700, exist_ok=True)
         self.files = files.Files(request["root"], self.limits["read_bytes"], self.limits["write_bytes"])
         self.disk = usage.Disk(request["root"], self.limits)
-        for path in _OOM_COUNTERS:
-            with suppress(OSError):
-                self.oom_file = os.open(path, os.O_RDONLY)
-                break
+        self.guard = Guard(self.family, self.disk, self.limits)
         facts = {
             "pid": os.getpid(),
             "uid": os.getuid(),
@@ -208,7 +202,7 @@ class Agent:
         self.send(dict(state(job), id=number, event="job", offset=offset), data)
 
     def command(self, number: int, request: Header) -> Command:
-        return Command(number, request, self.limits, self.oom_count(), self.disk.free())
+        return Command(number, request, self.limits, self.oom.count(), self.disk.free())
 
     def launch(self, command: Command, request: Header, start: Callable[..., T]) -> T:
         """Start what was asked for, in its folder and environment."""
@@ -298,57 +292,7 @@ class Agent:
         command.output = command.source = None
         command.ended = time.monotonic()
         if not command.job:
-            self.send(*command.result(code, self.oom_count()))
-
-    def oom_count(self) -> int:
-        """How many processes the kernel has killed for memory here; 0 when it does not tell."""
-        if self.oom_file is None:
-            return 0
-        for line in os.pread(self.oom_file, 1 << 16, 0).split(b"\n"):
-            if line.startswith(b"oom_kill "):
-                return int(line.split()[1])
-        return 0
-
-    # --- limits -----------------------------------------------------------------------------------
-
-    def look(self) -> None:
-        """End what passes a limit that only the agent holds."""
-        free = self.disk.free()
-        for command in self.running():
-            if self.disk.robs(command.free, free):
-                self.pass_bound(command, "host")
-        if self.disk.suspicious(free) and not any(w.number == _MEASURE for w in self.workers.values()):
-            self.work(_MEASURE, lambda: self.disk.measure(self.files.folder(".")))
-        if self.limits["crowd_watched"] or self.limits["memory_watched"]:
-            self.look_at_shares()
-
-    def look_at_shares(self) -> None:
-        """The command or job with the largest share of what is too much in all is ended."""
-        table = processes.living()
-        shares = usage.shares({pid: self.family.owner(pid, table) for pid in self.family.mine(table)})
-        for what, watched, most in (
-            ("processes", self.limits["crowd_watched"], self.limits["pids"]),
-            ("memory", self.limits["memory_watched"], self.limits["memory_bytes"]),
-        ):
-            used = {owner: getattr(share, what) for owner, share in shares.items()}
-            if watched and sum(used.values()) > most:
-                greatest = max(self.running(), key=lambda command: used.get(command.number, 0))
-                self.pass_bound(greatest, what)
-
-    def running(self) -> list[Command]:
-        return [command for command in self.commands.values() if command.status is None]
-
-    def measured(self, size: list[int]) -> None:
-        bound = self.disk.judge(size)
-        for command in self.running() if bound else ():
-            self.pass_bound(command, bound)
-
-    def pass_bound(self, command: Command, bound: str) -> None:
-        if bound == "memory":
-            command.oom = True
-        else:
-            command.bound = bound
-        self.family.end(command)
+            self.send(*command.result(code, self.oom.count()))
 
     # --- workers ----------------------------------------------------------------------------------
 
@@ -375,7 +319,7 @@ class Agent:
             self.close(worker.output)
         if worker.number == _MEASURE:
             if worker.status == 0:
-                self.measured(json.loads(worker.data))
+                self.guard.measured(json.loads(worker.data))
         elif worker.status == 0:
             self.send({"id": worker.number, "event": "answer"}, bytes(worker.data))
         elif worker.data and os.WIFEXITED(worker.status or 0):
@@ -410,8 +354,9 @@ class Agent:
             if command.status is None and command.deadline is not None and command.deadline <= now:
                 self.expire(command)
         if self.commands and now >= self.next_look:
-            self.look()
-            self.next_look = time.monotonic() + usage.LOOK_S
+            if self.guard.look() and not any(w.number == _MEASURE for w in self.workers.values()):
+                self.work(_MEASURE, lambda: self.disk.measure(self.files.folder(".")))
+            self.next_look = time.monotonic() + LOOK_S
         self.settle()
 
 

@@ -1,7 +1,7 @@
-"""Limits that no kernel holds here: the size of the workspace, the host's free space, memory and processes.
+"""How much of the disk, of memory and of processes is used, at little cost.
 
-The agent looks often, and each look is cheap: the file system's own counters tell when a walk over the
-workspace could find it too large. What grows faster than the looks come passes a limit by a little.
+The file system's own counters tell when a walk over the workspace could find it too large. What grows faster
+than the looks come passes a limit by a little.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from typing import Dict, List, NamedTuple, Set, Tuple
 
 from sandbox.pid1.frames import Header
 
-LOOK_S = 0.1
-
 _DEPTH = 200
 _SLACK_BYTES = 16 * 1024 * 1024
 """What the host's disk may lose during a command without being laid to it."""
+_OOM_COUNTERS = (
+    "/sys/fs/cgroup/memory.events",
+    "/sys/fs/cgroup/memory/memory.oom_control",
+    "/proc/vmstat",
+)
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -120,3 +123,23 @@ def shares(owners: Dict[int, int | None]) -> Dict[int | None, Share]:
         before = found.get(owner, Share(0, 0))
         found[owner] = Share(before.processes + 1, before.memory + (pages[0] - pages[1]) * _PAGE)
     return found
+
+
+class OutOfMemory:
+    """The kernel's counter of the processes that it killed for memory here."""
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+        for path in _OOM_COUNTERS:
+            with suppress(OSError):
+                self._file = os.open(path, os.O_RDONLY)
+                break
+
+    def count(self) -> int:
+        """0 when the kernel does not tell."""
+        if self._file is None:
+            return 0
+        for line in os.pread(self._file, 1 << 16, 0).split(b"\n"):
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+        return 0

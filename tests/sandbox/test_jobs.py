@@ -46,8 +46,8 @@ async def test_a_job_survives_the_end_the_timeout_and_the_kill_of_commands(place
     await sandbox.run("true")
     task.cancel()
     await asyncio.wait([task])
-    assert await place.alive("sleep\08" + "1.2") == 0
-    assert await place.alive("sleep\08" + "1.1") == 1
+    assert await place.alive("sleep\081.2") == 0
+    assert await place.alive("sleep\081.1") == 1
     place.put("go")
     state = await ended(sandbox, job)
     assert (state.exit_code, state.signal, state.total_bytes) == (0, None, 5)
@@ -61,7 +61,7 @@ async def test_no_command_can_pass_for_a_job(place: Place) -> None:
     orphan = f"(PAWL_COMMAND={job.job} setsid sh -c 'sleep 82.2 & sleep 82.2' >/dev/null 2>&1 &)"
     done = await place.sandbox.run(orphan)
     assert done.survivors == 0
-    assert await place.alive("sleep\08" + "2.2") == 0
+    assert await place.alive("sleep\082.2") == 0
     assert (await place.sandbox.kill(job.job)).signal == signal.SIGKILL
 
 
@@ -130,7 +130,7 @@ async def test_a_killed_job_is_dead_at_once_with_all_that_it_started(place: Plac
     await written(place.sandbox, job, 3)
     state = await place.sandbox.kill(job.job)
     assert (state.running, state.exit_code, state.signal) == (False, None, signal.SIGKILL)
-    assert await place.alive("sleep\08" + "4.1") == 0
+    assert await place.alive("sleep\084.1") == 0
     assert await place.sandbox.kill(job.job) == state
     with pytest.raises(NoSuchJob):
         await place.sandbox.kill(987654)

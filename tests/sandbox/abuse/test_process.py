@@ -87,7 +87,7 @@ async def test_case_04_processes_that_fork_and_exit_for_ever_are_ended(place: Pl
 
 
 BOMB = "import os, time\nfor _ in range(9):\n    try: os.fork()\n    except OSError: pass\ntime.sleep(70.1)"
-CROWDED = agent("main", "watched, most in (\n", "watched, most in () and (\n")
+CROWDED = agent("guard", 'limits["crowd_watched"]', "False")
 
 
 @case(5, limits=Limits(pids=64, grace_s=0.2), mutation=CROWDED)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 MEGABYTE = 1024 * 1024
 SMALL = Limits(memory_bytes=128 * MEGABYTE, grace_s=0.3, timeout_s=20)
 TREE = Limits(workspace_bytes=32 * MEGABYTE, workspace_files=2000, grace_s=0.3, timeout_s=20)
-UNMEASURED = agent("main", "if self.disk.suspicious(free)", "if False and self.disk.suspicious(free)")
+UNMEASURED = agent("guard", "return self._disk.suspicious(free)", "return False")
 
 
 async def usable(place: Place) -> None:
@@ -38,7 +38,7 @@ HOG = "x = []\nfor _ in range({}): x.append(b'x' * (1 << 20))\nimport time; time
 @case(
     15,
     limits=SMALL,
-    mutation=agent("main", 'self.limits["memory_watched"], self.limits["memory_bytes"]', "False, 0"),
+    mutation=agent("guard", 'limits["memory_watched"]', "False"),
 )
 async def test_case_15_too_large_an_allocation_is_told(place: Place) -> None:
     """Scale: 1 GB against 128 MB, in place of 3 GB. On docker the kernel ends it, on bubblewrap the agent."""
