@@ -47,6 +47,7 @@ class JobRow(msgspec.Struct, frozen=True):
     total_bytes: int
     duration_s: float
     overflow: bool
+    oom: bool
     bound: Bound
 
     def state(self, command: str) -> JobState:

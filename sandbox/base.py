@@ -184,6 +184,7 @@ class JobState(msgspec.Struct, frozen=True):
     total_bytes: int
     duration_s: float
     overflow: bool = False
+    oom: bool = False
     bound: Bound = ""
 
 

@@ -41,6 +41,7 @@ class Family:
                 lambda table: self.members(command, table), self.reap
             )
         command.killed += killed
+        self.reap()  # the last may have died after it was looked for
         if command.status is None and command.survivors:
             command.status = signal.SIGKILL  # it cannot be killed: report it rather than wait for ever
 

@@ -55,6 +55,7 @@ def state(job: Command) -> Header:
         "total_bytes": job.total,
         "duration_s": job.duration(),
         "overflow": job.overflow,
+        "oom": job.oom,
         "bound": job.bound,
     }
 

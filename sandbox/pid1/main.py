@@ -291,8 +291,9 @@ class Agent:
                 self.close(descriptor)
         command.output = command.source = None
         command.ended = time.monotonic()
+        command.oom |= self.oom.count() > command.oom_events
         if not command.job:
-            self.send(*command.result(code, self.oom.count()))
+            self.send(*command.result(code))
 
     # --- workers ----------------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ class Command:
         if len(self._tail) > 2 * most:
             del self._tail[: len(self._tail) - most]
 
-    def result(self, code: int | None, oom_events: int) -> tuple[Header, bytes]:
+    def result(self, code: int | None) -> tuple[Header, bytes]:
         """The frame that says how it ended; the payload is the kept output."""
         tail = self._tail[max(0, len(self._tail) - self.limits["tail_bytes"]) :]
         header = {
@@ -64,7 +64,7 @@ class Command:
             "signal": self.signal(),
             "timed_out": self.timed_out,
             "overflow": self.overflow,
-            "oom": self.oom or oom_events > self.oom_events,
+            "oom": self.oom,
             "bound": self.bound,
             "head": len(self._head),
             "total": self.total,
@@ -85,7 +85,7 @@ class Command:
 
     def exit_code(self) -> int | None:
         """None when a signal or pawl ended it."""
-        ours = self.timed_out or self.overflow or self.oom or self.bound
+        ours = self.timed_out or self.overflow or self.bound
         if self.status is None or ours or not os.WIFEXITED(self.status):
             return None
         return os.WEXITSTATUS(self.status)
