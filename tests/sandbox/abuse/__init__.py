@@ -10,7 +10,9 @@ sandbox that the cases share, or one of its own when the case has `limits` of it
 
 A mutation switches one defence off. `test_mutations.py` runs each case that has one again, in a fresh sandbox
 on one backend (`Mutation.on`), and demands that it fails: by an assertion, by an error of the sandbox, or
-by not ending within `_DEADLINE_S`. There are two kinds:
+by not ending within `_DEADLINE_S`; so a check must take much less than that with its defence on. A check
+leaves the shared sandbox usable and the tree free of what pytest cannot remove. A new module of cases goes
+into `test_mutations.MODULES`. There are two kinds of mutation:
 
     agent(module, old, new)      text of sandbox/pid1/<module>.py, before it is given to PID 1
     host(module, name, value)    an attribute of a module of pawl's own side

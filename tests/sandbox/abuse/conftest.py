@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.base import SandboxDied
+from sandbox.tree import remove_path
 from tests.sandbox.abuse.cases import LIMITS, limits_of
 from tests.sandbox.places import Place, opened
 
@@ -52,3 +54,4 @@ async def place(request: pytest.FixtureRequest, shared: Shared, tmp_path: Path) 
         return
     async with opened(request.param, tmp_path, limits=limits) as made:
         yield made
+    await asyncio.to_thread(remove_path, tmp_path / "fork")

@@ -9,6 +9,7 @@ import pytest
 
 from sandbox import client, launch
 from sandbox.base import SandboxError
+from sandbox.tree import remove_path
 from tests.sandbox.abuse import test_io, test_process, test_resources
 from tests.sandbox.abuse.cases import CASES, Case
 from tests.sandbox.places import opened
@@ -41,6 +42,7 @@ async def test_without_its_defence_a_case_fails(
             with pytest.raises((AssertionError, pytest.fail.Exception, TimeoutError, SandboxError)):
                 async with asyncio.timeout(_DEADLINE_S):
                     await case.check(place)
+    await asyncio.to_thread(remove_path, tmp_path / "fork")  # what a case that is not held back has filled
 
 
 def test_enough_cases_are_proved() -> None:

@@ -90,8 +90,8 @@ async def outgrows(place: Place, command: str, bound: str) -> None:
 
 @case(18, limits=TREE, mutation=UNMEASURED)
 async def test_case_18_who_fills_the_workspace_is_killed(place: Place) -> None:
-    """Scale: files of 1 MB up to 400 MB against 32 MB, in place of 4 GB."""
-    fill = "for i in $(seq 400); do head -c 1000000 /dev/zero > f$i; sleep 0.005; done"
+    """Scale: files of 1 MB up to 150 MB against 32 MB, in place of 4 GB."""
+    fill = "for i in $(seq 150); do head -c 1000000 /dev/zero > f$i; sleep 0.005; done"
     await outgrows(place, fill, "workspace")
 
 
@@ -132,11 +132,11 @@ async def test_the_host_keeps_its_free_space(backend: str, tmp_path: Path) -> No
 
 @case(25, limits=TREE, mutation=UNMEASURED)
 async def test_case_25_a_zip_bomb_is_stopped_on_the_way(place: Place) -> None:
-    """Scale: 400 kB that unpack to 400 MB, against 32 MB."""
+    """Scale: 150 kB that unpack to 150 MB, against 32 MB."""
     pack = (
         "import zipfile\n"
         "with zipfile.ZipFile('bomb.zip', 'w', zipfile.ZIP_DEFLATED) as z, z.open('zeros', 'w') as f:\n"
-        "    for _ in range(400): f.write(bytes(1 << 20))"
+        "    for _ in range(150): f.write(bytes(1 << 20))"
     )
     assert (await place.sandbox.run(["python3", "-c", pack])).ok
     unpack = (
