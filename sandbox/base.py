@@ -5,6 +5,8 @@ Errors (an environment's trouble; never shown to the model as a command's output
     SandboxError
     ├── SandboxUnavailable        no backend can work here; `.remedy` says what to do
     ├── SandboxDied               the container or its agent went away in the middle
+    ├── NoSuchJob                 no background job has that number; also LookupError
+    ├── TooManyJobs               as many background jobs run as may
     └── FileError                 a typed refusal of one file operation; tools turn it into a ToolError
         ├── PathEscape            the path leads out of the workspace (.., absolute, through a symlink)
         ├── FileMissing           also FileNotFoundError
@@ -38,6 +40,14 @@ class SandboxUnavailable(SandboxError):
 
 class SandboxDied(SandboxError, ConnectionError):
     """The sandbox ended while it was in use."""
+
+
+class NoSuchJob(SandboxError, LookupError):
+    """No background job has that number, or it ended so long ago that it is forgotten."""
+
+
+class TooManyJobs(SandboxError):
+    """`Limits.jobs` background jobs run already."""
 
 
 class FileError(SandboxError, OSError):
@@ -79,6 +89,13 @@ class Limits(msgspec.Struct, frozen=True):
     pids: int = 512
     cpus: float = 2.0
     open_files: int = 4096
+    jobs: int = 8
+    """Background jobs that may run at once."""
+    workspace_bytes: int = 4 * 1024**3
+    """Disk that the workspace may take, holes not counted. Who makes it outgrow this is killed."""
+    workspace_files: int = 2_000_000
+    host_free_bytes: int = 5 * 1024**3
+    """Free space that is left to the host's disk. Who writes beyond it is killed."""
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -134,6 +151,10 @@ class Caps(msgspec.Struct, frozen=True):
     """What can be reached through pawl's proxy."""
 
 
+Bound = Literal["", "processes", "workspace", "files", "host"]
+"""What a command was killed for passing, beside time, output and memory: `Limits` has each under its name."""
+
+
 class ExecResult(msgspec.Struct, frozen=True):
     """How one command ended. Output is stdout and stderr interleaved as written."""
 
@@ -151,6 +172,7 @@ class ExecResult(msgspec.Struct, frozen=True):
     killed: int = 0
     """Processes that had to be killed after the command's own end or its timeout."""
     survivors: int = 0
+    bound: Bound = ""
 
     @property
     def ok(self) -> bool:
@@ -163,6 +185,36 @@ class ExecResult(msgspec.Struct, frozen=True):
         if gap <= 0:
             return self.head + self.tail
         return self.head + b"\n... [%d bytes left out] ...\n" % gap + self.tail
+
+
+class JobState(msgspec.Struct, frozen=True):
+    """A background job, running or ended."""
+
+    job: int
+    command: str
+    running: bool
+    exit_code: int | None
+    """None while it runs, and when a signal or pawl ended it."""
+    signal: int | None
+    total_bytes: int
+    duration_s: float
+    overflow: bool = False
+    oom: bool = False
+    bound: Bound = ""
+
+
+class JobOutput(msgspec.Struct, frozen=True):
+    """A piece of a job's output. The first and the last bytes are kept, as in ExecResult."""
+
+    state: JobState
+    offset: int
+    """Where `data` starts; past what was asked for when that is kept no more."""
+    data: bytes
+
+    @property
+    def next(self) -> int:
+        """The offset to ask for next."""
+        return self.offset + len(self.data)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -214,6 +266,28 @@ class Sandbox(Protocol):
         started gives exit code 127 (not found) or 126 (not executable) with the reason, as a shell does.
         `on_output` hears the raw output as it comes. Cancelling the task kills the command's processes.
         """
+        ...
+
+    async def start(
+        self, command: str | Sequence[str], *, cwd: str = ".", env: Mapping[str, str] | None = None
+    ) -> JobState:
+        """Start a background job. It runs on whatever ends, times out or is killed beside it.
+
+        It ends by itself, by `kill`, or with the sandbox, and all that it started ends with it. Its stdin is
+        empty. Raises TooManyJobs.
+        """
+        ...
+
+    async def jobs(self) -> Sequence[JobState]:
+        """The jobs that run and the last few that ended, in the order of their start."""
+        ...
+
+    async def output(self, job: int, offset: int = 0) -> JobOutput:
+        """What a job wrote from `offset` on, up to what is kept no more. Raises NoSuchJob."""
+        ...
+
+    async def kill(self, job: int) -> JobState:
+        """Kill all processes of a job; returns how it ended. Raises NoSuchJob."""
         ...
 
     async def read(self, path: str, offset: int = 0, limit: int | None = None) -> FileData:

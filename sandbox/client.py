@@ -11,6 +11,7 @@ import builtins
 import contextlib
 import json
 import re
+import shlex
 import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -18,7 +19,18 @@ from typing import Any, Protocol
 import msgspec
 
 from sandbox import base, outlet
-from sandbox.base import Caps, Entry, ExecResult, FileData, SandboxDied, SandboxError, SandboxSpec
+from sandbox.answers import Answer, Done, Event, Failure, Job, JobRow, Outcome, Output, decoder
+from sandbox.base import (
+    Caps,
+    Entry,
+    ExecResult,
+    FileData,
+    JobOutput,
+    JobState,
+    SandboxDied,
+    SandboxError,
+    SandboxSpec,
+)
 
 CLEAN_ENV = {
     "HOME": "/tmp/home",
@@ -42,17 +54,6 @@ _WATCHDOG_S = 5.0
 _FILES_S = 60.0
 _CANCEL_S = 5.0
 _SECOND_LOOK_S = 1.0
-_ERRORS: dict[str, type[base.FileError]] = {
-    error.__name__: error
-    for error in (
-        base.FileError,
-        base.PathEscape,
-        base.FileMissing,
-        base.NotRegular,
-        base.FileConflict,
-        base.FileTooLarge,
-    )
-}
 
 
 class Reader(Protocol):
@@ -61,49 +62,12 @@ class Reader(Protocol):
     async def readexactly(self, n: int, /) -> bytes: ...
 
 
-class Output(msgspec.Struct, frozen=True, tag_field="event", tag="output"):
-    id: int
-
-
-class Done(msgspec.Struct, frozen=True, tag_field="event", tag="done"):
-    id: int
-    exit_code: int | None
-    signal: int | None
-    timed_out: bool
-    overflow: bool
-    oom: bool
-    head: int
-    total: int
-    duration_s: float
-    killed: int
-    survivors: int
-
-
-class Answer(msgspec.Struct, frozen=True, tag_field="event", tag="answer"):
-    id: int
-    size: int = 0
-    hash: str = ""
-    mode: int = 0
-    uid: int = -1
-    python: str = ""
-    writable: bool = False
-
-
-class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="failure"):
-    id: int
-    kind: str
-    message: str
-
-
-_decoder = msgspec.json.Decoder(Output | Done | Answer | Failure)
-
-
 class _Call:
     """One request that waits for its answer."""
 
     def __init__(self, on_output: Callable[[bytes], None] | None) -> None:
         self.on_output = on_output
-        self.answer: asyncio.Future[tuple[Done | Answer, bytes]]
+        self.answer: asyncio.Future[tuple[Outcome, bytes]]
         self.answer = asyncio.get_running_loop().create_future()
 
 
@@ -124,19 +88,26 @@ class AgentClient:
         self._reader, self._writer = reader, writer
         self._end = end
         self._calls: dict[int, _Call] = {}
+        self._started: dict[int, str] = {}
+        """The commands of the jobs, by number."""
         self._number = 0
         self._death: SandboxDied | None = None
         self._closing: asyncio.Task[None] | None = None
         self._listener = asyncio.create_task(self._listen())
 
-    async def start(self, env: Mapping[str, str], *, processes: int | None = None) -> None:
+    async def begin(self, env: Mapping[str, str], *, processes: int | None = None) -> None:
         """Tell the agent what it may do and wait until it is ready. `processes` sets a limit of its own."""
         limits = self._spec.limits
         request = {
             "root": self.root,
             "env": {**CLEAN_ENV, **env, **outlet.environment(self._spec), **self._spec.env},
             "relay": outlet.relay(self._spec),
-            "limits": {**msgspec.structs.asdict(limits), "processes": processes},
+            "limits": {
+                **msgspec.structs.asdict(limits),
+                "processes": processes,
+                "crowd_watched": not self.caps.pids,
+                "memory_watched": not self.caps.memory,
+            },
         }
         answer, _ = await self._ask("open", request)
         if isinstance(answer, Answer) and not answer.writable:
@@ -156,11 +127,8 @@ class AgentClient:
     ) -> ExecResult:
         limits = self._spec.limits
         limit = limits.timeout_s if timeout_s is None else timeout_s
-        argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-        if not argv:
-            raise ValueError("an empty command")
-        request = {"argv": argv, "cwd": cwd, "env": dict(env or {}), "timeout_s": limit}
-        request["stream"] = on_output is not None
+        request = _order(command, cwd, env)
+        request |= {"timeout_s": limit, "stream": on_output is not None}
         patience = limit + limits.grace_s + _WATCHDOG_S
         done, output = await self._ask(
             "run", request, stdin, path=cwd, patience=patience, on_output=on_output
@@ -179,7 +147,28 @@ class AgentClient:
             duration_s=done.duration_s,
             killed=done.killed,
             survivors=done.survivors,
+            bound=done.bound,
         )
+
+    async def start(
+        self, command: str | Sequence[str], *, cwd: str = ".", env: Mapping[str, str] | None = None
+    ) -> JobState:
+        text = command if isinstance(command, str) else shlex.join(command)
+        state = (await self._job("start", _order(command, cwd, env), text, path=cwd)).state
+        self._started[state.job] = text
+        return state
+
+    async def jobs(self) -> builtins.list[JobState]:
+        _, data = await self._ask("jobs", {})
+        rows: builtins.list[JobRow] = await self._rows(data, builtins.list[JobRow])
+        self._started = {row.job: self._started.get(row.job, "") for row in rows}
+        return [row.state(self._started[row.job]) for row in rows]
+
+    async def output(self, job: int, offset: int = 0) -> JobOutput:
+        return await self._job("output", {"job": job, "offset": max(0, offset)}, self._started.get(job, ""))
+
+    async def kill(self, job: int) -> JobState:
+        return (await self._job("kill", {"job": job}, self._started.get(job, ""))).state
 
     async def read(self, path: str, offset: int = 0, limit: int | None = None) -> FileData:
         answer, data = await self._file("read", path, {"offset": offset, "limit": limit})
@@ -224,6 +213,12 @@ class AgentClient:
             raise await self._condemn("an answer of the wrong kind")
         return answer, payload
 
+    async def _job(self, operation: str, request: dict[str, Any], command: str, path: str = "") -> JobOutput:
+        answer, data = await self._ask(operation, request, path=path)
+        if not isinstance(answer, Job):
+            raise await self._condemn("an answer of the wrong kind")
+        return JobOutput(state=answer.state(command), offset=answer.offset, data=data)
+
     async def _rows(self, data: bytes, kind: Any, fields: tuple[str, ...] = ()) -> Any:
         """Decode a list: json keeps names that are not UTF-8, msgspec then checks the types."""
         try:
@@ -243,7 +238,7 @@ class AgentClient:
         path: str = "",
         patience: float = _FILES_S,
         on_output: Callable[[bytes], None] | None = None,
-    ) -> tuple[Done | Answer, bytes]:
+    ) -> tuple[Outcome, bytes]:
         call = _Call(on_output)
         number = self._send(operation, request, payload)
         self._calls[number] = call
@@ -287,7 +282,7 @@ class AgentClient:
                 if header > _HEADER_BYTES or payload > _PAYLOAD_BYTES:
                     raise SandboxDied("the sandbox sent a frame that is too large")
                 text = await self._reader.readexactly(header)
-                self._take(_decoder.decode(text), await self._reader.readexactly(payload))
+                self._take(decoder.decode(text), await self._reader.readexactly(payload))
         except SandboxDied as error:
             death = error
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -297,15 +292,14 @@ class AgentClient:
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(death))
 
-    def _take(self, event: Output | Done | Answer | Failure, payload: bytes) -> None:
+    def _take(self, event: Event, payload: bytes) -> None:
         call = self._calls.get(event.id)
         if call is None or call.answer.done():
             if 0 < event.id <= self._number:
                 return  # of a call that was cancelled meanwhile
             raise SandboxDied("the sandbox answered what was never asked")
         if isinstance(event, Failure):
-            kind = _ERRORS.get(event.kind)
-            call.answer.set_exception(kind("", event.message) if kind else SandboxError(event.message))
+            call.answer.set_exception(event.error())
             call.answer.exception()  # a cancelled caller may never look
         elif not isinstance(event, Output):
             call.answer.set_result((event, payload))
@@ -337,3 +331,11 @@ class AgentClient:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
         await self._end()
+
+
+def _order(command: str | Sequence[str], cwd: str, env: Mapping[str, str] | None) -> dict[str, Any]:
+    """What to start, for the agent; a text is the shell's."""
+    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    if not argv:
+        raise ValueError("an empty command")
+    return {"argv": argv, "cwd": cwd, "env": dict(env or {})}

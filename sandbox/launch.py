@@ -64,7 +64,7 @@ async def launch(
 
         client = AgentClient(reader, writer, spec, caps, end)
         try:
-            await client.start(env, processes=processes)
+            await client.begin(env, processes=processes)
         except SandboxDied as error:
             await client.aclose()
             complaint.seek(0)

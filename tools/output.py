@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 # CSI, OSC (ended by BEL or ST), other two-byte escapes: ECMA-48, sections 5.4 and 5.6
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_IN_MEMORY = 256 * 1024
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f]")
 
 
@@ -67,13 +70,46 @@ def _clip_characters(text: str, limit: int) -> str:
 
 def save_whole(folder: Path, name: str, data: bytes) -> Path:
     """Keep the whole of an output as `folder/name-N.log`, N counting up; gives the path."""
+    with _next_log(folder, name) as file:
+        file.write(data)
+    return Path(file.name)
+
+
+class Spill:
+    """An output as it comes: a short one stays in memory, a longer one goes to `folder/name-N.log`."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._memory = bytearray()
+        self._file: BinaryIO | None = None
+
+    def write(self, data: bytes) -> None:
+        self._memory += data
+        if self._file is not None or len(self._memory) > _IN_MEMORY:
+            self._save()
+
+    def _save(self) -> BinaryIO:
+        if self._file is None:
+            self._file = _next_log(self._folder, self._name)
+        self._file.write(self._memory)
+        self._memory.clear()
+        return self._file
+
+    def keep(self) -> Path:
+        """Write what is left and give the file's path."""
+        with self._save() as file:
+            return Path(file.name)
+
+    def drop(self) -> None:
+        """Keep nothing. After `keep` it does nothing."""
+        if self._file is not None and not self._file.closed:
+            self._file.close()
+            Path(self._file.name).unlink()
+
+
+def _next_log(folder: Path, name: str) -> BinaryIO:
     folder.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
-        path = folder / f"{name}-{number}.log"
-        try:
-            with path.open("xb") as file:
-                file.write(data)
-        except FileExistsError:
-            continue
-        return path
+        with suppress(FileExistsError):
+            return (folder / f"{name}-{number}.log").open("xb")
     raise AssertionError("counting has no end")

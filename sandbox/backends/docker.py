@@ -239,7 +239,7 @@ class _Container:
         try:
             await _blocking(self._client.start, self._id)
             async with asyncio.timeout(_START_S):
-                await client.start(env)
+                await client.begin(env)
         except (SandboxDied, TimeoutError) as error:
             await client.aclose()
             said = self._complaint.decode("utf-8", "replace").strip()
@@ -310,6 +310,7 @@ def _options(client: docker.APIClient, spec: SandboxSpec, runs: Interpreter) -> 
         "hostname": "sandbox",
         "working_dir": "/",
         "stdin_open": True,
+        "stop_signal": "SIGKILL",  # PID 1 hears no other; a daemon that starts again would wait 10 s
         "host_config": host,
         "labels": {"pawl.session": spec.session, "pawl.owner": owner_label(), "pawl.host": host_label()},
     }

@@ -1,15 +1,16 @@
 """The agent that runs inside every sandbox, and how it gets there without a file being written.
 
-`main` (the loop), `frames`, `records`, `files` (file operations), `processes` (the process tree) and `relay`
-(the way to the proxy) are plain standard-library Python for 3.8 and later, and work on descriptors, without
-pathlib. They import nothing else of this project: inside, they are all there is.
+`main` (the loop), `frames`, `records`, `family` and `processes` (who is whose, how it ends), `guard` and `usage`
+(limits), `jobs`, `files` (file operations) and `relay` (the way to the proxy) are plain standard-library Python
+for 3.8 and later, and work on descriptors, without pathlib. They import nothing else of this project: inside,
+they are all there is.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_MODULES = ("processes", "files", "frames", "records", "relay", "main")
+_MODULES = ("processes", "files", "frames", "usage", "records", "family", "guard", "jobs", "relay", "main")
 _LOADER = """\
 import sys, types
 package = sys.modules["sandbox"] = sys.modules["sandbox.pid1"] = types.ModuleType("sandbox.pid1")
@@ -26,8 +27,12 @@ _FLAGS = ("-I", "-S", "-B", "-c")
 
 def source() -> str:
     """The agent as one program text for `python3 -c`, below the 128 kB that Linux allows an argument."""
-    folder = Path(__file__).parent
-    return _LOADER.format(sources=[(name, (folder / f"{name}.py").read_text("utf-8")) for name in _MODULES])
+    return _LOADER.format(sources=[(name, module_text(name)) for name in _MODULES])
+
+
+def module_text(name: str) -> str:
+    """The text of one module of the agent."""
+    return (Path(__file__).parent / f"{name}.py").read_text("utf-8")
 
 
 def command(*python: str) -> list[str]:

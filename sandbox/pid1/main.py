@@ -1,8 +1,8 @@
 """The agent's loop: frames in on descriptor 0, frames out on descriptor 1, commands in between.
 
-Requests carry an `id` and an `op` (open, run, cancel, read, write, list, search, ping); answers carry the
-`id` and an `event`: `output` (any number of times), then one of `done` (of a run), `answer` or `failure`.
-A `cancel` has no answer of its own. When descriptor 0 hangs up, everything is killed.
+Requests carry an `id` and an `op` (open, ping, run, cancel, start, jobs, output, kill, read, write, list,
+search); answers carry the `id` and an `event`: `output` (any number of times), then one of `done` (of a run),
+`job`, `answer` or `failure`. A `cancel` has no answer. When descriptor 0 hangs up, everything is killed.
 
 One thread, one selector. It installs no signal handler but for SIGCHLD, so that as PID 1 it cannot be killed
 or stopped from inside; it is not dumpable, so that no process inside reaches its descriptors through /proc.
@@ -11,6 +11,7 @@ or stopped from inside; it is not dumpable, so that no process inside reaches it
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import resource
 import selectors
@@ -19,37 +20,40 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Tuple
+from typing import Tuple, TypeVar
 
-from sandbox.pid1 import files, frames, processes, relay
+from sandbox.pid1 import files, frames, processes, relay, usage
+from sandbox.pid1.family import Family
 from sandbox.pid1.frames import Header
+from sandbox.pid1.guard import LOOK_S, Guard
+from sandbox.pid1.jobs import Jobs, state, supervise
 from sandbox.pid1.records import WORKER_S, Command, Worker
 
 Answer = Tuple[Header, bytes]
+T = TypeVar("T")
 
 _BLOCK = 256 * 1024
 _QUEUE_BYTES = 4 * 1024 * 1024
 """Streaming commands are not read while this much waits for the host: they feel its pace."""
-_OOM_COUNTERS = (
-    "/sys/fs/cgroup/memory.events",
-    "/sys/fs/cgroup/memory/memory.oom_control",
-    "/proc/vmstat",
-)
+_MEASURE = 0
+"""The worker that measures the workspace; no request has this number."""
 
 
 class Agent:
     def __init__(self, channel: frames.Channel) -> None:
         self.channel = channel
-        self.first = os.getpid() == 1
         self.selector = selectors.DefaultSelector()
-        self.commands: dict[int, Command] = {}
-        self.workers: dict[int, Worker] = {}
-        self.reaped = 0
-        self.childless = True
+        self.family = Family()
+        self.commands = self.family.commands
+        self.workers = self.family.workers
+        self.jobs = Jobs()
+        self.next_look = 0.0
         self.files: files.Files
+        self.disk: usage.Disk
+        self.guard: Guard
         self.env: dict[str, str] = {}
         self.limits: Header = {}
-        self.oom_file: int | None = None
+        self.oom = usage.OutOfMemory()
 
     # --- frames and descriptors -------------------------------------------------------------------
 
@@ -105,11 +109,8 @@ class Agent:
 
     def die(self) -> None:
         """The host is gone: leave nothing behind. As PID 1 the kernel kills the rest with us."""
-        if not self.first:
-            me = os.getpid()
-            for command in self.commands.values():
-                processes.send_group(command.pid, signal.SIGKILL)
-            processes.exterminate(lambda: processes.below(processes.living(), me), self.reap)
+        if not self.family.first:
+            self.family.end_all()
         os._exit(0)
 
     # --- requests ---------------------------------------------------------------------------------
@@ -126,10 +127,8 @@ class Agent:
             relay.Relay(self.selector, request["relay"]["port"], request["relay"]["socket"])
         os.makedirs(self.env["HOME"], 0o700, exist_ok=True)
         self.files = files.Files(request["root"], self.limits["read_bytes"], self.limits["write_bytes"])
-        for path in _OOM_COUNTERS:
-            with suppress(OSError):
-                self.oom_file = os.open(path, os.O_RDONLY)
-                break
+        self.disk = usage.Disk(request["root"], self.limits)
+        self.guard = Guard(self.family, self.disk, self.limits)
         facts = {
             "pid": os.getpid(),
             "uid": os.getuid(),
@@ -157,35 +156,72 @@ class Agent:
     def op_cancel(self, _number: int, request: Header, _payload: bytes) -> None:
         number = request["target"]
         if number in self.commands:
-            self.end(self.commands[number])
+            self.family.end(self.commands[number])
         for worker in self.workers.values():
             if worker.number == number:
                 processes.send(worker.pid, signal.SIGKILL)
 
     def op_run(self, number: int, request: Header, payload: bytes) -> None:
-        folder = self.files.folder(request["cwd"])
-        command = Command(number, request, self.limits, self.oom_count())
-        argv = request["argv"]
-        env = dict(self.env, PWD=os.path.normpath(os.path.join(self.files.root, request["cwd"])))
-        env.update(request["env"])
-        env[processes.TAG] = str(number)
+        command = self.command(number, request)
         try:
-            started = processes.start(argv, env, folder, bool(payload))
+            command.pid, command.output, command.source = self.launch(
+                command, request, lambda argv, env, folder: processes.start(argv, env, folder, bool(payload))
+            )
         except (OSError, ValueError) as error:
-            code = 127 if isinstance(error, FileNotFoundError) else 126
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            command.keep(f"pawl: {argv[0]}: {reason}\n".encode("utf-8", "backslashreplace"))
+            code, message = processes.complaint(request["argv"], error)
+            command.keep(message)
             self.report(command, code)
             return
-        finally:
-            os.close(folder)
-        command.pid, command.output, command.source = started
-        self.childless = False
-        self.commands[number] = command
-        self.watch_output(command)
+        self.adopt(command)
         if command.source is not None:
             command.pending = memoryview(payload)
             self.watch(command.source, selectors.EVENT_WRITE, lambda _: self.feed(command))
+
+    def op_start(self, number: int, request: Header, _payload: bytes) -> None:
+        self.jobs.check_room(self.limits["jobs"])
+        job = self.command(number, request)
+        job.pid, job.output = self.launch(job, request, supervise)
+        self.adopt(job)
+        self.jobs.add(job)
+        self.tell(number, job)
+
+    def op_jobs(self, _number: int, _request: Header, _payload: bytes) -> Answer:
+        return {}, json.dumps(self.jobs.states()).encode("ascii")
+
+    def op_output(self, number: int, request: Header, _payload: bytes) -> None:
+        job = self.jobs.find(request["job"])
+        self.drain(job)
+        self.tell(number, job, *job.since(request["offset"]))
+
+    def op_kill(self, number: int, request: Header, _payload: bytes) -> None:
+        job = self.jobs.find(request["job"])
+        if job.ended is None:
+            self.family.end(job)
+            self.settle()
+        self.tell(number, job)
+
+    def tell(self, number: int, job: Command, offset: int = 0, data: bytes = b"") -> None:
+        self.send(dict(state(job), id=number, event="job", offset=offset), data)
+
+    def command(self, number: int, request: Header) -> Command:
+        return Command(number, request, self.limits, self.oom.count(), self.disk.free())
+
+    def launch(self, command: Command, request: Header, start: Callable[..., T]) -> T:
+        """Start what was asked for, in its folder and environment."""
+        folder = self.files.folder(request["cwd"])
+        env = dict(self.env, PWD=os.path.normpath(os.path.join(self.files.root, request["cwd"])))
+        env.update(request["env"])
+        env[processes.TAG] = str(command.number)
+        try:
+            return start(request["argv"], env, folder)
+        finally:
+            os.close(folder)
+
+    def adopt(self, command: Command) -> None:
+        """Look after a process that was just started."""
+        self.family.childless = False
+        self.commands[command.number] = command
+        self.watch_output(command)
 
     # --- a command's life -------------------------------------------------------------------------
 
@@ -220,7 +256,7 @@ class Agent:
             self.send({"id": command.number, "event": "output"}, data)
         if command.total > self.limits["stream_bytes"] and not command.overflow:
             command.overflow = True
-            self.end(command)
+            self.family.end(command)
         return True
 
     def drain(self, command: Command) -> None:
@@ -237,71 +273,14 @@ class Agent:
             processes.send_group(command.pid, signal.SIGTERM)
             processes.send_group(command.pid, signal.SIGCONT)
         else:
-            self.end(command)
-
-    def end(self, command: Command) -> None:
-        """Kill all that belongs to a command, now."""
-        command.deadline = None
-        if self.first and len(self.commands) == 1 and not self.workers:
-            killed, command.survivors = processes.exterminate_all(self.reap_more)
-        else:
-            killed, command.survivors = processes.exterminate(
-                lambda: self.members(command), self.reap, command.pid
-            )
-        command.killed += killed
-        if command.status is None and command.survivors:
-            command.status = signal.SIGKILL  # it cannot be killed: report it rather than wait for ever
-
-    def members(self, command: Command) -> set[int]:
-        """The living processes that are this command's, or nobody's."""
-        table = processes.living()
-        me = os.getpid()
-        mine = set(table) - {me} if self.first else processes.below(table, me)
-        return {pid for pid in mine if self.owner(pid, table) in (command.number, None)}
-
-    def owner(self, pid: int, table: processes.Table) -> int | None:
-        """Number of the request that a process is of: by its ancestors, its session, or its environment."""
-        leaders = {command.pid: number for number, command in self.commands.items()}
-        top = pid
-        while top in table and top != os.getpid():
-            if top in self.workers:
-                return self.workers[top].number
-            if top in leaders:
-                return leaders[top]
-            pid, top = top, table[top][0]
-        session = table[pid][1]
-        if session in leaders:
-            return leaders[session]
-        tag = processes.tag_of(pid) or ""
-        return int(tag) if tag.isdigit() and int(tag) in self.commands else None
-
-    def reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                self.childless = True
-                return
-            if pid == 0:
-                return
-            self.reaped += 1
-            for command in self.commands.values():
-                if command.pid == pid:
-                    command.status = status
-            if pid in self.workers:
-                self.workers[pid].status = status
-
-    def reap_more(self) -> tuple[int, bool]:
-        before = self.reaped
-        self.reap()
-        return self.reaped - before, self.childless
+            self.family.end(command)
 
     def settle(self) -> None:
         """Finish the commands and workers whose own process has ended."""
         for command in [c for c in self.commands.values() if c.status is not None]:
             self.drain(command)
-            if not self.childless and not command.survivors:
-                self.end(command)
+            if not self.family.childless and not command.survivors:
+                self.family.end(command)
                 self.drain(command)
             self.report(command, command.exit_code())
         for worker in [w for w in self.workers.values() if w.status is not None]:
@@ -312,22 +291,17 @@ class Agent:
         for descriptor in (command.output, command.source):
             if descriptor is not None:
                 self.close(descriptor)
-        self.send(*command.result(code, self.oom_count()))
-
-    def oom_count(self) -> int:
-        """How many processes the kernel has killed for memory here; 0 when it does not tell."""
-        if self.oom_file is None:
-            return 0
-        for line in os.pread(self.oom_file, 1 << 16, 0).split(b"\n"):
-            if line.startswith(b"oom_kill "):
-                return int(line.split()[1])
-        return 0
+        command.output = command.source = None
+        command.ended = time.monotonic()
+        command.oom |= self.oom.count() > command.oom_events
+        if not command.job:
+            self.send(*command.result(code))
 
     # --- workers ----------------------------------------------------------------------------------
 
     def work(self, number: int, task: Callable[[], object]) -> None:
         worker = Worker(number, task)
-        self.childless = False
+        self.family.childless = False
         self.workers[worker.pid] = worker
         if worker.output is not None:
             self.watch(worker.output, selectors.EVENT_READ, lambda _: self.collect(worker))
@@ -346,7 +320,10 @@ class Agent:
         del self.workers[worker.pid]
         if worker.output is not None:
             self.close(worker.output)
-        if worker.status == 0:
+        if worker.number == _MEASURE:
+            if worker.status == 0:
+                self.guard.measured(json.loads(worker.data))
+        elif worker.status == 0:
             self.send({"id": worker.number, "event": "answer"}, bytes(worker.data))
         elif worker.data and os.WIFEXITED(worker.status or 0):
             kind, _, message = worker.data.decode("utf-8", "replace").partition(" ")
@@ -369,14 +346,20 @@ class Agent:
 
     def turn(self) -> None:
         deadlines = [c.deadline for c in self.commands.values() if c.deadline is not None]
+        if self.commands:
+            deadlines.append(self.next_look)
         pause = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
         for key, mask in self.selector.select(pause):
             key.data(mask)
-        self.reap()
+        self.family.reap()
         now = time.monotonic()
         for command in list(self.commands.values()):
             if command.status is None and command.deadline is not None and command.deadline <= now:
                 self.expire(command)
+        if self.commands and now >= self.next_look:
+            if self.guard.look() and not any(w.number == _MEASURE for w in self.workers.values()):
+                self.work(_MEASURE, lambda: self.disk.measure(self.files.folder(".")))
+            self.next_look = time.monotonic() + LOOK_S
         self.settle()
 
 

@@ -9,10 +9,16 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Dict, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
-Table = Dict[int, Tuple[int, int]]
-"""pid -> (parent, session)."""
+
+class Process(NamedTuple):
+    parent: int
+    session: int
+    stopped: bool
+
+
+Table = Dict[int, Process]
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
@@ -33,7 +39,7 @@ def prctl(option: int, value: int) -> None:
 
 
 def living() -> Table:
-    """pid -> (parent, session) of every process that is not yet dead."""
+    """Every process that is not yet dead, by its pid."""
     table: Table = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -45,15 +51,15 @@ def living() -> Table:
             continue
         state, parent, _group, session = text[text.rindex(b")") + 2 :].split(None, 4)[:4]
         if state not in (b"Z", b"X"):
-            table[int(name)] = (int(parent), int(session))
+            table[int(name)] = Process(int(parent), int(session), state == b"T")
     return table
 
 
 def below(table: Table, top: int) -> set[int]:
     """The pids of `table` that descend from `top`."""
     children: dict[int, list[int]] = {}
-    for pid, (parent, _session) in table.items():
-        children.setdefault(parent, []).append(pid)
+    for pid, process in table.items():
+        children.setdefault(process.parent, []).append(pid)
     found: set[int] = set()
     waiting = [top]
     while waiting:
@@ -138,6 +144,50 @@ def exterminate_all(reap: Callable[[], tuple[int, bool]]) -> tuple[int, int]:
     return killed, 0
 
 
+def exterminate_some(members: Callable[[Table], set[int]], reap: Callable[[], object]) -> tuple[int, int]:
+    """For PID 1 that has to spare some: kill what `members` names of a table of processes, and nothing else.
+
+    A process that forks and exits for ever is in no list that is made while it runs. So only an empty list
+    during which nothing was born is believed. Otherwise one signal stops every process at once, and after the
+    kill those that are spared run on. Returns as `exterminate`.
+    """
+    newest = _newest()
+    if not members(living()) and newest is not None and newest == _newest():
+        return 0, 0
+    stopped = {pid for pid, process in living().items() if process.stopped}
+    with suppress(OSError):
+        os.kill(-1, signal.SIGSTOP)
+    table = living()
+    condemned = members(table)
+    for pid in condemned:
+        send(pid, signal.SIGKILL)
+    for pid in set(table) - condemned - stopped:
+        send(pid, signal.SIGCONT)
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        reap()
+        left = condemned & set(living())
+        if not left or time.monotonic() > deadline:
+            return len(condemned), len(left)
+        time.sleep(0.0005)
+
+
+def _newest() -> int | None:
+    """The pid that was given last here, which tells whether anything was born meanwhile."""
+    try:
+        with open("/proc/loadavg", "rb") as file:
+            return int(file.read().split()[4])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def complaint(argv: List[str], error: Exception) -> Tuple[int, bytes]:
+    """(exit code, what is printed) of a command that cannot be started, as a shell has them."""
+    code = 127 if isinstance(error, FileNotFoundError) else 126
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return code, f"pawl: {argv[0]}: {reason}\n".encode("utf-8", "backslashreplace")
+
+
 def _program(name: str, search: str) -> str:
     """Path of a program as execvp would find it, from the current folder."""
     if "/" in name:
@@ -154,16 +204,35 @@ def _program(name: str, search: str) -> str:
     raise FileNotFoundError(2, "not found", name)
 
 
+def pipe() -> tuple[int, int]:
+    """(end to read, which does not block; end to write)."""
+    output, theirs = os.pipe()
+    fcntl.fcntl(output, fcntl.F_SETFL, os.O_NONBLOCK)
+    with suppress(OSError):  # when the user's share of pipe memory is used up, the default size will do
+        fcntl.fcntl(output, _F_SETPIPE_SZ, _PIPE_BYTES)
+    return output, theirs
+
+
+def spawn(argv: list[str], env: dict[str, str], actions: list[tuple[int, int, int]]) -> int:
+    """Start a session of its own in the current folder; raises OSError or ValueError."""
+    return os.posix_spawn(
+        _program(argv[0], env.get("PATH", os.defpath)),
+        argv,
+        env,
+        file_actions=actions,
+        setsid=True,
+        setsigdef=_DEFAULTED,
+        setsigmask=(),
+    )
+
+
 def start(argv: list[str], env: dict[str, str], folder: int, with_input: bool) -> tuple[int, int, int | None]:
     """Start a session of its own in the folder (a descriptor).
 
     Returns (pid, descriptor of its output, descriptor of its input or None); both are non-blocking. The
     child has nothing of the agent's: no protocol descriptor, no ignored signal. Raises OSError.
     """
-    output, theirs = os.pipe()
-    fcntl.fcntl(output, fcntl.F_SETFL, os.O_NONBLOCK)
-    with suppress(OSError):  # when the user's share of pipe memory is used up, the default size will do
-        fcntl.fcntl(output, _F_SETPIPE_SZ, _PIPE_BYTES)
+    output, theirs = pipe()
     ours: int | None = None
     if with_input:
         source, ours = os.pipe()
@@ -176,15 +245,7 @@ def start(argv: list[str], env: dict[str, str], folder: int, with_input: bool) -
     ]
     try:
         os.fchdir(folder)
-        pid = os.posix_spawn(
-            _program(argv[0], env.get("PATH", os.defpath)),
-            argv,
-            env,
-            file_actions=actions,
-            setsid=True,
-            setsigdef=_DEFAULTED,
-            setsigmask=(),
-        )
+        pid = spawn(argv, env, actions)
     except BaseException:
         os.close(output)
         if ours is not None:

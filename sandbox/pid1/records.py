@@ -12,26 +12,31 @@ from typing import Any
 
 from sandbox.pid1 import files, processes
 from sandbox.pid1.frames import Header
+from sandbox.pid1.usage import Free
 
 WORKER_S = 30
 
 
 class Command:
-    """One running command: what it wrote, when it has to end, and why it was ended."""
+    """One command or job: what it wrote, when it has to end, and why it was ended."""
 
-    def __init__(self, number: int, request: Header, limits: Header, oom_events: int) -> None:
+    def __init__(self, number: int, request: Header, limits: Header, oom_events: int, free: Free) -> None:
         self.number = number
-        self.stream = bool(request["stream"])
+        self.job = request["op"] == "start"
+        self.stream = bool(request.get("stream"))
         self.limits = limits
         self.oom_events = oom_events
+        self.free = free
         self.began = time.monotonic()
-        self.deadline: float | None = self.began + request["timeout_s"]
+        self.ended: float | None = None
+        self.deadline: float | None = None if self.job else self.began + request["timeout_s"]
         self.pid = 0
         self.output: int | None = None
         self.source: int | None = None
         self.pending = memoryview(b"")
         self.status: int | None = None
-        self.timed_out = self.overflow = False
+        self.timed_out = self.overflow = self.oom = False
+        self.bound = ""
         self.killed = self.survivors = 0
         self.total = 0
         self._head = bytearray()
@@ -49,31 +54,48 @@ class Command:
         if len(self._tail) > 2 * most:
             del self._tail[: len(self._tail) - most]
 
-    def result(self, code: int | None, oom_events: int) -> tuple[Header, bytes]:
+    def result(self, code: int | None) -> tuple[Header, bytes]:
         """The frame that says how it ended; the payload is the kept output."""
-        status = self.status or 0
         tail = self._tail[max(0, len(self._tail) - self.limits["tail_bytes"]) :]
         header = {
             "id": self.number,
             "event": "done",
             "exit_code": code,
-            "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+            "signal": self.signal(),
             "timed_out": self.timed_out,
             "overflow": self.overflow,
-            "oom": oom_events > self.oom_events,
+            "oom": self.oom,
+            "bound": self.bound,
             "head": len(self._head),
             "total": self.total,
-            "duration_s": time.monotonic() - self.began,
+            "duration_s": self.duration(),
             "killed": self.killed,
             "survivors": self.survivors,
         }
         return header, bytes(self._head + tail)
 
+    def since(self, offset: int) -> tuple[int, bytes]:
+        """(where it starts, data): the output from an offset on, up to what is not kept."""
+        tail_at = self.total - len(self._tail)
+        if offset >= len(self._head):
+            start = min(max(offset, tail_at), self.total)
+            return start, bytes(self._tail[start - tail_at :])
+        whole = tail_at == len(self._head)
+        return offset, bytes(self._head[offset:] + (self._tail if whole else b""))
+
     def exit_code(self) -> int | None:
         """None when a signal or pawl ended it."""
-        if self.status is None or self.timed_out or self.overflow or not os.WIFEXITED(self.status):
+        ours = self.timed_out or self.overflow or self.bound
+        if self.status is None or ours or not os.WIFEXITED(self.status):
             return None
         return os.WEXITSTATUS(self.status)
+
+    def signal(self) -> int | None:
+        status = self.status or 0
+        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+
+    def duration(self) -> float:
+        return (self.ended or time.monotonic()) - self.began
 
 
 class Worker:

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +12,7 @@ import pytest
 from sandbox.base import Limits, Mount
 from sandbox.open import known_backends
 from tests.sandbox.places import ISOLATING, SESSION, Place, backends, opened
+from tests.sandbox.remains import containers, within
 
 pytestmark = pytest.mark.anyio
 
@@ -36,15 +31,6 @@ async def attempt(place: Place, program: str) -> str:
 
 
 @EVERY
-async def test_output_that_looks_like_an_answer_is_output(place: Place) -> None:
-    header = json.dumps({"id": 1, "event": "done", "exit_code": 0}).encode()
-    forged = len(header).to_bytes(4, "big") + bytes(4) + header
-    place.put("forged", forged * 50)
-    done = await place.sandbox.run("cat forged; cat forged >&2; exit 7")
-    assert (done.exit_code, done.output) == (7, forged * 100)
-
-
-@EVERY
 async def test_the_agents_descriptors_are_out_of_reach(place: Place) -> None:
     program = (
         "import glob, os\n"
@@ -54,20 +40,6 @@ async def test_the_agents_descriptors_are_out_of_reach(place: Place) -> None:
         "print('fds', sorted(os.listdir('/proc/self/fd')))\n"
     )
     assert await attempt(place, program) == "fds ['0', '1', '2', '3']"
-
-
-@HOLDING
-async def test_no_signal_from_inside_hurts_the_agent(place: Place) -> None:
-    names = "KILL STOP TERM INT HUP CHLD PIPE ALRM QUIT USR1 SEGV"
-    done = await place.sandbox.run(f"for name in {names}; do kill -$name 1; done; echo sent")
-    assert done.output == b"sent\n"
-    assert (await place.sandbox.run("echo on")).output == b"on\n"
-
-
-@HOLDING
-async def test_killing_everything_spares_the_agent(place: Place) -> None:
-    await place.sandbox.run("sleep 73.1 & kill -9 -1")
-    assert (await place.sandbox.run("echo on")).output == b"on\n"
 
 
 @HOLDING
@@ -245,25 +217,9 @@ async def test_a_fork_bomb_is_held_and_cleared(backend: str, tmp_path: Path) -> 
         assert (await place.sandbox.run("echo usable")).output == b"usable\n"
 
 
-@pytest.mark.docker
-async def test_too_much_memory_is_told(tmp_path: Path) -> None:
-    async with opened("docker", tmp_path, limits=Limits(memory_bytes=128 * 1024 * 1024)) as place:
-        done = await place.sandbox.run(["python3", "-c", "x = b'x' * (1 << 30)"])
-        assert (done.oom, done.signal, done.exit_code) == (True, signal.SIGKILL, None)
-        assert not (await place.sandbox.run("true")).oom
-
-
 @HOLDING
 async def test_the_limit_of_open_files_holds(place: Place) -> None:
     assert (await place.sandbox.run("ulimit -n; ulimit -c")).output == b"4096\n0\n"
-
-
-@pytest.mark.parametrize("backend", backends(*ISOLATING))
-async def test_tmp_is_bounded(backend: str, tmp_path: Path) -> None:
-    async with opened(backend, tmp_path, limits=Limits(tmp_bytes=2 * 1024 * 1024)) as place:
-        done = await place.sandbox.run("head -c 8000000 /dev/zero > /tmp/fill")
-        assert done.exit_code != 0
-        assert b"No space left" in done.output
 
 
 @pytest.mark.parametrize("backend", backends(*ISOLATING))
@@ -281,54 +237,6 @@ async def test_a_mount_is_seen_and_cannot_be_changed(backend: str, tmp_path: Pat
 
 
 # --- the end of pawl -------------------------------------------------------------------------------------
-
-HOLDER = """
-import asyncio, sys
-from pathlib import Path
-from tests.sandbox.places import opened
-
-async def main():
-    async with opened(sys.argv[1], Path(sys.argv[2])) as place:
-        command = "setsid sleep %s & sleep %s & echo ready; wait" % (sys.argv[3], sys.argv[3])
-        await place.sandbox.run(command, on_output=lambda data: print(data.decode(), flush=True))
-
-asyncio.run(main())
-"""
-
-
-def on_host(marker: str) -> int:
-    count = 0
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            count += path.read_bytes().startswith(b"sleep\0" + marker.encode())
-    return count
-
-
-async def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        await asyncio.sleep(0.02)
-    return False
-
-
-@pytest.mark.parametrize("backend", backends(*known_backends()))
-async def test_nothing_outlives_pawl_when_it_is_killed(backend: str, tmp_path: Path) -> None:
-    marker = f"72.{os.getpid()}{len(backend)}"
-    holder = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", HOLDER, backend, str(tmp_path), marker),
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    )
-    assert holder.stdout is not None
-    assert (await holder.stdout.readline()).strip() == b"ready"
-    assert await within(2, lambda: on_host(marker) == 2)
-    holder.kill()
-    await holder.wait()
-    assert await within(2, lambda: on_host(marker) == 0)
-    if backend == "docker":
-        assert await within(5, lambda: containers(f"test-{holder.pid}") == [])
 
 
 @pytest.mark.parametrize("backend", backends(*known_backends()))
@@ -366,8 +274,3 @@ async def test_a_closed_sandbox_leaves_no_container(tmp_path: Path) -> None:
         assert len(containers(SESSION)) >= 1
         before = len(containers(SESSION))
     assert await within(5, lambda: len(containers(SESSION)) < before)
-
-
-def containers(session: str) -> list[str]:
-    words = ["docker", "ps", "-aq", "--filter", f"label=pawl.session={session}"]
-    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()

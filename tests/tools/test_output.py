@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.output import clip, decode, readable, save_whole
+from tools.output import Spill, clip, decode, readable, save_whole
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,28 @@ def test_the_whole_is_kept_under_a_name_of_its_own(tmp_path: Path) -> None:
     second = save_whole(tmp_path / "artifacts", "bash", b"two")
     assert first != second
     assert (first.read_bytes(), second.read_bytes()) == (b"\x00one", b"two")
+
+
+def test_a_short_output_leaves_no_file_unless_it_is_kept(tmp_path: Path) -> None:
+    dropped = Spill(tmp_path / "artifacts", "bash")
+    dropped.write(b"short")
+    dropped.drop()
+    assert not (tmp_path / "artifacts").exists()
+    kept = Spill(tmp_path / "artifacts", "bash")
+    kept.write(b"short")
+    path = kept.keep()
+    kept.drop()
+    assert (path.name, path.read_bytes()) == ("bash-1.log", b"short")
+
+
+def test_a_long_output_is_written_as_it_comes_and_gone_when_dropped(tmp_path: Path) -> None:
+    spill = Spill(tmp_path, "bash")
+    block = bytes(range(256)) * 1024
+    for _ in range(5):
+        spill.write(block)
+    assert (tmp_path / "bash-1.log").stat().st_size >= 4 * len(block) - 8192
+    assert spill.keep().read_bytes() == block * 5
+    other = Spill(tmp_path, "bash")
+    other.write(block * 2)
+    other.drop()
+    assert [path.name for path in tmp_path.iterdir()] == ["bash-1.log"]

@@ -4,10 +4,9 @@ from typing import Annotated
 
 from sandbox.base import ExecResult
 from tools.base import Effect, ToolContext, ToolOutput, tool
-from tools.output import clip, readable, save_whole
+from tools.output import Spill, clip, readable
 
 MAX_TIMEOUT = 3600
-KEPT = 16 * 1024 * 1024
 
 
 @tool(Effect.EXECUTE)
@@ -18,29 +17,36 @@ async def bash(
 ) -> ToolOutput:
     """Run a shell command in the workspace; nobody answers its questions.
 
-    The exit code, the duration and the size come last, where no clipping hides them. The whole output, up to
-    16 MB, is kept for the person when the model saw only parts of it.
+    The exit code, the duration and the size come last, where no clipping hides them. The whole output, which
+    the sandbox bounds, is kept for the person when the model saw only parts of it.
     """
-    chunks: list[bytes] = []
-    kept = 0
+    whole = Spill(ctx.artifacts, "bash")
 
     def hear(data: bytes) -> None:
-        nonlocal kept
-        if kept < KEPT:
-            chunks.append(data[: KEPT - kept])
-            kept += len(chunks[-1])
+        whole.write(data)
         if ctx.on_output is not None:
             ctx.on_output(data)
 
     limit = float(min(timeout, MAX_TIMEOUT)) if timeout > 0 else ctx.timeout_s
-    result = await ctx.sandbox.run(command, timeout_s=limit, on_output=hear)
-    text = readable(result.output)
-    shown = clip(text)
     artifact = ""
-    if shown != text or result.total_bytes > len(result.head) + len(result.tail):
-        artifact = str(save_whole(ctx.artifacts, "bash", b"".join(chunks)))
+    try:
+        result = await ctx.sandbox.run(command, timeout_s=limit, on_output=hear)
+        text = readable(result.output)
+        shown = clip(text)
+        if shown != text or result.total_bytes > len(result.head) + len(result.tail):
+            artifact = str(whole.keep())
+    finally:
+        whole.drop()
     body = shown if not shown or shown.endswith("\n") else shown + "\n"
     return ToolOutput(f"{body}[{ending(result, limit)}]", artifact=artifact)
+
+
+_PASSED = {
+    "processes": "too many processes at once",
+    "workspace": "the workspace takes too much disk; remove what is not needed",
+    "files": "too many files in the workspace; remove what is not needed",
+    "host": "it would leave too little free disk on this machine",
+}
 
 
 def ending(result: ExecResult, limit: float) -> str:
@@ -51,6 +57,8 @@ def ending(result: ExecResult, limit: float) -> str:
         how = "killed: out of memory"
     elif result.overflow:
         how = "killed: too much output"
+    elif result.bound:
+        how = f"killed: {_PASSED[result.bound]}"
     elif result.exit_code is None:
         how = f"killed by signal {result.signal}"
     else:

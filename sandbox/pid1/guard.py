@@ -1,0 +1,61 @@
+"""Who passes a limit that no kernel holds here is ended by the agent, which looks every LOOK_S seconds."""
+
+from __future__ import annotations
+
+from typing import List
+
+from sandbox.pid1 import processes, usage
+from sandbox.pid1.family import Family
+from sandbox.pid1.frames import Header
+from sandbox.pid1.records import Command
+
+LOOK_S = 0.1
+
+
+class Guard:
+    """Looks at the disk, and at memory and processes where the host says that nobody else does."""
+
+    def __init__(self, family: Family, disk: usage.Disk, limits: Header) -> None:
+        self._family = family
+        self._disk = disk
+        self._watched = (
+            ("processes", limits["crowd_watched"], limits["pids"]),
+            ("memory", limits["memory_watched"], limits["memory_bytes"]),
+        )
+
+    def look(self) -> bool:
+        """End what passes a limit; True when the workspace should be measured."""
+        free = self._disk.free()
+        for command in self._running():
+            if self._disk.robs(command.free, free):
+                self._pass(command, "host")
+        if any(watched for _, watched, _ in self._watched):
+            self._look_at_shares()
+        return self._disk.suspicious(free)
+
+    def measured(self, size: List[int]) -> None:
+        """Hear how large the workspace is. All that runs is ended for it: who wrote is not known."""
+        bound = self._disk.judge(size)
+        for command in self._running() if bound else ():
+            self._pass(command, bound)
+
+    def _look_at_shares(self) -> None:
+        """The command or job with the largest share of what is too much in all is ended."""
+        table = processes.living()
+        owners = {pid: self._family.owner(pid, table) for pid in self._family.mine(table)}
+        shares = usage.shares(owners)
+        for what, watched, most in self._watched:
+            used = {owner: getattr(share, what) for owner, share in shares.items()}
+            running = self._running()
+            if watched and running and sum(used.values()) > most:
+                self._pass(max(running, key=lambda command: used.get(command.number, 0)), what)
+
+    def _running(self) -> List[Command]:
+        return [command for command in self._family.commands.values() if command.status is None]
+
+    def _pass(self, command: Command, bound: str) -> None:
+        if bound == "memory":
+            command.oom = True
+        else:
+            command.bound = bound
+        self._family.end(command)
