@@ -33,6 +33,7 @@ class Workbench:
         session: str,
         state: Path,
         image: str | None = None,
+        runtime: str | None = None,
         limits: Limits,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
@@ -41,6 +42,7 @@ class Workbench:
         self.session = session
         self.state = state
         self.image = image
+        self.runtime = runtime
         self.limits = limits
         self.environ = environ
         """Where the person's tools are looked up: PATH, VIRTUAL_ENV, HOME."""
@@ -56,6 +58,7 @@ class Workbench:
                 session=self.session,
                 limits=self.limits,
                 image=self.image,
+                runtime=self.runtime,
                 mounts=(*fork.mounts, PROBE_MOUNT),
             )
             sandbox = await open_sandbox(

@@ -88,6 +88,7 @@ class Desk:
             session=self.log.header.id,
             state=state,
             image=settings.image,
+            runtime=settings.runtime,
             limits=Limits(timeout_s=min(Limits().timeout_s, settings.timeout)),
             environ=environ,
         )

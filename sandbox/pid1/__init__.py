@@ -1,15 +1,15 @@
 """The agent that runs inside every sandbox, and how it gets there without a file being written.
 
-`main` (the loop), `frames`, `records`, `files` (file operations) and `processes` (the process tree) are plain
-standard-library Python for 3.8 and later, and work on descriptors, without pathlib. They import nothing else
-of this project: inside, they are all there is.
+`main` (the loop), `frames`, `records`, `files` (file operations), `processes` (the process tree) and
+`terminal` are plain standard-library Python for 3.8 and later, and work on descriptors, without pathlib. They import
+nothing else of this project: inside, they are all there is.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_MODULES = ("processes", "files", "frames", "records", "main")
+_MODULES = ("processes", "files", "frames", "records", "terminal", "main")
 _LOADER = """\
 import sys, types
 package = sys.modules["sandbox"] = sys.modules["sandbox.pid1"] = types.ModuleType("sandbox.pid1")

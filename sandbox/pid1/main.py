@@ -1,7 +1,7 @@
 """The agent's loop: frames in on descriptor 0, frames out on descriptor 1, commands in between.
 
-Requests carry an `id` and an `op` (open, run, cancel, read, write, list, search, ping); answers carry the
-`id` and an `event`: `output` (any number of times), then one of `done` (of a run), `answer` or `failure`.
+Requests carry an `id` and an `op` (open, run, terminal, cancel, read, write, list, search, ping); answers carry
+the `id` and an `event`: `output` (any number of times), then one of `done` (of a run), `answer` or `failure`.
 A `cancel` has no answer of its own. When descriptor 0 hangs up, everything is killed.
 
 One thread, one selector. It installs no signal handler but for SIGCHLD, so that as PID 1 it cannot be killed
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Tuple
 
-from sandbox.pid1 import files, frames, processes
+from sandbox.pid1 import files, frames, processes, terminal
 from sandbox.pid1.frames import Header
 from sandbox.pid1.records import WORKER_S, Command, Worker
 
@@ -185,6 +185,32 @@ class Agent:
             command.pending = memoryview(payload)
             self.watch(command.source, selectors.EVENT_WRITE, lambda _: self.feed(command))
 
+    def op_terminal(self, number: int, request: Header, _payload: bytes) -> None:
+        folder = self.files.folder(request["cwd"])
+        command = terminal.Terminal(number, request, self.limits, self.oom_count())
+        env = dict(self.env, PWD=os.path.normpath(os.path.join(self.files.root, request["cwd"])))
+        env.update(request["env"])
+        env[processes.TAG] = str(number)
+        try:
+            command.start(request["argv"], env, folder, request["rows"], request["columns"])
+        finally:
+            os.close(folder)
+        self.childless = False
+        self.commands[number] = command
+        self.watch_output(command)
+
+    def op_type(self, number: int, _request: Header, payload: bytes) -> None:
+        command = self.commands.get(number)
+        if isinstance(command, terminal.Terminal) and command.source is not None:
+            waiting = command.type(payload)
+            events = selectors.EVENT_WRITE if waiting else 0
+            self.watch(command.source, events, lambda _: self.op_type(number, {}, b""))
+
+    def op_resize(self, number: int, request: Header, _payload: bytes) -> None:
+        command = self.commands.get(number)
+        if isinstance(command, terminal.Terminal) and command.source is not None:
+            terminal.resize(command.source, request["rows"], request["columns"])
+
     # --- a command's life -------------------------------------------------------------------------
 
     def feed(self, command: Command) -> None:
@@ -209,6 +235,8 @@ class Agent:
             data = os.read(command.output, _BLOCK)
         except BlockingIOError:
             return False
+        except OSError:  # a terminal that nobody holds any more
+            data = b""
         if not data:
             self.close(command.output)
             command.output = None

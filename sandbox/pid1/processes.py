@@ -22,7 +22,7 @@ TAG = "PAWL_COMMAND"
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 256 * 1024
 _DEADLINE_S = 2.0
-_DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
 
 def prctl(option: int, value: int) -> None:
@@ -138,7 +138,7 @@ def exterminate_all(reap: Callable[[], tuple[int, bool]]) -> tuple[int, int]:
     return killed, 0
 
 
-def _program(name: str, search: str) -> str:
+def program(name: str, search: str) -> str:
     """Path of a program as execvp would find it, from the current folder."""
     if "/" in name:
         return name
@@ -177,12 +177,12 @@ def start(argv: list[str], env: dict[str, str], folder: int, with_input: bool) -
     try:
         os.fchdir(folder)
         pid = os.posix_spawn(
-            _program(argv[0], env.get("PATH", os.defpath)),
+            program(argv[0], env.get("PATH", os.defpath)),
             argv,
             env,
             file_actions=actions,
             setsid=True,
-            setsigdef=_DEFAULTED,
+            setsigdef=DEFAULTED,
             setsigmask=(),
         )
     except BaseException:
