@@ -29,7 +29,7 @@ from sandbox.tree import remove_path
 T = TypeVar("T")
 
 
-_COPIES = ("forks", "base", "view", "shadow")
+COPIES = ("forks", "base", "view", "shadow")
 """What a workspace keeps in its state folder while it is open."""
 
 
@@ -196,7 +196,7 @@ class Workspace:
             self._lock_fd = -1
 
     def _clear(self) -> None:
-        for name in _COPIES:
+        for name in COPIES:
             remove_path(self._state / name)
 
     def tell(self, notes: list[str]) -> None:
@@ -232,7 +232,7 @@ def _sweep(folder: Path) -> tuple[str, ...]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             restored += recover(place)
-            for name in _COPIES:
+            for name in COPIES:
                 remove_path(place / name)
             if not any((place / "accepts").glob("*")):
                 remove_path(place)

@@ -49,6 +49,7 @@ COMMANDS = {
     ),
     "demo": Command("agent.cli.demo:app", "Repair a bundled repository that has a real bug", "Work"),
     "models": Command("agent.cli.models:app", "List, pull and serve models", "Set-up"),
+    "sandbox": Command("agent.cli.sandbox:app", "See, try and tidy up what isolates commands here", "Set-up"),
     "doctor": Command("agent.cli.doctor:app", "Check this machine and say how to mend it", "Set-up"),
     "config": Command("agent.cli.configure:app", "Show and change the settings", "Set-up"),
 }

@@ -1,8 +1,8 @@
 """The agent that runs inside every sandbox, and how it gets there without a file being written.
 
 `main` (the loop), `frames`, `records`, `files` (file operations), `processes` (the process tree) and
-`terminal` are plain standard-library Python for 3.8 and later, and work on descriptors, without pathlib. They import
-nothing else of this project: inside, they are all there is.
+`terminal` are plain standard-library Python for 3.8 and later, and work on descriptors, without pathlib. They
+import nothing else of this project: inside, they are all there is.
 """
 
 from __future__ import annotations

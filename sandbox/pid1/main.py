@@ -1,7 +1,8 @@
 """The agent's loop: frames in on descriptor 0, frames out on descriptor 1, commands in between.
 
-Requests carry an `id` and an `op` (open, run, terminal, cancel, read, write, list, search, ping); answers carry
-the `id` and an `event`: `output` (any number of times), then one of `done` (of a run), `answer` or `failure`.
+Requests carry an `id` and an `op` (open, run, terminal, cancel, read, write, list, search, ping); answers
+carry the `id` and an `event`: `output` (any number of times), then one of `done` (of a run or terminal),
+`answer` or `failure`.
 A `cancel` has no answer of its own. When descriptor 0 hangs up, everything is killed.
 
 One thread, one selector. It installs no signal handler but for SIGCHLD, so that as PID 1 it cannot be killed

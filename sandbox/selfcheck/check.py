@@ -5,7 +5,8 @@
         \"\"\"no address of the network can be reached\"\"\"
 
 It returns when what its docstring says holds, else it raises CheckFailed. It changes nothing but files
-of its own in the sandbox's tree, runs beside others unless it is marked `alone`, and takes well under a second.
+of its own in the sandbox's tree, runs beside others unless it is marked `alone`, and takes well under a
+second.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ async def check_kernel_memory(sandbox: Sandbox) -> None:
     program = (
         "import os\n"
         "for path in ('/proc/kcore', '/dev/mem', '/dev/kmsg', '/dev/sda', '/dev/vda', '/dev/kvm'):\n"
-        "    try: print(path, len(os.read(os.open(path, os.O_RDONLY), 1)))\n"
+        "    try: print(path, len(os.read(os.open(path, os.O_RDONLY), 8192)))\n"
         "    except OSError: pass"
     )
     seen = [line for line in await attempt(sandbox, program) if not line.endswith(" 0")]
