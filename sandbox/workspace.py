@@ -19,6 +19,7 @@ from sandbox.accept import Accepted, accept_patch, recover
 from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Owner
 from sandbox.candidate import Candidate
+from sandbox.facts import network_mount
 from sandbox.freeze import Base, freeze
 from sandbox.gitview import exclude_rules, object_format
 from sandbox.patch import Patch
@@ -149,6 +150,8 @@ class Workspace:
         base, told = freeze(self.tree, self._state / "base", self._state / "view", deny, self._state)
         self._base = base
         self.mounts = base.mounts
+        if kind := network_mount(self.tree):
+            told.append(f"{self.tree} is on a network mount ({kind}): copying it is slow")
         return notes + told
 
     async def fork(self, label: str, patch: Patch | None = None) -> Fork:

@@ -36,6 +36,7 @@ from sandbox.accept import Accepted
 from sandbox.base import Limits, SandboxError
 from sandbox.open import Choice, choose, owner
 from sandbox.patch import Patch
+from sandbox.remedy import for_state
 from sandbox.workspace import Workspace
 
 
@@ -132,7 +133,7 @@ async def _run(options: Options, command: str, body: Body, timeout_s: float | No
             scrub=scrubber(known_secrets(os.environ)),
         )
     except (SessionError, OSError) as error:
-        return _without_session(options, f"the session cannot be kept: {error}")
+        return _without_session(options, f"the session cannot be kept: {error}; {for_state(state_dir())}")
     with log:
         if stream:
             stream.init(log.header.id, command, str(options.cwd), __version__)

@@ -27,8 +27,9 @@ def shell(backend: str, *words: str) -> tuple[str, ...]:
 async def test_a_shell_in_a_copy_of_the_tree(backend: str, project: Path, isolated: Path) -> None:
     before = identity(project)
     async with on_terminal(*shell(backend, "--", "sh", "-i"), cwd=project, rows=33, columns=95) as screen:
+        cooked = screen.settings()
         await screen.shows(PROMPT)
-        raw = screen.settings()
+        assert screen.settings() != cooked
         screen.type("stty size; tty\r")
         await screen.shows("33 95")
         await screen.shows("/dev/pts/0")
@@ -46,7 +47,7 @@ async def test_a_shell_in_a_copy_of_the_tree(backend: str, project: Path, isolat
         screen.type("exit 5\r")
         await screen.shows("2 files changed in the copy")
         assert await screen.ends() == 5
-        assert screen.settings() != raw
+        assert screen.settings() == cooked
     assert identity(project) == before
     kept = re.search(r"The patch is kept: (\S+)", screen.text)
     assert kept
