@@ -8,9 +8,14 @@ import re
 from pathlib import Path
 
 _OFF = "off"
-_NETWORK = ("9p", "afs", "ceph", "cifs", "coda", "davfs", "glusterfs", "lustre", "nfs", "nfs4", "ocfs2")
-_NETWORK += ("orangefs", "smb3", "smbfs", "sshfs", "vboxsf", "virtiofs", "vmhgfs", "vmhgfs-fuse", "rclone")
-_NETWORK += ("s3fs", "gcsfuse")
+_NETWORK = frozenset(
+    (
+        *("9p", "afs", "ceph", "cifs", "coda", "davfs", "gcsfuse", "glusterfs", "lustre", "nfs", "nfs4"),
+        *("ocfs2", "orangefs", "rclone", "s3fs", "smb3", "smbfs", "sshfs", "vboxsf", "virtiofs", "vmhgfs"),
+        "vmhgfs-fuse",
+    )
+)
+"""Kinds of file systems, FUSE's without its prefix."""
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 

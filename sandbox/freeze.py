@@ -131,8 +131,8 @@ def _many(listing: Listing) -> str:
         inside[path.split("/", 1)[0] if "/" in path else "."] += 1
     most = ", ".join(f"{folder} ({count:,})" for folder, count in inside.most_common(3))
     return (
-        f"the folder has {len(listing.files):,} files, which makes freezing it and each fork slow; most are in"
-        f" {most}: move data out, or start in a smaller folder"
+        f"the folder has {len(listing.files):,} files, which makes freezing it and each fork slow; most are"
+        f" in {most}: move data out, or start in a smaller folder"
     )
 
 

@@ -44,7 +44,7 @@ class Backend(Protocol):
         ...
 
     async def orphans(self) -> Sequence[Orphan]:
-        """What a pawl that is no more left in it."""
+        """What a pawl that is no more left in it. Raises SandboxUnavailable."""
         ...
 
     async def remove(self, orphan: Orphan) -> None:

@@ -40,7 +40,8 @@ def run_shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
 async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
     choice = await choose(settings.sandbox)
     state, session = state_dir(), f"shell-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    _say(f"{choice.reason}; this is a copy of {cwd}")
+    open_to = "; commands reach all of this machine" if choice.backend == "local" else ""
+    _say(f"{choice.reason}{open_to}; this is a copy of {cwd}")
     try:
         workspace = await Workspace.open(
             cwd, state / "workspaces" / session, owner=owner(choice.backend), on_note=_say

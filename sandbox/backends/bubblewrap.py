@@ -98,9 +98,12 @@ async def facts() -> dict[str, str]:
     program = shutil.which("bwrap")
     if program is None:
         return {"bwrap": _NOT_INSTALLED}
-    done = await asyncio.to_thread(
-        subprocess.run, [program, "--version"], capture_output=True, text=True, timeout=_PROBE_S
-    )
+    try:
+        done = await asyncio.to_thread(
+            subprocess.run, [program, "--version"], capture_output=True, text=True, timeout=_PROBE_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"bwrap": str(error)}
     return {"bwrap": f"{done.stdout.strip().removeprefix('bubblewrap ')} at {program}"}
 
 

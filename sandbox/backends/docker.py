@@ -365,11 +365,14 @@ def _orphaned(client: docker.APIClient, *, size: bool = False) -> list[dict[str,
 
 
 async def orphans() -> Sequence[Orphan]:
-    """The containers whose pawl is no more; none when no daemon answers."""
+    """The containers whose pawl is no more; none when no daemon answers. Raises SandboxUnavailable."""
     if await available() is not None:
         return ()
-    with contextlib.closing(await _blocking(_client)) as client:
-        found = await _blocking(_orphaned, client, size=True)
+    try:
+        with contextlib.closing(await _blocking(_client)) as client:
+            found = await _blocking(_orphaned, client, size=True)
+    except _FAILURES as error:
+        raise SandboxUnavailable(f"docker: {error}", "see `pawl doctor`") from error
     return [
         Orphan(
             each["Id"],
@@ -383,13 +386,13 @@ async def orphans() -> Sequence[Orphan]:
 
 async def remove(orphan: Orphan) -> None:
     """Remove a container; what is gone already is no error. Raises SandboxUnavailable."""
-    with contextlib.closing(await _blocking(_client)) as client:
-        try:
+    try:
+        with contextlib.closing(await _blocking(_client)) as client:
             await _blocking(client.remove_container, orphan.id, force=True, v=True)
-        except docker.errors.NotFound:
-            pass
-        except _FAILURES as error:
-            raise SandboxUnavailable(f"{orphan.label}: {error}", "see `pawl doctor`") from error
+    except docker.errors.NotFound:
+        pass
+    except _FAILURES as error:
+        raise SandboxUnavailable(f"{orphan.label}: {error}", "see `pawl doctor`") from error
 
 
 async def facts() -> dict[str, str]:

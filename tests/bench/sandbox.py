@@ -1,4 +1,4 @@
-"""How much a sandbox costs: section 8 of its design, each backend beside docker-py, the docker CLI and the host.
+"""How much a sandbox costs, each backend beside docker-py, the docker CLI and a plain subprocess.
 
     python -P tests/bench/sandbox.py [--json FILE] [--files N]
 
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,25 @@ async def in_turn(actions: dict[str, Timed], rounds: int) -> dict[str, list[floa
     return times
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+@asynccontextmanager
+async def growth() -> AsyncIterator[list[float]]:
+    """What this process grew by meanwhile, in MB: the largest of many looks."""
+    page = resource.getpagesize()
+
+    def now() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page / 1024**2
+
+    async def look() -> None:
+        while True:
+            grown[0] = max(grown[0], now() - before)
+            await asyncio.sleep(0.01)
+
+    before, grown = now(), [0.0]
+    looking = asyncio.create_task(look())
+    try:
+        yield grown
+    finally:
+        looking.cancel()
 
 
 # --- what is compared --------------------------------------------------------------------------------------
@@ -153,9 +170,17 @@ async def files(sandbox: Sandbox) -> dict[str, float]:
 
 
 async def output(sandbox: Sandbox) -> dict[str, float]:
-    before = peak_mb()
-    taken = await timed(lambda: sandbox.run(["head", "-c", str(GIGABYTE), "/dev/zero"]))
-    return {"1 GB of output": taken / 1000, "growth of the client": peak_mb() - before}
+    """All of it comes to the client, as when a person watches."""
+    heard = 0
+
+    def hear(data: bytes) -> None:
+        nonlocal heard
+        heard += len(data)
+
+    async with growth() as grown:
+        taken = await timed(lambda: sandbox.run(["head", "-c", str(GIGABYTE), "/dev/zero"], on_output=hear))
+    assert heard == GIGABYTE
+    return {"1 GB of output": taken / 1000, "growth of the client": grown[0]}
 
 
 async def ready(backend: str, tree: Path, root: str, state: Path) -> float:
@@ -204,34 +229,26 @@ def make_project(folder: Path, count: int) -> Path:
 async def measure(folder: Path, count: int) -> dict[str, Any]:
     backends = [name for name in ("docker", "bubblewrap") if await load(name).available() is None]  # type: ignore[arg-type]
     project, state = make_project(folder, count), folder / "state"
-    figures: dict[str, Any] = {"bench": "sandbox", "files": count, "load": os.getloadavg()[0]}
-    figures["backends"] = {}
-    trees = {}
-    for backend in backends:
-        trees[backend] = folder / f"tree-{backend}"
-        trees[backend].mkdir()
-        os.chown(trees[backend], *owner(backend))  # type: ignore[arg-type]
-        ready_ms = await ready(backend, trees[backend], str(project), state)
-        figures["backends"][backend] = {"session ready": ready_ms}
-    for backend in backends:
-        found = figures["backends"][backend]
-        async with opened(backend, trees[backend], str(project), state) as sandbox:
-            if backend == "docker":
-                async with plain_container() as others:
-                    figures["commands"] = await commands({backend: sandbox}, others)
-            else:
-                figures.setdefault("commands", {})
-                measured = await commands({backend: sandbox}, {})
-                figures["commands"] |= {
-                    backend: measured[backend],
-                    f"host beside {backend}": measured["host"],
-                }
-            host = figures["commands"].get(f"host beside {backend}") or figures["commands"]["host"]
+    found: dict[str, dict[str, float]] = {}
+    figures = {"bench": "sandbox", "files": count, "load": os.getloadavg()[0], "backends": found}
+    async with AsyncExitStack() as stack:
+        sandboxes = {}
+        for backend in backends:
+            tree = folder / f"tree-{backend}"
+            tree.mkdir()
+            os.chown(tree, *owner(backend))  # type: ignore[arg-type]
+            found[backend] = {"session ready": await ready(backend, tree, str(project), state)}
+            place = opened(backend, tree, str(project), state)
+            sandboxes[backend] = await stack.enter_async_context(place)
+        others = await stack.enter_async_context(plain_container()) if "docker" in backends else {}
+        rows = figures["commands"] = await commands(sandboxes, others)
+        for backend, sandbox in sandboxes.items():
             for name in ("p50", "p95"):
-                over = figures["commands"][backend][name] - host[name]
-                found[f"command {name} over the host"] = over
-            found |= await files(sandbox) | await output(sandbox)
-        found |= await workspaces(backend, project, state)
+                over = rows[backend][name] - rows["host"][name]
+                found[backend][f"command {name} over the host"] = over
+            found[backend] |= await files(sandbox) | await output(sandbox)
+    for backend in backends:
+        found[backend] |= await workspaces(backend, project, state)
     return figures
 
 

@@ -71,6 +71,22 @@ async def test_what_is_not_isolated_fails(tmp_path: Path) -> None:
     assert passed - HOLDS_ANYWHERE - (set() if os.geteuid() == 0 else HELD_FOR_A_USER) == set()
 
 
+@pytest.mark.docker
+async def test_limits_that_are_not_kept_fail(tmp_path: Path) -> None:
+    """In a sandbox whose limits are wider than those that the checks look for, each must fail."""
+    wide = msgspec.structs.replace(
+        LIMITS, memory_bytes=2 * 1024**3, tmp_bytes=64 * 1024**2, pids=600, open_files=1024
+    )
+    names = ("memory", "tmp", "processes", "open_files")
+    async with opened("docker", tmp_path, limits=wide) as place:
+        outcomes = {
+            check.name: (await try_one(check, place.sandbox)).outcome
+            for check in CHECKS
+            if check.theme == "limits" and check.name in names
+        }
+    assert outcomes == dict.fromkeys(names, "failed")
+
+
 FATAL = {"kill_everything", "agent_signals"}
 """Would be done to the machine that runs the tests."""
 HOLDS_ANYWHERE = {
