@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import sys
 import termios
@@ -29,6 +28,7 @@ _SHELL = ("/bin/sh", "-c", 'command -v bash >/dev/null && exec bash -i; exec "$0
 _BLOCK = 64 * 1024
 _END_OF_FILE = b"\x04"
 _INTERRUPTED = 130
+_USUAL_SIZE = Size(24, 80)
 
 
 def run_shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
@@ -157,7 +157,11 @@ def _raw(terminal: int) -> Iterator[None]:
 
 
 def _size() -> Size:
-    columns, rows = shutil.get_terminal_size()
+    """Of the window now; $COLUMNS would still say how it was."""
+    try:
+        columns, rows = os.get_terminal_size(sys.stdin.fileno())
+    except OSError:
+        return _USUAL_SIZE
     return Size(rows, columns)
 
 

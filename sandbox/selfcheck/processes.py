@@ -91,13 +91,15 @@ async def check_cancel(sandbox: Sandbox) -> None:
 
 async def check_neighbour_spared(sandbox: Sandbox) -> None:
     """the end of one command spares another's daemon"""
+    wait = "i=0; while [ ! -e {0} ] && [ $i -lt 400 ]; do sleep 0.01; i=$((i+1)); done"
+    daemon = f"{wait.format('p-go')}; echo done > p-daemon"
+    command = f"(setsid sh -c '{daemon}' >/dev/null 2>&1 &); echo up; {wait.format('p-daemon')}; cat p-daemon"
+    await sandbox.run("rm -f p-go p-daemon")
     started = asyncio.Event()
-    daemon = (
-        "(setsid sh -c 'sleep 0.3; echo done > p-daemon' >/dev/null 2>&1 &); echo up; sleep 0.5; cat p-daemon"
-    )
-    other = asyncio.create_task(sandbox.run(daemon, on_output=lambda _: started.set()))
+    other = asyncio.create_task(sandbox.run(command, on_output=lambda _: started.set()))
     await started.wait()
     await sandbox.run("sleep 30 & true")
+    await sandbox.write("p-go", b"")
     expect_equal((await other).output, b"up\ndone\n")
 
 

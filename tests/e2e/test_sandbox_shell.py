@@ -24,7 +24,10 @@ def shell(backend: str, *words: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("backend", backends(*ISOLATING))
-async def test_a_shell_in_a_copy_of_the_tree(backend: str, project: Path, isolated: Path) -> None:
+async def test_a_shell_in_a_copy_of_the_tree(
+    backend: str, project: Path, isolated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "11")
     before = identity(project)
     async with on_terminal(*shell(backend, "--", "sh", "-i"), cwd=project, rows=33, columns=95) as screen:
         cooked = screen.settings()
