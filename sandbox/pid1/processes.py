@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 Table = Dict[int, Tuple[int, int]]
 """pid -> (parent, session)."""
@@ -22,7 +22,7 @@ TAG = "PAWL_COMMAND"
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 256 * 1024
 _DEADLINE_S = 2.0
-DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+_DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
 
 def prctl(option: int, value: int) -> None:
@@ -138,7 +138,7 @@ def exterminate_all(reap: Callable[[], tuple[int, bool]]) -> tuple[int, int]:
     return killed, 0
 
 
-def program(name: str, search: str) -> str:
+def _program(name: str, search: str) -> str:
     """Path of a program as execvp would find it, from the current folder."""
     if "/" in name:
         return name
@@ -152,6 +152,19 @@ def program(name: str, search: str) -> str:
     if denied is not None:
         raise PermissionError(13, "permission denied", denied)
     raise FileNotFoundError(2, "not found", name)
+
+
+def spawn(argv: list[str], env: dict[str, str], actions: list[Any]) -> int:
+    """Start a session of its own in the current folder; raises OSError or ValueError."""
+    return os.posix_spawn(
+        _program(argv[0], env.get("PATH", os.defpath)),
+        argv,
+        env,
+        file_actions=actions,
+        setsid=True,
+        setsigdef=_DEFAULTED,
+        setsigmask=(),
+    )
 
 
 def start(argv: list[str], env: dict[str, str], folder: int, with_input: bool) -> tuple[int, int, int | None]:
@@ -176,15 +189,7 @@ def start(argv: list[str], env: dict[str, str], folder: int, with_input: bool) -
     ]
     try:
         os.fchdir(folder)
-        pid = os.posix_spawn(
-            program(argv[0], env.get("PATH", os.defpath)),
-            argv,
-            env,
-            file_actions=actions,
-            setsid=True,
-            setsigdef=DEFAULTED,
-            setsigmask=(),
-        )
+        pid = spawn(argv, env, actions)
     except BaseException:
         os.close(output)
         if ours is not None:

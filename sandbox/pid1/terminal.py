@@ -35,15 +35,8 @@ class Terminal(Command):
             os.fchdir(folder)
             # the new session's leader opens the terminal, which makes it the session's own
             opened = (os.POSIX_SPAWN_OPEN, 0, os.ttyname(slave), os.O_RDWR, 0)
-            self.pid = os.posix_spawn(
-                processes.program(argv[0], env.get("PATH", os.defpath)),
-                argv,
-                env,
-                file_actions=[opened, (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)],
-                setsid=True,
-                setsigdef=processes.DEFAULTED,
-                setsigmask=(),
-            )
+            actions = [opened, (os.POSIX_SPAWN_DUP2, 0, 1), (os.POSIX_SPAWN_DUP2, 0, 2)]
+            self.pid = processes.spawn(argv, env, actions)
         except BaseException:
             os.close(master)
             raise
