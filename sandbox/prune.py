@@ -53,21 +53,25 @@ def _copies(state: Path) -> Iterator[Leftover]:
     for place in sorted(workspaces.iterdir()) if workspaces.is_dir() else ():
         copies = [place / name for name in COPIES if (place / name).exists()]
         if copies and (place / "lock").exists() and not in_use(place):
-            sweep = functools.partial(_sweep, workspaces)
+            sweep = functools.partial(_sweep, place)
             yield Leftover("workspace", f"copies of session {place.name}", sum(map(size, copies)), sweep)
 
 
-async def _sweep(workspaces: Path) -> None:
-    """Undo a cut-off accept and remove the copies, of all that nobody uses."""
-    await Workspace.sweep(workspaces)
+async def _sweep(place: Path) -> None:
+    """Undo a cut-off accept and remove the copies, of this and all others that nobody uses."""
+    await Workspace.sweep(place.parent)
+    if any((place / name).exists() for name in COPIES):
+        raise SandboxError(f"{place} has come into use, or cannot be changed")
 
 
 def in_use(place: Path) -> bool:
-    """True while a pawl holds the workspace in this folder."""
+    """True while a pawl holds the workspace in this folder, and when it cannot be told."""
     try:
-        lock = os.open(place / "lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(place / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    except OSError:
+        return True
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

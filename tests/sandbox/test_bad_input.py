@@ -173,6 +173,35 @@ def test_a_home_that_is_read_only(words: tuple[str, ...], tmp_path: Path, isolat
     assert "Traceback" not in said
 
 
+@ROOT_ONLY
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    ("words", "code"), [(("info", "--check", "--sandbox", "bubblewrap"), 0), (("prune", "--yes"), 1)]
+)
+def test_what_needs_no_home_works_with_one_that_is_read_only(
+    words: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    place = tmp_path / "pawl/state/workspaces/crashed"
+    (place / "base").mkdir(parents=True)
+    (place / "lock").touch()
+    script = 'mount --bind -o ro "$0" "$0" && exec "$@"'
+    inside = ("unshare", "--mount", "sh", "-c", script, str(tmp_path))
+    done = subprocess.run(
+        [*inside, PAWL, "sandbox", *words],
+        env={**os.environ, "PAWL_HOME": str(tmp_path / "pawl"), "DOCKER_HOST": f"unix://{tmp_path}/none"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    if code:
+        assert "not removed" in done.stdout
+        assert "cannot be changed" in done.stdout
+    assert (place / "base").exists()
+
+
 MOUNTS = """\
 21 1 254:0 / / rw shared:1 - ext4 /dev/vda rw
 30 21 0:40 / /home rw - nfs4 server:/home rw
