@@ -14,10 +14,13 @@ PYTHON = $(shell for name in python3 python3.13 python3.12 python3.11 python3.14
 SYNC = env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python UV_PYTHON_DOWNLOADS=never \
 	$(BIN)/uv sync --quiet --frozen --inexact --extra local --extra demo
 
-.PHONY: help demo test lint bench sandbox weights clean
+# Where the figures of `make bench-sandbox` go.
+BENCH_JSON ?= build/bench-sandbox.json
+
+.PHONY: help demo test lint bench bench-sandbox sandbox weights clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed sandbox ## Repair the bundled repository with the embedded model
 	@$(BIN)/pawl demo
@@ -31,7 +34,11 @@ lint: $(VENV)/.installed-dev ## Check format, style and types
 	@$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev sandbox ## Measure start-up and other figures
-	@for bench in tests/bench/[a-z]*.py; do $(BIN)/python "$$bench" || exit 1; done
+	@for bench in tests/bench/[a-z]*.py; do $(BIN)/python -P "$$bench" || exit 1; done
+
+bench-sandbox: $(VENV)/.installed-dev sandbox ## Measure the sandboxes beside docker itself; JSON to BENCH_JSON
+	@mkdir -p $(dir $(BENCH_JSON))
+	@$(BIN)/python -P tests/bench/sandbox.py --json $(BENCH_JSON)
 
 clean: ## Remove the environment and everything built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

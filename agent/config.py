@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: Literal["auto", "docker", "bubblewrap", "local"] = "auto"
     image: str | None = None
     """Docker image; without one the host's toolchain is shown read-only."""
+    runtime: str | None = None
+    """Runtime of docker's containers, such as `runsc` (gVisor); without one the daemon's own choice."""
     network: str = "none"
     """What can be reached from the sandbox: `none`, `allow` or `HOST[:PORT],...` (`sandbox.network`)."""
     strategy: Literal["auto", "loop", "repair"] = "auto"

@@ -38,6 +38,7 @@ class Workbench:
         state: Path,
         image: str | None = None,
         image_env: Mapping[str, str] | None = None,
+        runtime: str | None = None,
         limits: Limits,
         outlet: Outlet | None = None,
         environ: Mapping[str, str] = os.environ,
@@ -48,6 +49,7 @@ class Workbench:
         self.state = state
         self.image = image
         self.image_env = dict(image_env or {})
+        self.runtime = runtime
         self.limits = limits
         self.outlet = outlet
         """The way to what the person allowed of the network; None for none at all."""
@@ -86,6 +88,7 @@ class Workbench:
                 limits=self.limits,
                 image=self.image,
                 image_env=self.image_env,
+                runtime=self.runtime,
                 mounts=(*fork.mounts, PROBE_MOUNT),
                 outlet=self.outlet,
             )

@@ -17,7 +17,7 @@ Errors (an environment's trouble; never shown to the model as a command's output
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -133,10 +133,15 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}
     outlet: Outlet | None = None
     """None: no network at all."""
+    runtime: str | None = None
+    """The runtime that docker starts containers with, such as `runsc`; None is the daemon's own choice."""
 
 
 class Caps(msgspec.Struct, frozen=True):
-    """What this backend truly enforces here. False means: not enforced, and the person is told."""
+    """What this backend truly enforces here. False means: not enforced, and the person is told.
+
+    `sandbox.selfcheck` tries each of them.
+    """
 
     backend: BackendName
     network: bool
@@ -147,8 +152,23 @@ class Caps(msgspec.Struct, frozen=True):
     """True when the host's files outside workspace and toolchain cannot be read."""
     image: str = ""
     """What it runs on: an image id, or `host-toolchain`."""
+    processes: bool = False
+    """True when no process of the host can be seen or signalled, and the agent not be hurt."""
+    kernel: bool = False
+    """True when the system calls are refused that reach into the kernel's weak spots."""
+    tmp: bool = False
+    """True when /tmp is of a bounded size."""
     allowed: tuple[str, ...] = ()
     """What can be reached through pawl's proxy."""
+
+
+class Orphan(msgspec.Struct, frozen=True):
+    """Something that a pawl which is no more left running or lying in a backend."""
+
+    id: str
+    label: str
+    """One line for the person."""
+    bytes: int = 0
 
 
 Bound = Literal["", "processes", "workspace", "files", "host"]
@@ -243,6 +263,17 @@ Matches = list[tuple[str, int, str]]
 """(path, line number from 1, line) of each match of a search."""
 
 
+class Size(msgspec.Struct, frozen=True):
+    """Size of a terminal's window, in characters."""
+
+    rows: int
+    columns: int
+
+
+Keys = AsyncIterator[bytes | Size]
+"""What a person types, and the new sizes of the window."""
+
+
 class Sandbox(Protocol):
     """A place to act in. All is bounded in time and size; SandboxDied means that the place is gone."""
 
@@ -312,6 +343,22 @@ class Sandbox(Protocol):
         self, pattern: str, path: str = ".", *, glob: str | None = None, limit: int = 200
     ) -> Matches:
         """The matches of a Python regular expression in text files."""
+        ...
+
+    async def terminal(
+        self,
+        command: Sequence[str],
+        *,
+        size: Size,
+        keys: Keys,
+        on_output: Callable[[bytes], None],
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run a command in the workspace on a pseudo-terminal, for a person, for as long as it takes.
+
+        Returns its exit code, 128 + number when a signal ended it. `on_output` hears what it shows, raw: a
+        hostile program may show anything. Raises SandboxError when it cannot be started.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -27,9 +27,11 @@ from sandbox.base import (
     FileData,
     JobOutput,
     JobState,
+    Keys,
     SandboxDied,
     SandboxError,
     SandboxSpec,
+    Size,
 )
 
 CLEAN_ENV = {
@@ -198,6 +200,38 @@ class AgentClient:
         lines = await self._rows(data, builtins.list[tuple[str, int, str]])
         return lines
 
+    async def terminal(
+        self,
+        command: Sequence[str],
+        *,
+        size: Size,
+        keys: Keys,
+        on_output: Callable[[bytes], None],
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        request = {"argv": [*command], "cwd": ".", "env": dict(env or {}), **msgspec.structs.asdict(size)}
+        typists: builtins.list[asyncio.Task[None]] = []
+
+        def begin(number: int) -> None:
+            typists.append(asyncio.create_task(self._type(number, keys)))
+
+        try:
+            done, _ = await self._ask("terminal", request, patience=None, on_output=on_output, on_sent=begin)
+        finally:
+            for typist in typists:
+                typist.cancel()
+            await asyncio.gather(*typists, return_exceptions=True)
+        if not isinstance(done, Done):
+            raise await self._condemn("an answer of the wrong kind")
+        return 128 + (done.signal or 0) if done.exit_code is None else done.exit_code
+
+    async def _type(self, number: int, keys: Keys) -> None:
+        async for key in keys:
+            if isinstance(key, Size):
+                self._send("resize", msgspec.structs.asdict(key), number=number)
+            else:
+                self._send("type", {}, key, number=number)
+
     async def aclose(self) -> None:
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(SandboxDied("the sandbox was closed")))
@@ -236,12 +270,14 @@ class AgentClient:
         payload: bytes = b"",
         *,
         path: str = "",
-        patience: float = _FILES_S,
+        patience: float | None = _FILES_S,
         on_output: Callable[[bytes], None] | None = None,
+        on_sent: Callable[[int], None] = lambda _: None,
     ) -> tuple[Outcome, bytes]:
         call = _Call(on_output)
         number = self._send(operation, request, payload)
         self._calls[number] = call
+        on_sent(number)
         try:
             await asyncio.wait([call.answer], timeout=patience)
             if not call.answer.done():  # the host itself may have been stopped: look once more
@@ -257,17 +293,21 @@ class AgentClient:
         finally:
             self._calls.pop(number, None)
 
-    def _send(self, operation: str, request: dict[str, Any], payload: bytes = b"") -> int:
+    def _send(
+        self, operation: str, request: dict[str, Any], payload: bytes = b"", *, number: int | None = None
+    ) -> int:
+        """Send a request, as a further one of an earlier call when its `number` is given."""
         if self._death is not None:
             raise SandboxDied(str(self._death))
-        self._number += 1
-        header = json.dumps({"id": self._number, "op": operation, **request}).encode("ascii")
+        if number is None:
+            number = self._number = self._number + 1
+        header = json.dumps({"id": number, "op": operation, **request}).encode("ascii")
         if len(payload) > _PAYLOAD_BYTES:
             raise ValueError(f"input of {len(payload)} bytes; at most {_PAYLOAD_BYTES} can be sent")
         if len(header) > _REQUEST_BYTES:
             raise ValueError(f"a command of {len(header)} bytes; at most {_REQUEST_BYTES} can be sent")
         self._writer.write(_LENGTHS.pack(len(header), len(payload)) + header + payload)
-        return self._number
+        return number
 
     async def _cancel(self, number: int, call: _Call) -> None:
         """Have the agent kill a command and wait until it has: nothing outlives the cancelled task."""

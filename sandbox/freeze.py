@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,8 @@ from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import is_cache, is_denied, is_dependency
 from sandbox.tree import Copier, Listing, Verdict, relock, walk
 
+MANY_FILES = 50_000
+"""With more, each freeze and each fork takes seconds: the person is told where they are."""
 _SPARE_BYTES = 1024**3
 
 
@@ -115,9 +118,23 @@ def freeze(tree: Path, place: Path, view: Path, deny: tuple[str, ...], state: Pa
     withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
     base = Base(place, listing, (*git_mounts(tree, str(tree), view), *mounts), withheld)
     notes = [f"left out: {path} ({why})" for path, why in failed.items()]
+    if len(listing.files) > MANY_FILES:
+        notes.append(_many(listing))
     if choice.denied:
         notes.append(f"kept from the model as possible secrets: {', '.join(choice.denied)}")
     return base, notes
+
+
+def _many(listing: Listing) -> str:
+    """What is slow about a large tree, and where most of it is."""
+    inside: Counter[str] = Counter()
+    for path in listing.files:
+        inside[path.split("/", 1)[0] if "/" in path else "."] += 1
+    most = ", ".join(f"{folder} ({count:,})" for folder, count in inside.most_common(3))
+    return (
+        f"the folder has {len(listing.files):,} files, which makes freezing it and each fork slow; most are"
+        f" in {most}: move data out, or start in a smaller folder"
+    )
 
 
 def _check_space(listing: Listing, place: Path) -> None:

@@ -6,14 +6,14 @@ import asyncio
 import importlib
 import os
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
 import msgspec
 
 from sandbox import backends
-from sandbox.base import BackendName, Sandbox, SandboxSpec, SandboxUnavailable
+from sandbox.base import BackendName, Orphan, Sandbox, SandboxSpec, SandboxUnavailable
 from sandbox.image import Toolchain, toolchain
 
 Wanted = Literal["auto", "docker", "bubblewrap", "local"]
@@ -37,6 +37,18 @@ class Backend(Protocol):
 
     def owner(self) -> tuple[int, int]:
         """(uid, gid) on the host that the workspace's files must belong to."""
+        ...
+
+    async def facts(self) -> dict[str, str]:
+        """What it stands on here, such as versions; for a person. Never raises."""
+        ...
+
+    async def orphans(self) -> Sequence[Orphan]:
+        """What a pawl that is no more left in it. Raises SandboxUnavailable."""
+        ...
+
+    async def remove(self, orphan: Orphan) -> None:
+        """Remove what `orphans` named; it is no error when it is gone. Raises SandboxUnavailable."""
         ...
 
     def remedy(self, reason: str) -> str:

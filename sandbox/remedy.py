@@ -16,9 +16,10 @@ _MANAGERS: dict[str, str] = {
     "suse": "zypper --non-interactive install {}",
     "opensuse-tumbleweed": "zypper --non-interactive install {}",
 }
-_APPARMOR = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
-_CLONE = Path("/proc/sys/kernel/unprivileged_userns_clone")
-_MOST = Path("/proc/sys/user/max_user_namespaces")
+_SETTINGS = Path("/proc/sys")
+_APPARMOR = "kernel/apparmor_restrict_unprivileged_userns"
+_CLONE = "kernel/unprivileged_userns_clone"
+_MOST = "user/max_user_namespaces"
 
 
 def install(package: str, release: str | None = None, *, root: bool | None = None) -> str:
@@ -35,19 +36,17 @@ def install(package: str, release: str | None = None, *, root: bool | None = Non
     return ("" if root else "sudo ") + command.format(package)
 
 
-def for_bubblewrap(reason: str) -> str:
-    """The remedy when bubblewrap cannot be used because of `reason`."""
+def for_bubblewrap(reason: str, settings: Path = _SETTINGS) -> str:
+    """The remedy when bubblewrap cannot be used because of `reason`. `settings` holds the kernel's."""
     if "not installed" in reason:
         return install("bubblewrap")
-    for path, wanted, command in (
-        (_APPARMOR, "0", "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
-        (_CLONE, "1", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
+    for name, wrong, command in (
+        (_APPARMOR, "1", "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+        (_CLONE, "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
+        (_MOST, "0", "sudo sysctl -w user.max_user_namespaces=15000"),
     ):
-        value = _text(path).strip()
-        if value and value != wanted:
+        if _text(settings / name).strip() == wrong:
             return command
-    if _text(_MOST).strip() == "0":
-        return "sudo sysctl -w user.max_user_namespaces=15000"
     return "allow user namespaces to this user, or start docker"
 
 
@@ -56,6 +55,18 @@ def for_docker(reason: str) -> str:
     if "no permission" in reason:
         return "sudo usermod -aG docker $USER, then log in again"
     return "sudo systemctl start docker"
+
+
+def for_runtime(name: str) -> str:
+    """The remedy when docker's daemon does not know a runtime."""
+    if name == "runsc":
+        return "install gVisor, then: sudo runsc install && sudo systemctl restart docker"
+    return f"add `{name}` to the runtimes of the docker daemon, or: pawl config set runtime ''"
+
+
+def for_state(folder: Path) -> str:
+    """The remedy when pawl's own folder cannot be written."""
+    return f"set PAWL_HOME to a folder that can be written, as {folder} cannot"
 
 
 def _text(path: Path) -> str:

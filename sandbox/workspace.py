@@ -20,6 +20,7 @@ from sandbox.accept import Accepted, accept_patch
 from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Owner
 from sandbox.candidate import Candidate
+from sandbox.facts import network_mount
 from sandbox.freeze import Base, freeze
 from sandbox.gitview import exclude_rules, object_format
 from sandbox.journal import recover
@@ -34,7 +35,7 @@ from sandbox.undo import undo_accept
 T = TypeVar("T")
 
 
-_COPIES = ("forks", "base", "view", "shadow", "snapshots")
+COPIES = ("forks", "base", "view", "shadow", "snapshots")
 """What a workspace keeps in its state folder while it is open."""
 
 
@@ -193,6 +194,8 @@ class Workspace:
         base, told = freeze(self.tree, self._state / "base", self._state / "view", deny, self._state)
         self._base = base
         self.mounts = base.mounts
+        if kind := network_mount(self.tree):
+            told.append(f"{self.tree} is on a network mount ({kind}): copying it is slow")
         return notes + told
 
     async def fork(self, label: str, patch: Patch | None = None) -> Fork:
@@ -243,7 +246,7 @@ class Workspace:
     def _clear(self) -> None:
         if self._store is not None:
             self._store.close()
-        for name in _COPIES:
+        for name in COPIES:
             remove_path(self._state / name)
 
     def tell(self, notes: list[str]) -> None:
@@ -275,7 +278,7 @@ def _sweep(folder: Path) -> tuple[str, ...]:
         with _held(place) as ours:
             if ours:
                 restored += recover(place)
-                for name in _COPIES:
+                for name in COPIES:
                     remove_path(place / name)
                 if not any((place / "accepts").glob("*")):
                     remove_path(place)

@@ -39,6 +39,7 @@ from sandbox.network import parse_rules
 from sandbox.open import Choice, choose, owner
 from sandbox.patch import Patch
 from sandbox.proxy import Decision, Proxy
+from sandbox.remedy import for_state
 from sandbox.workspace import Workspace
 
 
@@ -100,6 +101,7 @@ class Desk:
             state=state,
             image=self._image.image,
             image_env=self._image.env,
+            runtime=settings.runtime,
             limits=Limits(timeout_s=min(Limits().timeout_s, settings.timeout)),
             outlet=await self._open_network(),
             environ=environ,
@@ -163,7 +165,7 @@ async def _run(options: Options, command: str, body: Body, timeout_s: float | No
             scrub=scrubber(known_secrets(os.environ)),
         )
     except (SessionError, OSError) as error:
-        return _without_session(options, f"the session cannot be kept: {error}")
+        return _without_session(options, f"the session cannot be kept: {error}; {for_state(state_dir())}")
     with log:
         if stream:
             stream.init(log.header.id, command, str(options.cwd), __version__)

@@ -296,12 +296,17 @@ def _new_directory() -> Path:
     """A private folder for one server's log and slots; of earlier ones that failed the newest are kept."""
     parent = state_dir() / "model-server"
     parent.mkdir(parents=True, exist_ok=True)
-    old = sorted((entry for entry in parent.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
-    for entry in old[:-KEPT_LOGS]:
-        if not Path(f"/proc/{entry.name.split('-')[1]}").exists():
-            shutil.rmtree(entry, ignore_errors=True)
+    for entry in ended_servers()[:-KEPT_LOGS]:
+        shutil.rmtree(entry, ignore_errors=True)
     stamp = time.strftime("%Y%m%dT%H%M%S")
     return Path(tempfile.mkdtemp(prefix=f"{stamp}-{os.getpid()}-", dir=parent))
+
+
+def ended_servers() -> list[Path]:
+    """Folders with the logs of servers whose pawl is no more, oldest first."""
+    parent = state_dir() / "model-server"
+    found = sorted(entry for entry in parent.iterdir() if entry.is_dir()) if parent.is_dir() else []
+    return [entry for entry in found if not Path(f"/proc/{entry.name.split('-')[1]}").exists()]
 
 
 def _last_words(directory: Path) -> str:

@@ -13,11 +13,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sandbox import etc, outlet, pid1, seccomp
-from sandbox.base import BackendName, Caps, Mount, Sandbox, SandboxSpec, SandboxUnavailable
+from sandbox.base import BackendName, Caps, Mount, Orphan, Sandbox, SandboxSpec, SandboxUnavailable
 from sandbox.image import Toolchain, ordered
 from sandbox.launch import launch
 from sandbox.remedy import for_bubblewrap
@@ -57,6 +57,8 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
         raise SandboxUnavailable(_NOT_INSTALLED, remedy(_NOT_INSTALLED))
     if spec.image is not None:
         raise SandboxUnavailable("images need docker", "start docker, or leave out --image")
+    if spec.runtime is not None:
+        raise SandboxUnavailable("a runtime needs docker", "start docker, or: pawl config set runtime ''")
     made_up = await asyncio.to_thread(etc.build, state, *_inside(), toolchain.links)
     counted = os.geteuid() != 0 and _counts_by_namespace()
     caps = Caps(
@@ -67,6 +69,9 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
         read_scope=True,
         image="host-toolchain",
         allowed=outlet.allowed(spec),
+        processes=True,
+        kernel=seccomp.filter_program() is not None,
+        tmp="--size" in _known_options(program),
     )
     with tempfile.TemporaryFile() as program_file:
         program_file.write(seccomp.filter_program() or b"")
@@ -87,6 +92,29 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
             processes=spec.limits.pids if counted else None,
             descriptors=descriptors,
         )
+
+
+async def facts() -> dict[str, str]:
+    """What it stands on."""
+    program = shutil.which("bwrap")
+    if program is None:
+        return {"bwrap": _NOT_INSTALLED}
+    try:
+        done = await asyncio.to_thread(
+            subprocess.run, [program, "--version"], capture_output=True, text=True, timeout=_PROBE_S
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return {"bwrap": str(error)}
+    return {"bwrap": f"{done.stdout.strip().removeprefix('bubblewrap ')} at {program}"}
+
+
+async def orphans() -> Sequence[Orphan]:
+    """None: everything dies with the pawl that started it."""
+    return ()
+
+
+async def remove(orphan: Orphan) -> None:
+    """There is nothing to remove."""
 
 
 def owner() -> tuple[int, int]:

@@ -16,7 +16,7 @@ import json
 import os
 import struct
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -27,11 +27,19 @@ from docker.types import LogConfig, Ulimit
 from docker.types import Mount as DockerMount
 
 from sandbox import etc, outlet, pid1, seccomp
-from sandbox.base import BackendName, Caps, Sandbox, SandboxDied, SandboxSpec, SandboxUnavailable
+from sandbox.base import (
+    BackendName,
+    Caps,
+    Orphan,
+    Sandbox,
+    SandboxDied,
+    SandboxSpec,
+    SandboxUnavailable,
+)
 from sandbox.client import AgentClient
 from sandbox.image import Toolchain, ordered
 from sandbox.interpreter import Interpreter, own
-from sandbox.remedy import for_docker
+from sandbox.remedy import for_docker, for_runtime
 
 name: BackendName = "docker"
 
@@ -188,6 +196,8 @@ def _explained(error: Exception, spec: SandboxSpec) -> tuple[str, str]:
         remedy = "pawl sandbox build" if built else f"docker pull {spec.image}"
         return f"there is no image {spec.image} here", remedy
     text = str(error)
+    if spec.runtime and "runtime" in text and spec.runtime in text:
+        return f"the docker daemon cannot use the runtime {spec.runtime}: {text}", for_runtime(spec.runtime)
     if spec.image and "executable file not found" in text:
         return (
             f"the image {spec.image} has no python3",
@@ -233,6 +243,9 @@ class _Container:
             read_scope=True,
             image=self._image,
             allowed=outlet.allowed(spec),
+            processes=True,
+            kernel=True,
+            tmp=True,
         )
         client = AgentClient(_Stdout(reader, self._complaint), writer, spec, caps, self.end)
         env = {"PATH": f"{toolchain.path}:{etc.LINKS}", **toolchain.env} if spec.image is None else {}
@@ -299,6 +312,7 @@ def _options(client: docker.APIClient, spec: SandboxSpec, runs: Interpreter) -> 
         log_config=LogConfig(type=LogConfig.types.NONE),
         mounts=mounts,
         init=False,
+        runtime=spec.runtime,
     )
     uid, gid = _inside()
     return {
@@ -358,13 +372,72 @@ def host_label() -> str:
 def sweep(client: docker.APIClient) -> list[str]:
     """Remove the containers whose pawl is no more; returns their ids."""
     removed = []
-    for container in client.containers(all=True, filters={"label": f"pawl.host={host_label()}"}):
+    for container in _orphaned(client):
+        with contextlib.suppress(*_FAILURES):
+            client.remove_container(container["Id"], force=True, v=True)
+            removed.append(container["Id"])
+    return removed
+
+
+def _orphaned(client: docker.APIClient, *, size: bool = False) -> list[dict[str, Any]]:
+    """The containers of this host whose pawl is no more, as the daemon lists them."""
+    found = []
+    for container in client.containers(all=True, size=size, filters={"label": f"pawl.host={host_label()}"}):
         pid, _, start = container["Labels"].get("pawl.owner", "").partition(":")
         if pid.isdigit() and _started(int(pid)) != start:
-            with contextlib.suppress(*_FAILURES):
-                client.remove_container(container["Id"], force=True, v=True)
-                removed.append(container["Id"])
-    return removed
+            found.append(container)
+    return found
+
+
+async def orphans() -> Sequence[Orphan]:
+    """The containers whose pawl is no more; none when no daemon answers. Raises SandboxUnavailable."""
+    if await available() is not None:
+        return ()
+    try:
+        with contextlib.closing(await _blocking(_client)) as client:
+            found = await _blocking(_orphaned, client, size=True)
+    except _FAILURES as error:
+        raise SandboxUnavailable(f"docker: {error}", "see `pawl doctor`") from error
+    return [
+        Orphan(
+            each["Id"],
+            f"container {each['Id'][:12]} of session {each['Labels'].get('pawl.session', '?')}"
+            f" ({each['Status'] or each['State']})",
+            each.get("SizeRw", 0),
+        )
+        for each in found
+    ]
+
+
+async def remove(orphan: Orphan) -> None:
+    """Remove a container; what is gone already is no error. Raises SandboxUnavailable."""
+    try:
+        with contextlib.closing(await _blocking(_client)) as client:
+            await _blocking(client.remove_container, orphan.id, force=True, v=True)
+    except docker.errors.NotFound:
+        pass
+    except _FAILURES as error:
+        raise SandboxUnavailable(f"{orphan.label}: {error}", "see `pawl doctor`") from error
+
+
+async def facts() -> dict[str, str]:
+    """What it stands on: the daemon's version and how it is set up. Empty when it does not answer."""
+    if await available() is not None:
+        return {}
+    try:
+        with contextlib.closing(await _blocking(_client)) as client:
+            about = await _blocking(client.info)
+            version = await _blocking(client.version)
+    except _FAILURES:
+        return {}
+    options = [str(option).removeprefix("name=") for option in about.get("SecurityOptions") or ()]
+    return {
+        "docker": f"{version.get('Version', '?')}, API {version.get('ApiVersion', '?')}, at {_socket()}",
+        "docker storage": str(about.get("Driver", "?")),
+        "docker cgroups": f"v{about.get('CgroupVersion', '1')}, {about.get('CgroupDriver', '?')}",
+        "docker security": ", ".join(options) or "none",
+        "docker runtimes": ", ".join(sorted(about.get("Runtimes") or ())),
+    }
 
 
 # --- the attach stream -------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from sandbox import etc, pid1
-from sandbox.base import BackendName, Caps, Sandbox, SandboxSpec, SandboxUnavailable
+from sandbox.base import BackendName, Caps, Orphan, Sandbox, SandboxSpec, SandboxUnavailable
 from sandbox.image import Toolchain
 from sandbox.launch import launch
 
@@ -37,6 +38,20 @@ def remedy(reason: str) -> str:
     return reason
 
 
+async def facts() -> dict[str, str]:
+    """What it stands on: nothing but the host."""
+    return {}
+
+
+async def orphans() -> Sequence[Orphan]:
+    """Nothing is left behind that could be found."""
+    return ()
+
+
+async def remove(orphan: Orphan) -> None:
+    """There is nothing to remove."""
+
+
 async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
     """Open a sandbox whose commands run on the host, in the tree, with a home folder of their own.
 
@@ -47,6 +62,8 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
             "a list of allowed hosts cannot be enforced without a sandbox",
             "use --sandbox docker or bubblewrap, or leave out --network",
         )
+    if spec.runtime is not None:
+        raise SandboxUnavailable("a runtime needs docker", "pawl config set runtime ''")
     home = tempfile.mkdtemp(prefix="pawl-home-")
     links = Path(home, ".bin")
     etc.make_links(links, toolchain.links)

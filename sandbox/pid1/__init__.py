@@ -1,7 +1,7 @@
 """The agent that runs inside every sandbox, and how it gets there without a file being written.
 
 `main` (the loop), `frames`, `records`, `family` and `processes` (who is whose, how it ends), `guard` and
-`usage` (limits), `jobs`, `files` (file operations) and `relay` (the way to the proxy) are plain
+`usage` (limits), `jobs`, `files` (file operations), `terminal` and `relay` (the way to the proxy) are plain
 standard-library Python for 3.8 and later, and work on descriptors, without pathlib. They import nothing else
 of this project: inside, they are all there is.
 """
@@ -10,7 +10,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_MODULES = ("processes", "files", "frames", "usage", "records", "family", "guard", "jobs", "relay", "main")
+_MODULES = (
+    "processes",
+    "files",
+    "frames",
+    "usage",
+    "records",
+    "family",
+    "guard",
+    "jobs",
+    "terminal",
+    "relay",
+    "main",
+)
 _LOADER = """\
 import sys, types
 package = sys.modules["sandbox"] = sys.modules["sandbox.pid1"] = types.ModuleType("sandbox.pid1")

@@ -1,8 +1,9 @@
 """The agent's loop: frames in on descriptor 0, frames out on descriptor 1, commands in between.
 
-Requests carry an `id` and an `op` (open, ping, run, cancel, start, jobs, output, kill, read, write, list,
-search); answers carry the `id` and an `event`: `output` (any number of times), then one of `done` (of a run),
-`job`, `answer` or `failure`. A `cancel` has no answer. When descriptor 0 hangs up, everything is killed.
+Requests carry an `id` and an `op` (open, ping, run, terminal, cancel, start, jobs, output, kill, read, write,
+list, search); answers carry the `id` and an `event`: `output` (any number of times), then one of `done` (of a
+run or terminal), `job`, `answer` or `failure`. A `cancel` has no answer. When descriptor 0 hangs up,
+everything is killed.
 
 One thread, one selector. It installs no signal handler but for SIGCHLD, so that as PID 1 it cannot be killed
 or stopped from inside; it is not dumpable, so that no process inside reaches its descriptors through /proc.
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Tuple, TypeVar
 
-from sandbox.pid1 import files, frames, processes, relay, usage
+from sandbox.pid1 import files, frames, processes, relay, terminal, usage
 from sandbox.pid1.family import Family
 from sandbox.pid1.frames import Header
 from sandbox.pid1.guard import LOOK_S, Guard
@@ -177,6 +178,24 @@ class Agent:
             command.pending = memoryview(payload)
             self.watch(command.source, selectors.EVENT_WRITE, lambda _: self.feed(command))
 
+    def op_terminal(self, number: int, request: Header, _payload: bytes) -> None:
+        command = terminal.Terminal(number, request, self.limits, self.oom.count(), self.disk.free())
+        size = request["rows"], request["columns"]
+        self.launch(command, request, lambda argv, env, folder: command.start(argv, env, folder, *size))
+        self.adopt(command)
+
+    def op_type(self, number: int, _request: Header, payload: bytes) -> None:
+        command = self.commands.get(number)
+        if isinstance(command, terminal.Terminal) and command.source is not None:
+            waiting = command.type(payload)
+            events = selectors.EVENT_WRITE if waiting else 0
+            self.watch(command.source, events, lambda _: self.op_type(number, {}, b""))
+
+    def op_resize(self, number: int, request: Header, _payload: bytes) -> None:
+        command = self.commands.get(number)
+        if isinstance(command, terminal.Terminal) and command.source is not None:
+            terminal.resize(command.source, request["rows"], request["columns"])
+
     def op_start(self, number: int, request: Header, _payload: bytes) -> None:
         self.jobs.check_room(self.limits["jobs"])
         job = self.command(number, request)
@@ -247,6 +266,8 @@ class Agent:
             data = os.read(command.output, _BLOCK)
         except BlockingIOError:
             return False
+        except OSError:  # a terminal that nobody holds any more
+            data = b""
         if not data:
             self.close(command.output)
             command.output = None

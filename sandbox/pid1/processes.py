@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 
 class Process(NamedTuple):
@@ -213,7 +213,7 @@ def pipe() -> tuple[int, int]:
     return output, theirs
 
 
-def spawn(argv: list[str], env: dict[str, str], actions: list[tuple[int, int, int]]) -> int:
+def spawn(argv: list[str], env: dict[str, str], actions: list[Any]) -> int:
     """Start a session of its own in the current folder; raises OSError or ValueError."""
     return os.posix_spawn(
         _program(argv[0], env.get("PATH", os.defpath)),

@@ -1,0 +1,149 @@
+"""What `pawl sandbox info` gathers and shows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agent.cli.render import visible
+from agent.config import Settings
+from sandbox.base import BackendName, Limits, Mount
+from sandbox.choose_image import choose_image
+from sandbox.facts import host_facts, network_mount
+from sandbox.image import toolchain
+from sandbox.open import choose, load
+from sandbox.selfcheck import THEMES, Report, Result, examine
+
+_CAPS = {
+    "network": "no network",
+    "read_scope": "the host's files are out of sight",
+    "processes": "the host's processes are out of reach",
+    "kernel": "dangerous system calls are refused",
+    "pids": "number of processes",
+    "memory": "memory",
+    "tmp": "size of /tmp",
+}
+"""Field of Caps -> what it means to a person."""
+
+
+class Inside(msgspec.Struct, frozen=True):
+    """What is seen inside."""
+
+    root: str
+    path: str
+    python: str
+    """What `python3` is inside; of an image it is not known."""
+    mounts: tuple[Mount, ...]
+
+
+class Facts(msgspec.Struct, frozen=True):
+    backend: BackendName
+    reason: str
+    versions: dict[str, str]
+    inside: Inside
+    limits: Limits
+    network: str
+    runtime: str | None
+    image: str | None
+    notes: tuple[str, ...] = ()
+    check: Report | None = None
+
+
+async def gather(settings: Settings, cwd: Path, *, check: bool) -> Facts:
+    """All facts; with `check` those that the self-check measures. Raises SandboxUnavailable."""
+    choice = await choose(settings.sandbox)
+    chosen = await choose_image(cwd, choice.backend, settings.image)
+    image, kind = chosen.image, network_mount(cwd)
+    tools = await asyncio.to_thread(toolchain, cwd, dict(os.environ))
+    versions = host_facts() | await load(choice.backend).facts()
+    report = None
+    if check:
+        report = await examine(
+            choice.backend, project=cwd, image=image, runtime=settings.runtime, environ=os.environ
+        )
+    notes = (f"{cwd} is on a network mount ({kind}): copying it is slow",) if kind else ()
+    shown = image is None and choice.backend != "local"
+    return Facts(
+        backend=choice.backend,
+        reason=choice.reason,
+        versions=versions,
+        inside=Inside(
+            root=str(cwd),
+            path=tools.path if image is None else "",
+            python=_python(tools.path) if image is None else "",
+            mounts=tools.mounts if shown else (),
+        ),
+        limits=Limits(),
+        network=settings.network if choice.backend != "local" else "of the host",
+        runtime=settings.runtime,
+        image=image,
+        notes=(*chosen.notes, *notes),
+        check=report,
+    )
+
+
+def _python(path: str) -> str:
+    """The first `python3` on a PATH; a virtual environment of the project counts as it is."""
+    there = (Path(folder, "python3") for folder in path.split(":"))
+    return next((str(python) for python in there if os.access(python, os.X_OK)), "")
+
+
+# --- shown -------------------------------------------------------------------------------------------------
+
+
+def show(facts: Facts) -> None:
+    """Print all of it, and a table of what the self-check found."""
+    rows = {"sandbox": facts.backend, "why": facts.reason, **facts.versions}
+    if facts.runtime:
+        rows["runtime"] = facts.runtime
+    rows |= {"workspace": facts.inside.root, "network": facts.network}
+    if facts.image:
+        rows["image"] = facts.image
+    else:
+        rows |= {"python": facts.inside.python, "PATH": facts.inside.path}
+    rows["read-only"] = ", ".join(mount.target for mount in facts.inside.mounts) or "-"
+    rows["limits"] = _limits(facts.limits)
+    wide = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{wide}}  {visible(value)}")
+    for note in facts.notes:
+        print(f"note: {visible(note)}")
+    if facts.check is not None:
+        _show_check(facts.check)
+
+
+def _limits(limits: Limits) -> str:
+    gb = 1024**3
+    return (
+        f"{limits.timeout_s:g} s a command, {limits.memory_bytes / gb:g} GB memory, {limits.pids} processes,"
+        f" {limits.cpus:g} CPUs, {limits.tmp_bytes / gb:g} GB /tmp, {limits.open_files} open files"
+    )
+
+
+def _show_check(report: Report) -> None:
+    table = Table("theme", "passed", "failed", "not enforced", title="Self-check", title_justify="left")
+    for theme in THEMES:
+        mine = [result for result in report.results if result.theme == theme]
+        counts = [_count(mine, outcome) for outcome in ("passed", "failed", "not enforced")]
+        table.add_row(theme, counts[0], f"[red]{counts[1]}[/]" if counts[1] != "0" else "0", counts[2])
+    console = Console()
+    console.print(table)
+    for result in report.failed:
+        console.print(
+            f"[red]failed[/] {result.theme}: {result.title}: {escape(visible(result.reason))}",
+            highlight=False,
+        )
+    for field, meaning in _CAPS.items():
+        holds = getattr(report.caps, field)
+        console.print(f"{'[green]enforced[/]    ' if holds else '[yellow]not enforced[/]'}  {meaning}")
+    console.print(f"{len(report.results)} checks in {report.seconds:.1f} s", highlight=False)
+
+
+def _count(results: list[Result], outcome: str) -> str:
+    return str(sum(result.outcome == outcome for result in results))

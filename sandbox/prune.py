@@ -1,0 +1,124 @@
+"""What pawls that are no more left behind: found first, removed only when asked.
+
+Never among it: whatever a living pawl holds (its workspace is locked), pre-images of accepted patches and
+session logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import functools
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from sandbox.base import BackendName, Orphan, SandboxError
+from sandbox.open import known_backends, load
+from sandbox.tree import remove_path
+from sandbox.workspace import COPIES, Workspace
+
+
+class Leftover(msgspec.Struct, frozen=True):
+    """One thing to remove. `bytes` is what it takes on the disk."""
+
+    kind: str
+    name: str
+    bytes: int
+    remove: Callable[[], Awaitable[None]]
+
+
+async def leftovers(state: Path) -> list[Leftover]:
+    """All that can be removed: containers, and in `state` copies of workspaces and shared folders."""
+    found: list[Leftover] = []
+    for name in known_backends():
+        backend = await asyncio.to_thread(load, name)  # type: ignore[arg-type]
+        found += [_container(name, orphan) for orphan in await backend.orphans()]  # type: ignore[arg-type]
+    return [*found, *await asyncio.to_thread(lambda: [*_copies(state), *_shared(state)])]
+
+
+def _container(name: BackendName, orphan: Orphan) -> Leftover:
+    return Leftover(name, orphan.label, orphan.bytes, functools.partial(load(name).remove, orphan))
+
+
+# --- workspaces --------------------------------------------------------------------------------------------
+
+
+def _copies(state: Path) -> Iterator[Leftover]:
+    workspaces = state / "workspaces"
+    for place in sorted(workspaces.iterdir()) if workspaces.is_dir() else ():
+        copies = [place / name for name in COPIES if (place / name).exists()]
+        if copies and (place / "lock").exists() and not in_use(place):
+            sweep = functools.partial(_sweep, place)
+            yield Leftover("workspace", f"copies of session {place.name}", sum(map(size, copies)), sweep)
+
+
+async def _sweep(place: Path) -> None:
+    """Undo a cut-off accept and remove the copies, of this and all others that nobody uses."""
+    await Workspace.sweep(place.parent)
+    if any((place / name).exists() for name in COPIES):
+        raise SandboxError(f"{place} has come into use, or cannot be changed")
+
+
+def in_use(place: Path) -> bool:
+    """True while a pawl holds the workspace in this folder, and when it cannot be told."""
+    try:
+        lock = os.open(place / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+# --- folders that sandboxes share --------------------------------------------------------------------------
+
+
+def _shared(state: Path) -> Iterator[Leftover]:
+    """Made-up /etc folders; kept while any pawl has a workspace, for its sandboxes may show them."""
+    workspaces = state / "workspaces"
+    if workspaces.is_dir() and any(in_use(place) for place in workspaces.iterdir()):
+        return
+    for folder in sorted([*state.glob("etc-*"), *state.glob("removed-*")]):
+        yield Leftover("folder", str(folder), size(folder), functools.partial(take_away, folder))
+
+
+async def take_away(folder: Path) -> None:
+    """Away at once, so that nobody finds it half empty, then removed."""
+    gone = folder.with_name(f"removed-{uuid.uuid4().hex[:8]}")
+    with contextlib.suppress(FileNotFoundError):
+        await asyncio.to_thread(folder.rename, gone)
+        await asyncio.to_thread(remove_path, gone)
+
+
+def size(path: Path) -> int:
+    """Bytes on the disk of a file, or of a folder with all that is in it; no symlink is followed."""
+    total = 0
+    todo = [path]
+    while todo:
+        here = todo.pop()
+        with contextlib.suppress(OSError):
+            info = here.lstat()
+            total += info.st_blocks * 512
+            if here.is_dir() and not here.is_symlink():
+                todo += here.iterdir()
+    return total
+
+
+async def remove(leftover: Leftover) -> str:
+    """Remove one thing; returns why not, or an empty string."""
+    try:
+        await leftover.remove()
+    except (SandboxError, OSError) as error:
+        return str(error)
+    return ""

@@ -1,0 +1,248 @@
+"""Machines on which no sandbox, or not everything, works: the real condition where it can be made."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sandbox import freeze, remedy
+from sandbox.base import SandboxSpec, SandboxUnavailable
+from sandbox.facts import cgroup_version, host_facts, network_mount, user_namespaces
+from sandbox.open import open_sandbox, owner
+from sandbox.workspace import Workspace
+from tests.support.pawl import PAWL
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make this condition")
+NOBODY = 65534
+
+
+def as_told(*command: str, cwd: Path, **env: str) -> tuple[int, str]:
+    """Run a command; its exit code and what it said on stderr."""
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=30, check=False
+    )
+    return done.returncode, done.stderr
+
+
+# --- docker ------------------------------------------------------------------------------------------------
+
+ASK = """
+import asyncio, concurrent.futures.thread, os, sys
+from sandbox.base import SandboxUnavailable
+from sandbox.open import choose, load
+load("docker")  # before the folder of this Python is out of reach
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try: asyncio.run(choose("docker"))
+except SandboxUnavailable as error: print(error, "|", error.remedy, file=sys.stderr); sys.exit(1)
+"""
+
+
+@ROOT_ONLY
+def test_a_daemon_without_permission(tmp_path: Path) -> None:
+    """An ordinary user, and a socket that is there, answers, and is root's alone."""
+    from socket import AF_UNIX, socket
+
+    reachable = Path(f"/tmp/pawl-test-{os.getpid()}.sock")
+    with socket(AF_UNIX) as daemon:
+        daemon.bind(str(reachable))
+        try:
+            daemon.listen()
+            reachable.chmod(0o600)
+            code, said = as_told(sys.executable, "-c", ASK, cwd=tmp_path, DOCKER_HOST=f"unix://{reachable}")
+        finally:
+            reachable.unlink()
+    assert code == 1
+    assert "no permission to use the docker daemon" in said
+    assert said.strip().endswith(remedy.for_docker("no permission"))
+
+
+@pytest.mark.anyio
+@pytest.mark.docker
+async def test_a_runtime_that_the_daemon_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(SandboxUnavailable, match="runtime no-such-runtime") as caught:
+        await opened_with_runtime("docker", "no-such-runtime", tmp_path)
+    assert "add `no-such-runtime` to the runtimes" in caught.value.remedy
+    assert "gVisor" in remedy.for_runtime("runsc")
+    sandbox = await opened_with_runtime("docker", "runc", tmp_path)
+    try:
+        assert (await sandbox.run("echo on")).output == b"on\n"
+    finally:
+        await sandbox.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("backend", [pytest.param("bubblewrap", marks=pytest.mark.bubblewrap), "local"])
+async def test_a_runtime_is_never_passed_over(backend: str, tmp_path: Path) -> None:
+    with pytest.raises(SandboxUnavailable, match="a runtime needs docker"):
+        await opened_with_runtime(backend, "runsc", tmp_path)
+
+
+async def opened_with_runtime(backend: str, runtime: str, folder: Path):  # type: ignore[no-untyped-def]
+    tree = folder / "tree"
+    tree.mkdir(exist_ok=True)
+    os.chown(tree, *owner(backend))  # type: ignore[arg-type]
+    spec = SandboxSpec(tree=tree, root=str(tree), session="test", runtime=runtime)
+    return await open_sandbox(spec, backend, state=folder / "state", project=folder)  # type: ignore[arg-type]
+
+
+# --- bubblewrap --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.bubblewrap
+@ROOT_ONLY
+@pytest.mark.parametrize("words", [("doctor", "bubblewrap"), ("sandbox", "info", "--sandbox", "bubblewrap")])
+def test_user_namespaces_that_are_off(words: tuple[str, ...], tmp_path: Path) -> None:
+    """In a user namespace whose own limit is 0, as `sysctl user.max_user_namespaces=0` makes it for all."""
+    script = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    inside = ("unshare", "--user", "--map-root-user", "sh", "-c", script, "sh")
+    done = subprocess.run([*inside, PAWL, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done
+    assert "bwrap does not work" in done.stdout + done.stderr
+    assert "sudo sysctl -w user.max_user_namespaces=15000" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "command", "said"),
+    [
+        ("kernel/apparmor_restrict_unprivileged_userns", "1", "apparmor_restrict", "restricted by AppArmor"),
+        ("kernel/unprivileged_userns_clone", "0", "unprivileged_userns_clone=1", "off"),
+        ("user/max_user_namespaces", "0", "max_user_namespaces=15000", "off"),
+        ("kernel/nothing", "1", "or start docker", "on"),
+    ],
+)
+def test_what_refuses_bubblewrap_has_its_remedy(
+    name: str, value: str, command: str, said: str, tmp_path: Path
+) -> None:
+    """AppArmor's restriction cannot be made without AppArmor: by what the kernel says of it."""
+    settings = tmp_path / "proc/sys"
+    for folder in ("kernel", "user"):
+        (settings / folder).mkdir(parents=True)
+    (settings / "user/max_user_namespaces").write_text("15000\n")
+    (settings / name).write_text(f"{value}\n")
+    reason = "bwrap does not work: bwrap: setting up uid map: Permission denied"
+    assert command in remedy.for_bubblewrap(reason, settings)
+    assert user_namespaces(tmp_path).startswith(said)
+
+
+# --- the machine -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "version"),
+    [
+        (["cgroup.controllers"], "v2"),
+        (["memory/tasks", "pids/tasks"], "v1"),
+        (["memory/tasks", "unified/cgroup.controllers"], "v1 and v2"),
+        ([], "none"),
+    ],
+)
+def test_the_version_of_cgroups_is_told(files: list[str], version: str, tmp_path: Path) -> None:
+    for name in files:
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    assert cgroup_version(tmp_path) == version
+    assert host_facts()["cgroups"] in ("v1", "v2", "v1 and v2", "none")
+
+
+@ROOT_ONLY
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    "words", [("sandbox", "shell", "--", "true"), ("fix", "--model", "openai/none", "--", "true")]
+)
+def test_a_home_that_is_read_only(words: tuple[str, ...], tmp_path: Path, isolated: Path) -> None:
+    """Mounted so, in a mount namespace of its own: root cannot write in it either."""
+    home, project = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    project.mkdir()
+    script = 'mount --bind -o ro "$0" "$0" && exec "$@"'
+    inside = ("unshare", "--mount", "sh", "-c", script, str(home))
+    pawl = (PAWL, *words[:2], "--sandbox", "bubblewrap", *words[2:])
+    if words[0] == "fix":
+        pawl = (PAWL, "fix", "--sandbox", "bubblewrap", *words[1:])
+    code, said = as_told(
+        *inside, *pawl, cwd=project, PAWL_HOME=str(home / "pawl"), OPENAI_API_KEY="none-at-all"
+    )
+    assert code == 1
+    assert "Read-only file system" in said
+    assert "set PAWL_HOME" in said
+    assert "Traceback" not in said
+
+
+@ROOT_ONLY
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    ("words", "code"), [(("info", "--check", "--sandbox", "bubblewrap"), 0), (("prune", "--yes"), 1)]
+)
+def test_what_needs_no_home_works_with_one_that_is_read_only(
+    words: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    place = tmp_path / "pawl/state/workspaces/crashed"
+    (place / "base").mkdir(parents=True)
+    (place / "lock").touch()
+    script = 'mount --bind -o ro "$0" "$0" && exec "$@"'
+    inside = ("unshare", "--mount", "sh", "-c", script, str(tmp_path))
+    done = subprocess.run(
+        [*inside, PAWL, "sandbox", *words],
+        env={**os.environ, "PAWL_HOME": str(tmp_path / "pawl"), "DOCKER_HOST": f"unix://{tmp_path}/none"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    if code:
+        assert "not removed" in done.stdout
+        assert "cannot be changed" in done.stdout
+    assert (place / "base").exists()
+
+
+MOUNTS = """\
+21 1 254:0 / / rw shared:1 - ext4 /dev/vda rw
+30 21 0:40 / /home rw - nfs4 server:/home rw
+31 30 0:41 / /home/a/local rw - xfs /dev/vdb rw
+32 21 0:42 / /mnt/with\\040blank rw shared:2 - fuse.sshfs host:/x rw
+33 21 0:43 / /mnt/hidden rw - cifs //server/share rw
+34 33 0:44 / /mnt/hidden rw - tmpfs tmpfs rw
+broken line
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/home/a", "nfs4"),
+        ("/home/a/local/x", None),
+        ("/homes", None),
+        ("/mnt/with blank/x", "fuse.sshfs"),
+        ("/mnt/hidden", None),
+        ("/", None),
+    ],
+)
+def test_a_network_mount_is_told_from_a_local_one(path: str, kind: str | None) -> None:
+    assert network_mount(Path(path), MOUNTS) == kind
+    assert network_mount(Path("/proc")) is None
+
+
+@pytest.mark.anyio
+async def test_a_tree_with_very_many_files_is_said_to_be_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freeze, "MANY_FILES", 20)
+    tree = tmp_path / "tree"
+    for number in range(25):
+        file = tree / ("data" if number > 3 else "src") / str(number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    notes: list[str] = []
+    workspace = await Workspace.open(tree, tmp_path / "state", on_note=notes.append)
+    await workspace.aclose()
+    (note,) = notes
+    assert note.startswith("the folder has 25 files")
+    assert "data (21), src (4)" in note
+    assert "smaller folder" in note
