@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from sandbox import daemon
 from sandbox.backends import docker
 from sandbox.base import Limits, SandboxError, SandboxUnavailable
 from sandbox.dockerfile import needs
@@ -77,7 +78,7 @@ async def build(
         query = _query(recipe, name, network=network, force=force)
         try:
             async with asyncio.timeout(BUILD_S):
-                status, reader, writer = await docker.request(
+                status, reader, writer = await daemon.request(
                     f"POST /build?{query}",
                     "Content-Type: application/x-tar",
                     f"Content-Length: {size}",

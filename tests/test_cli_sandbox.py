@@ -150,7 +150,7 @@ def test_the_size_of_what_is_left_is_told(state: Path) -> None:
 def test_prune_finds_the_containers_of_a_dead_pawl(
     isolated: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sandbox.backends.docker import host_label, owner_label
+    from sandbox.labels import host_label, owner_label
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

@@ -14,11 +14,10 @@ import functools
 import io
 import json
 import os
-import struct
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import docker
 import docker.errors
@@ -37,8 +36,10 @@ from sandbox.base import (
     SandboxUnavailable,
 )
 from sandbox.client import AgentClient
+from sandbox.daemon import Stdout, request, rootless, socket_path
 from sandbox.image import Toolchain, ordered
 from sandbox.interpreter import Interpreter, own
+from sandbox.labels import host_label, is_alive, owner_label
 from sandbox.remedy import for_docker, for_runtime
 
 name: BackendName = "docker"
@@ -49,12 +50,8 @@ _UID_FOR_ROOT = 1000
 _TIMEOUT_S = 30
 _PROBE_S = 3
 _START_S = 20.0
-_STREAM_HEADER = struct.Struct(">BxxxI")
-_STDOUT = 1
-_COMPLAINT_BYTES = 4000
 _NEUTRAL = {"LANG": "C.UTF-8", "LD_PRELOAD": "", "LD_AUDIT": ""}
 """For the agent's own start: an image's variables must not put code into it."""
-_BLOCK = 256 * 1024
 _FAILURES = (docker.errors.DockerException, requests.RequestException, OSError)
 
 T = TypeVar("T")
@@ -81,7 +78,7 @@ async def _blocking(function: Callable[..., T], *arguments: Any, **options: Any)
 
 async def available() -> str | None:
     """None when a daemon answers over a local socket, else the reason why not."""
-    path = _socket()
+    path = socket_path()
     if path is None:
         return "no docker daemon is running on this machine"
     if not os.access(path, os.R_OK | os.W_OK):
@@ -95,48 +92,8 @@ async def available() -> str | None:
     return None if status == 200 else f"the docker daemon is not well (it answers {status})"
 
 
-def _socket() -> Path | None:
-    """The unix socket of the daemon: DOCKER_HOST, the system's, or the user's own (rootless)."""
-    host = os.environ.get("DOCKER_HOST")
-    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
-    usual = ["unix:///var/run/docker.sock", f"unix://{runtime}/docker.sock"]
-    for address in [host] if host else usual:
-        path = Path(address.removeprefix("unix://"))
-        if address.startswith("unix://") and path.exists():
-            return path
-    return None
-
-
-def _rootless() -> bool:
-    """True when the daemon is the user's own: then root inside is the user outside."""
-    path = _socket()
-    return path is not None and path.stat().st_uid == os.geteuid() != 0
-
-
 def _client() -> docker.APIClient:
-    return docker.APIClient(base_url=f"unix://{_socket()}", version="auto", timeout=_TIMEOUT_S)
-
-
-async def request(
-    what: str, *headers: str, body: IO[bytes] | None = None
-) -> tuple[int, asyncio.StreamReader, asyncio.StreamWriter]:
-    """One HTTP request on a connection of its own: (status, reader after the headers, writer)."""
-    reader, writer = await asyncio.open_unix_connection(_socket())
-    try:
-        lines = [f"{what} HTTP/1.1", "Host: docker", *headers]
-        writer.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
-        with contextlib.suppress(ConnectionError):  # a daemon that refuses may not read it all
-            while body is not None and (block := await asyncio.to_thread(body.read, _BLOCK)):
-                writer.write(block)
-                await writer.drain()
-        answer = await reader.readuntil(b"\r\n\r\n")
-        return int(answer.split(b" ", 2)[1]), reader, writer
-    except (asyncio.IncompleteReadError, ValueError, IndexError) as error:
-        writer.close()
-        raise ConnectionError("something else than a docker daemon answers") from error
-    except BaseException:
-        writer.close()
-        raise
+    return docker.APIClient(base_url=f"unix://{socket_path()}", version="auto", timeout=_TIMEOUT_S)
 
 
 async def image_id(name: str) -> str | None:
@@ -164,7 +121,7 @@ def remedy(reason: str) -> str:
 
 
 def _inside() -> tuple[int, int]:
-    return (0, 0) if _rootless() else owner()
+    return (0, 0) if rootless() else owner()
 
 
 async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
@@ -247,7 +204,7 @@ class _Container:
             kernel=True,
             tmp=True,
         )
-        client = AgentClient(_Stdout(reader, self._complaint), writer, spec, caps, self.end)
+        client = AgentClient(Stdout(reader, self._complaint), writer, spec, caps, self.end)
         env = {"PATH": f"{toolchain.path}:{etc.LINKS}", **toolchain.env} if spec.image is None else {}
         try:
             await _blocking(self._client.start, self._id)
@@ -349,26 +306,6 @@ def _ensure_empty_image(client: docker.APIClient) -> None:
 # --- orphans -----------------------------------------------------------------------------------------------
 
 
-def _started(pid: int) -> str | None:
-    """When a process began, in the kernel's ticks; tells a process from a later one with its number."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
-    except OSError:
-        return None
-    return stat[stat.rindex(")") + 2 :].split()[19]
-
-
-def owner_label() -> str:
-    """This process, for `pawl.owner`."""
-    return f"{os.getpid()}:{_started(os.getpid())}"
-
-
-def host_label() -> str:
-    """This boot and process namespace: elsewhere, pids mean other processes."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116  (the link's target, not its text)
-
-
 def sweep(client: docker.APIClient) -> list[str]:
     """Remove the containers whose pawl is no more; returns their ids."""
     removed = []
@@ -383,8 +320,7 @@ def _orphaned(client: docker.APIClient, *, size: bool = False) -> list[dict[str,
     """The containers of this host whose pawl is no more, as the daemon lists them."""
     found = []
     for container in client.containers(all=True, size=size, filters={"label": f"pawl.host={host_label()}"}):
-        pid, _, start = container["Labels"].get("pawl.owner", "").partition(":")
-        if pid.isdigit() and _started(int(pid)) != start:
+        if not is_alive(container["Labels"].get("pawl.owner", "")):
             found.append(container)
     return found
 
@@ -432,33 +368,9 @@ async def facts() -> dict[str, str]:
         return {}
     options = [str(option).removeprefix("name=") for option in about.get("SecurityOptions") or ()]
     return {
-        "docker": f"{version.get('Version', '?')}, API {version.get('ApiVersion', '?')}, at {_socket()}",
+        "docker": f"{version.get('Version', '?')}, API {version.get('ApiVersion', '?')}, at {socket_path()}",
         "docker storage": str(about.get("Driver", "?")),
         "docker cgroups": f"v{about.get('CgroupVersion', '1')}, {about.get('CgroupDriver', '?')}",
         "docker security": ", ".join(options) or "none",
         "docker runtimes": ", ".join(sorted(about.get("Runtimes") or ())),
     }
-
-
-# --- the attach stream -------------------------------------------------------------------------------------
-
-
-class _Stdout:
-    """The agent's standard output out of docker's two-in-one stream; the start of its stderr is kept."""
-
-    def __init__(self, reader: asyncio.StreamReader, complaint: bytearray) -> None:
-        self._reader = reader
-        self._complaint = complaint
-        self._data = bytearray()
-
-    async def readexactly(self, n: int, /) -> bytes:
-        while len(self._data) < n:
-            kind, size = _STREAM_HEADER.unpack(await self._reader.readexactly(_STREAM_HEADER.size))
-            part = await self._reader.readexactly(size)
-            if kind == _STDOUT:
-                self._data += part
-            elif len(self._complaint) < _COMPLAINT_BYTES:
-                self._complaint += part[:_COMPLAINT_BYTES]
-        taken = bytes(self._data[:n])
-        del self._data[:n]
-        return taken

@@ -148,7 +148,7 @@ def docker(*words: str) -> str:
 @pytest.mark.anyio
 @pytest.mark.docker
 async def test_containers_of_a_dead_pawl_are_swept_and_others_are_not(tmp_path: Path) -> None:
-    from sandbox.backends.docker import host_label, owner_label
+    from sandbox.labels import host_label, owner_label
 
     async with opened("docker", tmp_path):  # makes the empty image
         pass
