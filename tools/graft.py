@@ -43,11 +43,12 @@ class _Reply(msgspec.Struct, frozen=True):
 def replace_function(source: bytes, target: str | Symbol, code: str, *, keep_docstring: bool = True) -> bytes:
     """The source with the function `target` (a qualname, or its Symbol in this source) replaced from `code`.
 
-    Of `code` is taken: the last function of that name; its decorators, or else the old ones; with
-    `keep_docstring` the old docstring when the new function has none; imports and helpers that the function
-    uses and the file does not have (helpers go before the function, methods among them into its class). The
-    rest of `code`, also other functions that the file already has, is ignored. Raises SyntaxProblem, worded
-    for the model, when there is no such function, or it is incomplete, or the result would not parse.
+    Of `code` is taken: the last function of that name; its decorators, or else the old ones; imports and
+    helpers that the function uses and the file does not have (helpers go before the function, methods among
+    them into its class). With `keep_docstring` an old docstring stays: it says what the function is for, and
+    a small model that rewrites it along with the code does so at random. The rest of `code`, also other
+    functions that the file already has, is ignored. Raises SyntaxProblem, worded for the model, when there is
+    no such function, or it is incomplete, or the result would not parse.
     """
     symbol = target if isinstance(target, Symbol) else find_function(source, target)
     reply = _read(code, symbol)
@@ -58,8 +59,8 @@ def replace_function(source: bytes, target: str | Symbol, code: str, *, keep_doc
     fresh = _lines(reply, reply.symbol, place, encoding)
     body = _keep_equal_lines(source[start : symbol.end_byte], fresh, place)
     result = source[:start] + body + source[symbol.end_byte :]
-    if keep_docstring and symbol.docstring and not reply.symbol.docstring:
-        result = _insert_docstring(result, start, source[slice(*symbol.docstring)], place)
+    if keep_docstring and symbol.docstring:
+        result = _with_docstring(result, start, source[slice(*symbol.docstring)], place)
     result = _add_helpers(source, result, reply, place, encoding)
     new_errors = syntax.errors(result)
     if new_errors and not syntax.errors(source):
@@ -239,8 +240,12 @@ def _keep_equal_lines(old: bytes, fresh: list[bytes], place: _Place) -> bytes:
     )
 
 
-def _insert_docstring(source: bytes, start: int, docstring: bytes, place: _Place) -> bytes:
+def _with_docstring(source: bytes, start: int, docstring: bytes, place: _Place) -> bytes:
+    """The source with this docstring in the function at `start`, in place of the one that is there if any."""
     symbol = next(s for s in syntax.functions(source) if s.start_byte <= start <= s.def_byte)
+    if symbol.docstring:
+        first, end = symbol.docstring
+        return source[:first] + docstring + source[end:]
     inner = place.newline + place.indent + place.unit
     at = symbol.body_byte
     if b"\n" in source[symbol.def_byte : at]:

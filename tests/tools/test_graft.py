@@ -55,8 +55,19 @@ def test_a_docstring_may_be_dropped_on_request() -> None:
     assert b"Doc of f" not in result
 
 
-def test_a_new_docstring_wins() -> None:
-    result = replace_function(SOURCE, "f", 'def f(x):\n    """New."""\n    return x\n')
+def test_a_docstring_that_is_there_stays_as_it_was() -> None:
+    result = replace_function(SOURCE, "f", 'def f(x):\n    """New."""\n    y = x\n    return y + 1\n')
+    assert lines_changed(SOURCE, result) == ([b"    return y\n"], [b"    return y + 1\n"])
+
+
+def test_a_docstring_where_there_was_none_is_taken() -> None:
+    result = replace_function(SOURCE, "last", 'def last():\n    """New."""\n    return 1\n')
+    assert b'def last():\n    """New."""\n    return 1\n' in result
+
+
+def test_a_docstring_may_be_replaced_on_request() -> None:
+    code = 'def f(x):\n    """New."""\n    return x\n'
+    result = replace_function(SOURCE, "f", code, keep_docstring=False)
     assert b"New." in result and b"Doc of f" not in result
 
 
