@@ -22,7 +22,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sandbox.base import Limits, Sandbox, SandboxSpec
 from sandbox.open import load, open_sandbox, owner
@@ -40,10 +40,15 @@ TARGETS = {
     "freeze base": (500.0, "ms"),
     "fork": (50.0, "ms"),
     "fork with sandbox": (400.0, "ms"),
+    "8 forks with sandboxes": (4.0, "s"),
     "diff of one change": (100.0, "ms"),
+    "first snapshot": (600.0, "ms"),
+    "later snapshot": (100.0, "ms"),
+    "undo": (300.0, "ms"),
     "1 GB of output": (5.0, "s"),
     "growth of the client": (5.0, "MB"),
 }
+T = TypeVar("T")
 Timed = Callable[[], Awaitable[object]]
 
 
@@ -195,24 +200,49 @@ async def ready(backend: str, tree: Path, root: str, state: Path) -> float:
 
 
 async def workspaces(backend: str, project: Path, state: Path) -> dict[str, float]:
-    frozen, forked, opened_too, compared = [], [], [], []
-    for number in range(3):
+    """Milliseconds of what is done with a tree, each the median of three rounds; seconds of eight forks."""
+    times: dict[str, list[float]] = {}
+
+    async def timed(name: str, work: Awaitable[T]) -> T:
         began = time.perf_counter()
-        place = state / "workspaces" / f"{backend}-{number}"
-        workspace = await Workspace.open(project, place, owner=owner(backend))  # type: ignore[arg-type]
-        frozen.append((time.perf_counter() - began) * 1000)
-        began = time.perf_counter()
-        fork = await workspace.fork("bench")
-        forked.append((time.perf_counter() - began) * 1000)
-        async with opened(backend, fork.tree, str(project), state) as sandbox:
+        result = await work
+        times.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+        return result
+
+    async with AsyncExitStack() as stack:
+        for number in range(3):
+            place = state / "workspaces" / f"{backend}-{number}"
+            opening = Workspace.open(project, place, owner=owner(backend))  # type: ignore[arg-type]
+            workspace = await timed("freeze base", opening)
+            stack.push_async_callback(workspace.aclose)
+            began = time.perf_counter()
+            fork = await timed("fork", workspace.fork("bench"))
+            async with opened(backend, fork.tree, str(project), state) as sandbox:
+                await sandbox.run(["/bin/true"])
+                times.setdefault("fork with sandbox", []).append((time.perf_counter() - began) * 1000)
+                await sandbox.write("d0/f0.py", b"changed\n")
+                await timed("diff of one change", fork.diff())
+                first = await timed("first snapshot", fork.snapshot("first"))
+                await sandbox.run("for f in d1/f10?.py d1/f11?.py; do echo changed >> $f; done")
+                await timed("later snapshot", fork.snapshot("second"))
+                await timed("undo", fork.restore(first))
+        eight = timed("8 forks with sandboxes", _eight(backend, workspace, project, state))
+        await asyncio.wait_for(eight, 120)
+    figures = {name: statistics.median(taken) for name, taken in times.items()}
+    figures["8 forks with sandboxes"] /= 1000
+    return figures
+
+
+async def _eight(backend: str, workspace: Workspace, project: Path, state: Path) -> None:
+    """Eight candidates at once, each with a sandbox in which something ran."""
+    async with AsyncExitStack() as stack:
+
+        async def one() -> None:
+            fork = await workspace.fork("bench")
+            sandbox = await stack.enter_async_context(opened(backend, fork.tree, str(project), state))
             await sandbox.run(["/bin/true"])
-            opened_too.append((time.perf_counter() - began) * 1000)
-            await sandbox.write("d0/f0.py", b"changed\n")
-            compared.append(await timed(fork.diff))
-        await workspace.aclose()
-    named = {"freeze base": frozen, "fork": forked, "fork with sandbox": opened_too}
-    named["diff of one change"] = compared
-    return {name: statistics.median(times) for name, times in named.items()}
+
+        await asyncio.gather(*(one() for _ in range(8)))
 
 
 def make_project(folder: Path, count: int) -> Path:
