@@ -162,8 +162,9 @@ async def test_case_43_the_agents_descriptors_and_memory_are_out_of_reach(place:
     """So that no answer can be forged through /proc; case 27 tries it, this one looks at each way."""
     program = (
         "import glob, os\n"
-        "for path in glob.glob('/proc/1/fd/*') + ['/proc/1/mem', '/proc/1/environ', '/proc/1/fd/3']:\n"
-        "    try: os.open(path, os.O_RDWR if path[-3:] != 'ron' else os.O_RDONLY); print('OPENED', path)\n"
+        "ways = [(path, os.O_RDWR) for path in [*glob.glob('/proc/1/fd/*'), '/proc/1/fd/3', '/proc/1/mem']]\n"
+        "for path, flags in [*ways, ('/proc/1/environ', os.O_RDONLY)]:\n"
+        "    try: os.open(path, flags); print('OPENED', path)\n"
         "    except OSError: pass\n"
         "print('fds', sorted(os.listdir('/proc/self/fd')))\n"
     )
