@@ -5,35 +5,36 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _SWAP = """
 import os, sys
-os.chdir(sys.argv[1])
+tree, outside, enough, stop = sys.argv[1:]
+os.chdir(tree)
 swaps = 0
-while not os.path.exists(sys.argv[3]):
-    try: os.symlink(sys.argv[2], "link")
+while not os.path.exists(stop):
+    whole = True
+    try: os.symlink(outside, "link")
     except OSError: pass
     for old, new in (("d", "spare"), ("link", "d"), ("d", "link"), ("spare", "d")):
         try: os.rename(old, new)
-        except OSError: pass
-    swaps += 1
-print(swaps)
+        except OSError: whole = False
+    swaps += whole
+    if swaps == 10_000: open(enough, "w").close()
 """
 
 
 @contextmanager
-def swapped(tree: Path, outside: Path) -> Iterator[list[int]]:
-    """Swap `tree`/d for a symlink to `outside` meanwhile; what is given holds afterwards how often."""
-    stop = tree.parent / f"stop-{os.urandom(4).hex()}"
-    command = [sys.executable, "-c", _SWAP, tree, outside, stop]
-    swaps: list[int] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def swapped(tree: Path, outside: Path) -> Iterator[Callable[[], bool]]:
+    """Swap `tree`/d for a symlink to `outside` meanwhile; what is given tells whether it was 10,000 times."""
+    name = os.urandom(4).hex()
+    enough, stop = (tree.parent / f"{word}-{name}" for word in ("enough", "stop"))
+    with subprocess.Popen([sys.executable, "-c", _SWAP, tree, outside, enough, stop]):
         try:
-            yield swaps
+            yield enough.exists
         finally:
             stop.touch()
-            swaps.append(int(process.communicate()[0]))
-    stop.unlink()
+    for mark in (enough, stop):
+        mark.unlink(missing_ok=True)

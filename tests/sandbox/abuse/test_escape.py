@@ -95,9 +95,7 @@ async def test_case_39_nothing_is_written_outside(place: Place) -> None:
     assert [each.name for each in outside.iterdir()] == ["x"]
 
 
-@case(
-    40, on=EVERY, mutation=agent("files", "_PATH_ONLY = os.O_PATH | os.O_NOFOLLOW", "_PATH_ONLY = os.O_PATH")
-)
+@case(40, on=EVERY, mutation=FOLLOWED)
 async def test_case_40_a_link_that_is_swapped_10000_times_leads_nowhere(place: Place) -> None:
     """Between the agent's look and its opening; `test_escape_host` has the same for the host's own reads."""
     place.put("swap/good/x", b"good")

@@ -37,18 +37,19 @@ async def test_case_40_a_folder_swapped_for_a_symlink_10000_times_is_not_followe
         make(tmp_path / "t", {f"d/f{n}": "mine" for n in range(20)}), tmp_path / "state"
     )
     seen: set[bytes] = set()
-    with swapped(fork.tree, outside) as swaps, Beneath(fork.tree) as tree:
-        for number in range(10_000):
+    reads = 0
+    with swapped(fork.tree, outside) as enough, Beneath(fork.tree) as tree:
+        while reads < 10_000 or not enough():
+            reads += 1
             try:
-                seen.add(tree.read(f"d/f{number % 20}").data)
+                seen.add(tree.read(f"d/f{reads % 20}").data)
             except FileError:
                 seen.add(b"refused")
-            if number % 1000 == 0:
+            if reads % 1000 == 0:
                 try:
                     assert b"s3cret" not in (await fork.diff()).text
                 except SandboxError:
                     seen.add(b"refused")
-    assert swaps[0] > 10_000
     assert seen == {b"mine", b"refused"}
     assert picture(outside) == before
     await workspace.aclose()
