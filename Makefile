@@ -17,7 +17,10 @@ SYNC = env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON=$(BIN)/python
 # Where the figures of `make bench-sandbox` go.
 BENCH_JSON ?= build/bench-sandbox.json
 
-.PHONY: help demo test lint bench bench-sandbox sandbox weights clean
+# Where the table of `make abuse-report` goes.
+ABUSE_JSON ?= build/abuse.json
+
+.PHONY: help demo test lint abuse-report bench bench-sandbox sandbox weights clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +35,10 @@ lint: $(VENV)/.installed-dev ## Check format, style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+abuse-report: $(VENV)/.installed-dev sandbox ## Run the 76 abuse cases; table, and JSON to ABUSE_JSON
+	@mkdir -p $(dir $(ABUSE_JSON))
+	@$(BIN)/python -m tests.sandbox.abuse.report $(ABUSE_JSON)
 
 bench: $(VENV)/.installed-dev ## Measure the start-up beside the import of what it stands on
 	@$(BIN)/python -P tests/bench/startup.py

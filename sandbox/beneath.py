@@ -204,6 +204,7 @@ class Beneath:
 
         `mode` is a whole st_mode, its type bits choose file or symlink. `sync` makes it last through a crash.
         `seen` is what must be there at the last moment (None: nothing), else FileConflict and no change.
+        FileMissing says that the folder was removed meanwhile.
         """
         with self._parent(path, create=True) as (fd, name):
             try:
@@ -219,9 +220,11 @@ class Beneath:
                     _rename_new(fd, temp, name, path)
                 else:
                     os.rename(temp, name, src_dir_fd=fd, dst_dir_fd=fd)
-            except OSError:
+            except OSError as error:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(temp, dir_fd=fd)
+                if isinstance(error, FileNotFoundError):
+                    raise FileMissing(path, f"the folder of {path!r} has just been removed") from None
                 raise
             if sync:
                 _sync(fd)

@@ -72,6 +72,13 @@ class Place:
         return int(done.output)
 
 
+async def attempt(place: Place, program: str) -> str:
+    """What a Python program prints inside; an exception's type is printed too."""
+    wrapped = f"try:\n    exec({program!r})\nexcept BaseException as e:\n    print(type(e).__name__, e)"
+    done = await place.sandbox.run(["python3", "-c", wrapped])
+    return done.output.decode("utf-8", "replace").strip()
+
+
 @asynccontextmanager
 async def opened(
     backend: str,

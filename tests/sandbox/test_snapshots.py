@@ -13,11 +13,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox import snapshot as snapshot_module
-from sandbox.snapshot import Snapshot
+from sandbox.snapshot import Snapshot, Snapshots
+from sandbox.tree import Verdict
+from tests.sandbox.abuse.cases import Mutation, host, host_case
 from tests.sandbox.places import open_fork
 from tests.support.trees import git, make, shape
 
 pytestmark = pytest.mark.anyio
+
+
+def leaving_out(*names: str) -> Mutation:
+    """Snapshots without what has one of these names."""
+
+    def pick(_snapshots: Snapshots, _path: str, name: str, _is_folder: bool, _parent: int) -> Verdict:
+        return Verdict.SKIP if name in names else Verdict.TAKE
+
+    return host(Snapshots, "_pick", pick)
 
 
 async def check_kept(place: Path, tree: Path, *commands: str) -> None:
@@ -37,6 +48,7 @@ async def check_kept(place: Path, tree: Path, *commands: str) -> None:
     await workspace.aclose()
 
 
+@host_case(66, mutation=leaving_out(".git"))
 async def test_case_66_nested_repository_kept(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"outer": "1", "full/file": "1", "full/sub/x": "1"})
     git(tree, "init", "-q")
@@ -51,12 +63,14 @@ async def test_case_66_nested_repository_kept(tmp_path: Path) -> None:
     await check_kept(tmp_path, tree, *commands)
 
 
+@host_case(67, mutation=leaving_out("build", "a.log", "new.log"))
 async def test_case_67_ignored_files_restored(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {".gitignore": "build/\n*.log\n", "build/out": "needed", "a.log": "1"})
     git(tree, "init", "-q")
     await check_kept(tmp_path, tree, "rm -rf build", "echo 2 > a.log", "mkdir x && echo 1 > x/new.log")
 
 
+@host_case(68, mutation=host(snapshot_module, "_set_mode", lambda _folder, _mode: None))
 async def test_case_68_empty_folder_mode_and_symlink(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"a": "1", "run": (0o100755, b"r"), "link": (0o120000, b"a"), "d/x": "1"})
     (tree / "hollow/deep").mkdir(parents=True)

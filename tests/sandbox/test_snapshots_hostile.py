@@ -11,18 +11,20 @@ import shutil
 import signal
 import stat
 import tempfile
-import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sandbox import beneath
 from sandbox import store as store_module
 from sandbox.base import SandboxError
 from sandbox.snapshot import Snapshot
 from sandbox.workspace import Fork
+from tests.sandbox.abuse.cases import host, host_case
 from tests.sandbox.places import open_fork
+from tests.support.swapping import swapped
 from tests.support.trees import make, picture, shape
 
 pytestmark = pytest.mark.anyio
@@ -59,38 +61,21 @@ async def test_a_hostile_tree_leads_nowhere(tmp_path: Path) -> None:
     await workspace.aclose()
 
 
-async def test_a_folder_swapped_for_a_symlink_while_it_is_restored(tmp_path: Path) -> None:
+@host_case(40, mutation=host(beneath, "_FOLDER", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+async def test_case_40_a_folder_swapped_for_a_symlink_while_it_is_restored(tmp_path: Path) -> None:
     outside = make(tmp_path / "outside", {f"f{n}": "s3cret" for n in range(20)})
     before = picture(outside)
     tree = make(tmp_path / "t", {f"d/f{n}": "mine" for n in range(20)})
     workspace, fork = await open_fork(tree, tmp_path / "state")
     old, first = shape(fork.tree), await fork.snapshot("first")
-    swaps = 0
-    stop = threading.Event()
-
-    def swap() -> None:
-        nonlocal swaps
-        real, link, spare = (os.fspath(fork.tree / name) for name in ("d", "link", "spare"))
-        while not stop.is_set():
-            with contextlib.suppress(OSError):
-                os.symlink(outside, link)  # noqa: PTH211
-            for one, other in ((real, spare), (link, real), (real, link), (spare, real)):
-                with contextlib.suppress(OSError):
-                    os.rename(one, other)  # noqa: PTH104
-            swaps += 1
-
-    thread = threading.Thread(target=swap)
-    thread.start()
-    try:
-        for number in range(40):
+    restored = 0
+    with swapped(fork.tree, outside) as enough:
+        while restored < 40 or not enough():
+            restored += 1
             with contextlib.suppress(SandboxError):
-                make(fork.tree, {"top": f"{number}"})
+                make(fork.tree, {"top": f"{restored}"})
                 await fork.snapshot("meanwhile")
                 await fork.restore(first)
-    finally:
-        stop.set()
-        thread.join()
-    assert swaps > 100
     assert picture(outside) == before
     assert b"s3cret" not in (tmp_path / "state/snapshots/contents").read_bytes()
     await fork.restore(first)

@@ -14,7 +14,9 @@ import pytest
 from sandbox import tree as tree_module
 from sandbox.base import SandboxError
 from sandbox.gitview import safe_config
+from sandbox.tree import Copier
 from sandbox.workspace import Workspace
+from tests.sandbox.abuse.cases import host, host_case
 from tests.support.trees import Node, git, make, nodes, picture
 
 pytestmark = pytest.mark.anyio
@@ -57,6 +59,13 @@ async def test_fork_is_an_exact_copy(tmp_path: Path) -> None:
     (tree / "private").chmod(0o700)
 
 
+def linked(_copier: Copier, name: str, source: int, target: int) -> os.stat_result:
+    """A hard link in the place of a copy."""
+    os.link(name, name, src_dir_fd=source, dst_dir_fd=target)
+    return os.stat(name, dir_fd=target)
+
+
+@host_case(64, mutation=host(Copier, "_copy_regular", linked))
 async def test_case_64_users_tree_is_untouched_by_a_session(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", ODD)
     git(tree, "init", "-q")

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
 
 from sandbox import pid1
 from sandbox.base import Limits
-from tests.sandbox.places import ISOLATING, Place, backends
+from tests.sandbox.places import ISOLATING, backends
 
 LIMITS = Limits(
     timeout_s=20, grace_s=0.3, stream_bytes=128 * 1024 * 1024, read_bytes=1024 * 1024, write_bytes=1024 * 1024
 )
 """Of the sandbox that most cases share."""
 
-Check = Callable[[Place], Awaitable[None]]
-F = TypeVar("F", bound=Check)
+F = TypeVar("F", bound=Callable[..., Awaitable[None]])
 
 
 class Mutation(msgspec.Struct, frozen=True):
@@ -39,8 +37,10 @@ class Mutation(msgspec.Struct, frozen=True):
 
 class Case(msgspec.Struct, frozen=True):
     number: int
-    check: Check
-    limits: Limits
+    check: Callable[[Any], Awaitable[None]]
+    """Of a Place, or of a Path where no sandbox takes part."""
+    limits: Limits | None
+    """None where no sandbox takes part."""
     mutation: Mutation | None
 
 
@@ -65,8 +65,18 @@ def case(
     return make
 
 
+def host_case(number: int, *, mutation: Mutation | None = None) -> Callable[[F], F]:
+    """Make a function of a folder an abuse case in which pawl's own side alone takes part."""
+
+    def make(check: F) -> F:
+        CASES.append(Case(number, check, None, mutation))
+        return check
+
+    return make
+
+
 def limits_of(check: object) -> Limits:
-    return next(each.limits for each in CASES if each.check is check)
+    return next(each.limits for each in CASES if each.check is check and each.limits is not None)
 
 
 def agent(module: str, old: str, new: str, *, on: str = "bubblewrap") -> Mutation:
@@ -85,9 +95,9 @@ def agent(module: str, old: str, new: str, *, on: str = "bubblewrap") -> Mutatio
     return Mutation(apply, on)
 
 
-def host(module: ModuleType, name: str, value: object, *, on: str = "bubblewrap") -> Mutation:
-    """Replace an attribute of a module on pawl's side."""
-    return Mutation(lambda patch: patch.setattr(module, name, value), on)
+def host(owner: object, name: str, value: object, *, on: str = "bubblewrap") -> Mutation:
+    """Replace an attribute of a module or class on pawl's side."""
+    return Mutation(lambda patch: patch.setattr(owner, name, value), on)
 
 
 def both(*mutations: Mutation) -> Mutation:

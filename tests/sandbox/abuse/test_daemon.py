@@ -81,7 +81,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     private.end()
 
 
-async def test_case_11_a_daemon_that_is_killed_is_a_clear_error_and_swept_up(
+async def test_case_11_a_docker_daemon_that_is_killed_is_a_clear_error_and_swept_up(
     daemon: Daemon, tmp_path: Path
 ) -> None:
     """Not on bubblewrap, which has no daemon. No mutation: what would be switched off is docker's own.

@@ -64,7 +64,19 @@ async def test_case_03_a_double_fork_saves_nobody(place: Place) -> None:
         await leaves_nothing(place, daemon, "63.03")
 
 
-FORKER = "import os\nos.fork(); os.fork()\nwhile True:\n    if os.fork(): os._exit(0)\n    os.setsid()"
+FORKER = """
+import os
+ready, away = os.pipe()
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        os.write(away, b"x")
+        while True:
+            if os.fork(): os._exit(0)
+            os.setsid()
+for _ in range(3): os.read(ready, 1)
+"""
+"""Three lines of descent; it ends when all of them have left its group."""
 
 
 @case(
