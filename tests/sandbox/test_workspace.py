@@ -57,6 +57,16 @@ async def test_fork_is_an_exact_copy(tmp_path: Path) -> None:
     (tree / "private").chmod(0o700)
 
 
+async def test_the_copy_of_a_read_only_folder_can_be_worked_in(tmp_path: Path) -> None:
+    tree = make(tmp_path / "t", {"a": "1"})
+    tree.chmod(0o555)
+    workspace = await Workspace.open(tree, tmp_path / "state")
+    fork = await workspace.fork("one")
+    assert stat.S_IMODE(fork.tree.stat().st_mode) == 0o755
+    await workspace.aclose()
+    assert stat.S_IMODE(tree.stat().st_mode) == 0o555
+
+
 async def test_case_64_users_tree_is_untouched_by_a_session(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", ODD)
     git(tree, "init", "-q")
