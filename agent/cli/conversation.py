@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from contextlib import AsyncExitStack
 from typing import Literal
@@ -31,6 +32,7 @@ from tools.toolset import default_toolset
 HELP = (
     "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running; /undo and /redo step through changes."
 )
+_COMMAND = re.compile(r"/[a-z]+")
 _SHOWN_PATHS = 10
 
 
@@ -100,6 +102,8 @@ class Conversation:
                 return Outcome("success", "", model=self.agent.model.name)
             if message.strip() in ("/undo", "/redo"):
                 await self._go("undo" if message.strip() == "/undo" else "redo")
+            elif _COMMAND.fullmatch(message.strip()):
+                self.desk.note(f"there is no {message.strip()} here. {HELP}")
             elif message.strip():
                 if self._offered.empty:
                     await self._refresh()

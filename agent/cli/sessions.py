@@ -58,7 +58,8 @@ async def _undo(project: Path, identity: str, yes: bool) -> int:
     session = _find(project, identity)
     paths = undoable(_workspace(session)) if session else ()
     if session is None or not paths:
-        print("there is nothing to undo:", identity or "no session here", "has no patch in your files")
+        whose = f"{identity} has no" if identity else "no session here has a"
+        print(f"there is nothing to undo: {whose} patch in your files")
         return 1
     event = FilesRestored("undo_accept", paths[:_SHOWN_PATHS], len(paths))
     print(visible(f"session {session.id} changed {event.named}"))

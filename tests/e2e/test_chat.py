@@ -190,6 +190,8 @@ async def test_undo_and_redo_in_a_terminal(project: Path) -> None:
             await window.shows("Enter sends")
             window.type("/undo", "Enter")
             await window.shows("there is nothing to undo")
+            window.type("/help", "Enter")
+            await window.shows("there is no /help here")
             window.type("mend it", "Enter")
             await window.shows("Apply to your files?")
             window.type("n", "Enter")
@@ -231,7 +233,7 @@ async def test_what_a_session_applied_is_undone_later(project: Path) -> None:
         return await run_pawl("sessions", *words, cwd=project)
 
     done = await sessions("undo", "--yes")
-    assert (done.code, "nothing to undo" in done.out) == (1, True)
+    assert (done.code, "no session here has a patch in your files" in done.out) == (1, True)
     async with ModelServer(answer) as server:
         for words in (("--yes", "mend it"), ("hi",)):
             assert (await run_pawl(*chat(server.base_url, *words), cwd=project)).code == 0
