@@ -116,6 +116,7 @@ def test_every_command_can_be_loaded_and_shows_its_help(
     shown = capsys.readouterr().out
     assert f"pawl {name}" in shown
     assert "completion" not in shown
+    assert "[[" not in shown
 
 
 @pytest.mark.parametrize("words", [("fix",), ("models", "list")])

@@ -40,7 +40,7 @@ def list_sessions(cwd: Cwd = None) -> None:
 @app.command()
 def undo(
     identity: Annotated[
-        str, typer.Argument(metavar="[ID]", help="Of `pawl sessions list`; default: the newest that applies.")
+        str, typer.Argument(metavar="ID", help="Of `pawl sessions list`; default: the newest that applies.")
     ] = "",
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do it without a question.")] = False,
     cwd: Cwd = None,
