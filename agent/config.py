@@ -24,6 +24,9 @@ import msgspec
 from agent.paths import config_dir
 from sandbox.network import HostError, parse_rules
 
+MAX_TIMEOUT_S = 366 * 86400.0
+"""Longer times, and infinity, do not fit the clocks of all that is told of it."""
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -54,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Model calls in one turn or attempt."""
     max_tokens: Positive | None = None
     """Input and output tokens of the whole run."""
-    timeout: Annotated[float, msgspec.Meta(gt=0)] = 1800.0
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_S)] = 1800.0
     """Wall time of the whole run in seconds."""
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     seed: int | None = None

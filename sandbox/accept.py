@@ -60,7 +60,8 @@ def accept_patch(tree: Path, patch: Patch, accepts: Path, shadow: Shadow) -> Acc
                 roll_back(user, journal, place)
                 finish(place, UNDONE)
                 if isinstance(error, OSError) and not isinstance(error, SandboxError):
-                    raise SandboxError(f"nothing was applied: {error}") from error
+                    why = error.strerror or str(error)
+                    raise SandboxError(f"nothing was applied: cannot write in {tree}: {why}") from error
                 raise
             finish(place)
     return Accepted(

@@ -1,8 +1,9 @@
 """What the sandbox of a project runs on, and a line for the person about each thing that is passed over.
 
---image > the project's devcontainer.json > a Dockerfile when asked for > the host's tools (Linux) > a plain
-Python image. The repository is hostile: what it names is used only when it is here already, or was built when
-the person ran `pawl sandbox build`. Nothing is fetched or built here.
+--image > the project's devcontainer.json > the host's tools (Linux) > a plain Python image. The repository is
+hostile: what it names is used only when it is here already, or was built when the person ran `pawl sandbox
+build`; a Dockerfile alone is used as the image that this made of it, given by --image. Nothing is fetched or
+built here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from sandbox.base import BackendName, SandboxUnavailable
-from sandbox.devcontainer import Build, Devcontainer, DevcontainerError, is_image_name
+from sandbox.devcontainer import Devcontainer, DevcontainerError, is_image_name
 from sandbox.recipe import find_devcontainer, read_recipe
 
 PLAIN = "python:3-slim"
@@ -30,7 +31,7 @@ class Chosen(msgspec.Struct, frozen=True):
 
     image: str | None
     """A docker image, or None for the host-toolchain view."""
-    source: Literal["option", "devcontainer", "dockerfile", "host", "plain"]
+    source: Literal["option", "devcontainer", "host", "plain"]
     env: dict[str, str] = {}
     """Variables of a devcontainer: below everything that pawl or the person sets."""
     notes: tuple[str, ...] = ()
@@ -41,13 +42,11 @@ async def choose_image(
     backend: BackendName,
     image: str | None = None,
     *,
-    dockerfile: str | None = None,
     platform: str = sys.platform,
 ) -> Chosen:
-    """Choose for a project's folder; `image` and `dockerfile` are what the person asked for.
+    """Choose for a project's folder; `image` is what the person asked for.
 
-    Raises SandboxUnavailable for something asked for by the person that cannot be had; what the repository
-    asks for in vain is a note.
+    Raises SandboxUnavailable for what is no name of an image; what the repository asks for in vain is a note.
     """
     if image == HOST:
         return Chosen(None, "host")
@@ -57,8 +56,6 @@ async def choose_image(
                 f"not the name of an image: {image!r}", "such as `--image python:3-slim`"
             )
         return Chosen(image, "option")
-    if dockerfile is not None:
-        return await _of_dockerfile(project, backend, dockerfile)
     otherwise = Chosen(None, "host") if platform == "linux" or backend != "docker" else Chosen(PLAIN, "plain")
     try:
         devcontainer = await asyncio.to_thread(find_devcontainer, project)
@@ -83,17 +80,6 @@ async def _of_devcontainer(project: Path, wanted: Devcontainer, otherwise: Chose
     named = {"USER": wanted.user, "LOGNAME": wanted.user} if wanted.user else {}
     used = f"{wanted.path} is followed: {image} is used (`--image {HOST}` keeps to the host's tools)"
     return Chosen(image, "devcontainer", {**wanted.env, **named}, (used, *wanted.notes))
-
-
-async def _of_dockerfile(project: Path, backend: BackendName, dockerfile: str) -> Chosen:
-    if backend != "docker":
-        raise SandboxUnavailable("a Dockerfile needs docker", "start docker, or leave out the Dockerfile")
-    recipe = await asyncio.to_thread(read_recipe, project, Build(dockerfile, ""))
-    if not await _is_here(recipe.tag):
-        raise SandboxUnavailable(
-            f"the image of {dockerfile} has not been built", f"{_BUILD} --dockerfile {dockerfile}"
-        )
-    return Chosen(recipe.tag, "dockerfile")
 
 
 async def _is_here(image: str) -> bool:

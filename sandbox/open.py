@@ -91,7 +91,8 @@ async def choose(backend: Wanted = "auto") -> Choice:
         reason = await (await _loaded(backend)).available()
         if reason is not None:
             raise SandboxUnavailable(reason, load(backend).remedy(reason))
-        return Choice(backend, f"{backend}, as asked for")
+        open_to = "; commands reach all of this machine" if backend == "local" else ""
+        return Choice(backend, f"{backend}, as asked for{open_to}")
     missing: list[str] = []
     for name in _AUTOMATIC:
         reason = await (await _loaded(name)).available()

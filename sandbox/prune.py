@@ -85,11 +85,11 @@ def in_use(place: Path) -> bool:
 
 
 def _shared(state: Path) -> Iterator[Leftover]:
-    """Made-up /etc folders; kept while any pawl has a workspace, for its sandboxes may show them."""
+    """Made-up /etc folders and homes; kept while any pawl has a workspace, for its sandboxes may use them."""
     workspaces = state / "workspaces"
     if workspaces.is_dir() and any(in_use(place) for place in workspaces.iterdir()):
         return
-    for folder in sorted([*state.glob("etc-*"), *state.glob("removed-*")]):
+    for folder in sorted(path for kind in ("etc-*", "home-*", "removed-*") for path in state.glob(kind)):
         yield Leftover("folder", str(folder), size(folder), functools.partial(take_away, folder))
 
 

@@ -165,12 +165,16 @@ class Copier:
         return done, failed
 
     def finish(self, listing: Listing) -> None:
-        """Give the folders their final modes and times, innermost first."""
+        """Give the folders their final modes and times, innermost first.
+
+        The top stays open to its owner: the copy of a read-only folder is there to be worked in.
+        """
         for path in reversed(listing.folders):
             info = listing.folders[path]
+            mode = listing.locked.get(path, info.st_mode) & 0o777
             with contextlib.suppress(FileError), self._target.folder(path) as fd:
                 handle = f"/proc/self/fd/{fd}"
-                Path(handle).chmod(listing.locked.get(path, info.st_mode) & 0o777)
+                Path(handle).chmod(mode if path else mode | 0o700)
                 os.utime(handle, ns=(info.st_atime_ns, info.st_mtime_ns))
 
     def _make_folder(self, path: str) -> None:

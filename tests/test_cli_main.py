@@ -116,6 +116,23 @@ def test_every_command_can_be_loaded_and_shows_its_help(
     shown = capsys.readouterr().out
     assert f"pawl {name}" in shown
     assert "completion" not in shown
+    assert "[[" not in shown
+
+
+@pytest.mark.parametrize("words", [("fix",), ("models", "list")])
+def test_commands_know_the_short_flag_of_help_too(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "-h"]) == 0
+    assert "-h" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(closed: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *PAWL, "config", "path"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_options_alone_belong_to_chat(capsys: pytest.CaptureFixture[str]) -> None:

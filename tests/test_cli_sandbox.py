@@ -92,6 +92,7 @@ def state(isolated: Path) -> Path:
     (state / "sessions/p/crashed.jsonl").write_text("{}\n")
     (state / "etc-0123456789abcdef").mkdir()
     (state / "etc-0123456789abcdef/passwd").write_text("made up")
+    (state / "home-abcdefgh/.bin").mkdir(parents=True)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     for pid in (gone.pid, os.getpid()):
@@ -134,6 +135,7 @@ def test_prune_removes_what_nobody_uses_and_nothing_else(
     assert [path.name.split("-")[1] for path in (state / "model-server").iterdir()] == [str(os.getpid())]
     assert main(["sandbox", "prune", "--yes"]) == 0
     assert not (state / "etc-0123456789abcdef").exists()
+    assert not (state / "home-abcdefgh").exists(), "of a pawl that was killed, without a sandbox"
     assert not list(state.glob("removed-*"))
     assert (state / "workspaces/living/accepts/1/0").exists()
 

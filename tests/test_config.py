@@ -211,3 +211,9 @@ def test_any_text_can_be_set_and_read_back(
     config.set_value("model", old, path)
     config.set_value("model", new, path)
     assert tomllib.loads(path.read_bytes().decode()) == {"seed": 7, "model": new}
+
+
+@pytest.mark.parametrize("timeout", ["inf", "1e300", "nan", "0"])
+def test_a_time_without_end_is_refused(timeout: str) -> None:
+    with pytest.raises(ConfigError, match="--timeout: expected"):
+        config.load({"timeout": float(timeout)})

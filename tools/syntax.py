@@ -18,6 +18,7 @@ import msgspec
 from tree_sitter import Language, Node, Parser, Tree
 
 from tools.base import ToolError
+from tools.layout import body_below
 
 
 class SyntaxProblem(ToolError):
@@ -136,6 +137,8 @@ def symbols(source: bytes, language: str = "python") -> list[Symbol]:
             found.append(_symbol(node, qualname, is_class, in_class, grammar))
             scope, in_class = qualname, is_class
         stack.extend((child, scope, in_class) for child in reversed(node.children))
+    if tree.root_node.has_error and language == "python":
+        return [_reaching(source, symbol) for symbol in found]
     return found
 
 
@@ -294,6 +297,15 @@ def _symbol(node: Node, qualname: str, is_class: bool, in_class: bool, grammar: 
         body_byte=body.start_byte if body else node.end_byte,
         docstring=_docstring(body),
     )
+
+
+def _reaching(source: bytes, symbol: Symbol) -> Symbol:
+    """A symbol that the tree cut short, in a file with a syntax error, as long as its indentation says."""
+    body = None if symbol.kind == "class" else body_below(source, symbol.def_byte)
+    if body is None or body.end <= symbol.end_byte:
+        return symbol
+    end_line = source.count(b"\n", 0, body.end) + 1
+    return msgspec.structs.replace(symbol, body_byte=body.start, end_byte=body.end, end_line=end_line)
 
 
 def _docstring(body: Node | None) -> tuple[int, int] | None:

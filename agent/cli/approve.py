@@ -16,7 +16,7 @@ from tools.base import Effect
 def can_ask(output_format: str = "text") -> bool:
     """True when a person sits at the terminal that we read from and write to."""
     streams = (sys.stdin, sys.stderr)
-    return output_format == "text" and all(stream is not None and stream.isatty() for stream in streams)
+    return output_format == "text" and all(stream.isatty() for stream in streams)
 
 
 class Lines:
@@ -27,10 +27,9 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        closed = sys.stdin is None
-        self._fd = -1 if closed else sys.stdin.fileno()
+        self._fd = sys.stdin.fileno()
         self._rest = b""
-        self._ended = closed
+        self._ended = False
 
     async def read(self, prompt: str = "") -> str | None:
         """The next line without its end; None at the end of input."""

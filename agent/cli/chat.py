@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False)
 @with_options
 def chat(
     options: Options,
-    prompt: Annotated[str, typer.Argument(metavar="[PROMPT]", help="The first message.")] = "",
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The first message.")] = "",
 ) -> None:
     """Program together in this directory: talk, watch the tools, take or leave the diff of each turn."""
     from agent.cli.conversation import converse

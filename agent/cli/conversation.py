@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from contextlib import AsyncExitStack
 from typing import Literal
@@ -31,15 +32,23 @@ from tools.toolset import default_toolset
 HELP = (
     "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running; /undo and /redo step through changes."
 )
+_COMMAND = re.compile(r"/[a-z]+")
 _SHOWN_PATHS = 10
 
 
 async def converse(desk: Desk, prompt: str) -> Outcome:
     """Talk until the person or the input ends. `prompt` is the first message, if any."""
+    lines = Lines(desk.console)
+    if not can_ask(desk.options.output_format):
+        # no model is opened, and none fetched, for an input that says nothing
+        while not prompt.strip():
+            if (line := await lines.read()) is None:
+                return Outcome("success", "")
+            prompt = line
     model, plan = await opener(desk)()
     try:
         async with AsyncExitStack() as stack:
-            return await Conversation(desk, model, plan, stack).run(prompt)
+            return await Conversation(desk, model, plan, lines, stack).run(prompt)
     finally:
         await model.aclose()
 
@@ -47,10 +56,10 @@ async def converse(desk: Desk, prompt: str) -> Outcome:
 class Conversation:
     """Turns work on a fork of the tree, made anew before a turn unless it holds changes not applied yet."""
 
-    def __init__(self, desk: Desk, model: Model, plan: Plan, stack: AsyncExitStack) -> None:
+    def __init__(self, desk: Desk, model: Model, plan: Plan, lines: Lines, stack: AsyncExitStack) -> None:
         self.desk = desk
         self.asking = can_ask(desk.options.output_format)
-        self._lines = Lines(desk.console)
+        self._lines = lines
         self._stack = stack
         self._candidate: Candidate
         self._history: History | None = None
@@ -100,6 +109,8 @@ class Conversation:
                 return Outcome("success", "", model=self.agent.model.name)
             if message.strip() in ("/undo", "/redo"):
                 await self._go("undo" if message.strip() == "/undo" else "redo")
+            elif _COMMAND.fullmatch(message.strip()):
+                self.desk.note(f"there is no {message.strip()} here. {HELP}")
             elif message.strip():
                 if self._offered.empty:
                     await self._refresh()

@@ -61,6 +61,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run pawl with `argv` (default: of this process) and return its exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     try:
         code = _dispatch(args)
         sys.stdout.flush()
@@ -76,6 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return told
     return code
+
+
+def _open_closed_streams() -> None:
+    """Lead what the caller closed to nowhere; else the first file opened would take its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _dispatch(args: list[str]) -> int:
@@ -119,7 +131,7 @@ def _run(app: typer.Typer, prog_name: str, args: list[str]) -> int:
     from typer.main import get_command
 
     try:
-        get_command(app).main(args, prog_name=prog_name)
+        get_command(app).main(args, prog_name=prog_name, help_option_names=["-h", "--help"])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

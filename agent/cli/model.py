@@ -11,6 +11,7 @@ from agent.cli.models import pull_progress
 from agent.config import Settings
 from agent.events import PhaseStarted
 from agent.models import names
+from agent.models.address import normal_base_url
 from agent.models.base import Model
 from agent.models.catalog import traits
 from agent.models.resolve import open_model
@@ -19,7 +20,9 @@ from agent.solve.task import Plan
 
 def check_name(settings: Settings) -> None:
     """Raise UnknownModel, with the nearest names, before any work is done for a model that does not exist."""
-    if settings.model and not settings.base_url:
+    if settings.base_url:
+        normal_base_url(settings.base_url)
+    elif settings.model:
         names.parse(settings.model)
 
 

@@ -139,6 +139,8 @@ def _shared(
     where = (cwd or Path.cwd()).resolve()
     if not where.is_dir():
         raise ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
+    if patch is not None and (patch.is_dir() or not patch.absolute().parent.is_dir()):
+        raise ConfigError(f"--patch: expected a file in a folder that is there, got {str(patch)!r}")
     flags = {
         "model": model,
         "base_url": base_url,

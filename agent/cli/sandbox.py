@@ -69,7 +69,7 @@ def _plain(facts: Any) -> dict[str, Any]:
 @app.command(context_settings={"allow_interspersed_args": False})
 def shell(
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="[CMD]...", help="Instead of a shell.", show_default=False)
+        list[str] | None, typer.Argument(metavar="CMD", help="Instead of a shell.", show_default=False)
     ] = None,
     sandbox: Name = None,
     cwd: Annotated[

@@ -40,7 +40,7 @@ def list_sessions(cwd: Cwd = None) -> None:
 @app.command()
 def undo(
     identity: Annotated[
-        str, typer.Argument(metavar="[ID]", help="Of `pawl sessions list`; default: the newest that applies.")
+        str, typer.Argument(metavar="ID", help="Of `pawl sessions list`; default: the newest that applies.")
     ] = "",
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do it without a question.")] = False,
     cwd: Cwd = None,
@@ -58,7 +58,8 @@ async def _undo(project: Path, identity: str, yes: bool) -> int:
     session = _find(project, identity)
     paths = undoable(_workspace(session)) if session else ()
     if session is None or not paths:
-        print("there is nothing to undo:", identity or "no session here", "has no patch in your files")
+        whose = f"{identity} has no" if identity else "no session here has a"
+        print(f"there is nothing to undo: {whose} patch in your files")
         return 1
     event = FilesRestored("undo_accept", paths[:_SHOWN_PATHS], len(paths))
     print(visible(f"session {session.id} changed {event.named}"))

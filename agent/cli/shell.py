@@ -41,8 +41,7 @@ def run_shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
 async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
     choice = await choose(settings.sandbox)
     state, session = state_dir(), f"shell-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    open_to = "; commands reach all of this machine" if choice.backend == "local" else ""
-    _say(f"{choice.reason}{open_to}; this is a copy of {cwd}")
+    _say(f"{choice.reason}; this is a copy of {cwd}")
     chosen = await choose_image(cwd, choice.backend, settings.image)
     for note in chosen.notes:
         _say(note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
-from agent.models.base import ModelRefusedRequest
+from agent.models.catalog import UnknownModel
 
 
 def normal_base_url(base_url: str) -> str:
@@ -12,7 +12,7 @@ def normal_base_url(base_url: str) -> str:
 
     `localhost:8080`, `http://localhost:8080/` and `http://localhost:8080/v1/` all become
     `http://localhost:8080/v1`. A path that is there is kept, for some providers version theirs otherwise.
-    Raises ModelRefusedRequest when it is no address.
+    Raises UnknownModel when it is no address.
     """
     url = base_url.strip()
     try:
@@ -21,7 +21,8 @@ def normal_base_url(base_url: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        raise ModelRefusedRequest(f"{base_url.rpartition('@')[2]!r} is no address of a model server")
+        shown = base_url.rpartition("@")[2]
+        raise UnknownModel(f"{shown!r} is no address of a model server; write http://host:port/v1")
     path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
     return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
 

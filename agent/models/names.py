@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from agent.models import catalog
+from agent.models.address import normal_base_url
 from agent.models.catalog import ModelInfo, Provider, UnknownModel
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -51,10 +52,11 @@ Reference = Embedded | Service | Server | GgufFile | HubFile
 
 
 def parse(text: str) -> Reference:
-    """Tell what a model string means. Raises UnknownModel, with the nearest names."""
+    """Tell what a model string means. Raises UnknownModel, with the nearest names or what fits."""
     text = text.strip()
     if text.startswith(("http://", "https://")):
         url, _, model = text.partition("#")
+        normal_base_url(url)
         return Server(url, model)
     if text.startswith("hf:"):
         return _hub_file(text.removeprefix("hf:"), text)

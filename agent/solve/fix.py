@@ -100,8 +100,8 @@ def _plan_without_suspects(plan: Plan, branch: Branch) -> Plan:
 def _outcome(shown: str, tries: list[Try], before: CheckResult, model: str) -> Outcome:
     last = tries[-1]
     made = sum(1 for t in tries if t.outcome != "limit")
+    times = "1 attempt" if made == 1 else f"{made} attempts"
     if last.outcome == "verified" and last.verdict is not None:
-        times = "1 attempt" if made == 1 else f"{made} attempts"
         return Outcome("success", f"Fixed and verified in {times}.", last.patch, last.verdict, model)
     best = next((t for t in reversed(tries) if not t.patch.empty), last)
     common = (best.patch, best.verdict, model)
@@ -112,5 +112,5 @@ def _outcome(shown: str, tries: list[Try], before: CheckResult, model: str) -> O
     if all(t.outcome == "error" for t in tries):
         return Outcome("error", f"No attempt could be finished: {last.detail}", *common)
     if before.exec.timed_out:
-        return Outcome("limit", f"`{shown}` still does not end; {made} attempts did not mend it.", *common)
-    return Outcome("tests_fail", f"`{shown}` still fails after {made} attempts.", *common)
+        return Outcome("limit", f"`{shown}` still does not end; {times} did not mend it.", *common)
+    return Outcome("tests_fail", f"`{shown}` still fails after {times}.", *common)

@@ -5,6 +5,7 @@ For a person who asks for it by name; never a fallback. The root is the tree its
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -64,7 +65,7 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
         )
     if spec.runtime is not None:
         raise SandboxUnavailable("a runtime needs docker", "pawl config set runtime ''")
-    home = tempfile.mkdtemp(prefix="pawl-home-")
+    home = await asyncio.to_thread(_make_home, state)
     links = Path(home, ".bin")
     etc.make_links(links, toolchain.links)
     env = {"PATH": f"{toolchain.path}:{links}", "HOME": home, **toolchain.env}
@@ -76,3 +77,9 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
         env=env,
         clean_up=lambda: shutil.rmtree(home, ignore_errors=True),
     )
+
+
+def _make_home(state: Path) -> str:
+    """A new folder in `state`, where it is found again should pawl be killed."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return tempfile.mkdtemp(prefix="home-", dir=state)

@@ -58,6 +58,13 @@ async def test_piped_text_is_answered_on_stdout_and_nothing_is_applied(project: 
     assert identity(project) == before
 
 
+async def test_an_input_that_says_nothing_opens_no_model(project: Path, isolated: Path) -> None:
+    done = await run_pawl("chat", cwd=project)
+    assert (done.code, done.out) == (0, "")
+    assert "opening the model" not in done.err
+    assert not (isolated / "cache").exists()
+
+
 async def test_yes_applies_each_turn(project: Path) -> None:
     async with ModelServer(answer) as server:
         words = (
@@ -190,6 +197,8 @@ async def test_undo_and_redo_in_a_terminal(project: Path) -> None:
             await window.shows("Enter sends")
             window.type("/undo", "Enter")
             await window.shows("there is nothing to undo")
+            window.type("/help", "Enter")
+            await window.shows("there is no /help here")
             window.type("mend it", "Enter")
             await window.shows("Apply to your files?")
             window.type("n", "Enter")
@@ -231,7 +240,7 @@ async def test_what_a_session_applied_is_undone_later(project: Path) -> None:
         return await run_pawl("sessions", *words, cwd=project)
 
     done = await sessions("undo", "--yes")
-    assert (done.code, "nothing to undo" in done.out) == (1, True)
+    assert (done.code, "no session here has a patch in your files" in done.out) == (1, True)
     async with ModelServer(answer) as server:
         for words in (("--yes", "mend it"), ("hi",)):
             assert (await run_pawl(*chat(server.base_url, *words), cwd=project)).code == 0

@@ -117,6 +117,33 @@ async def test_a_model_server_that_is_down(project: Path, isolated: Path) -> Non
     assert json.loads(logs[0].read_text().splitlines()[-1])["type"] == "finished"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-m", "http://"), "no address of a model server"),
+        (("--base-url", "ftp://host/v1", "-m", "m"), "no address of a model server"),
+        (("--patch", "no-such-folder/fix.patch"), "expected a file in a folder that is there"),
+        (("--patch", "."), "expected a file in a folder that is there"),
+    ],
+)
+async def test_what_cannot_be_used_is_refused_before_any_work(
+    project: Path, isolated: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = await run_pawl("fix", *BWRAP, *words, "--", *CHECK, cwd=project)
+    assert (done.code, said in done.err) == (2, True), done.err
+    assert not (isolated / "state" / "sessions").exists()
+
+
+async def test_a_read_only_folder(project: Path) -> None:
+    project.chmod(0o555)
+    before = identity(project)
+    async with ModelServer([FIXED]) as server:
+        words = ("fix", *BWRAP, "--base-url", server.base_url, *MODEL, "--no-apply", "--", *CHECK)
+        done = await run_pawl(*words, cwd=project)
+    assert done.code == 0, done.err
+    assert identity(project) == before
+
+
 async def test_an_unknown_model_is_refused_before_any_work(project: Path) -> None:
     done = await run_pawl("fix", *BWRAP, "-m", "local/qwen2.5-coder-1.5", "--", *CHECK, cwd=project)
     assert done.code == 2

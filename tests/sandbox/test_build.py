@@ -237,17 +237,6 @@ async def test_a_broken_one_is_passed_over_and_told(project: Path, text: str) ->
     assert "passed over" in chosen.notes[-1]
 
 
-async def test_a_dockerfile_is_used_when_asked_for_and_built(project: Path, base: str) -> None:
-    wanted = recipe(project, f"FROM {base}", "RUN echo y > /y")
-    with pytest.raises(SandboxUnavailable) as caught:
-        await choose_image(project, "docker", dockerfile="Dockerfile")
-    assert caught.value.remedy == "pawl sandbox build --dockerfile Dockerfile"
-    await build(wanted)
-    assert await choose_image(project, "docker", dockerfile="Dockerfile") == Chosen(wanted.tag, "dockerfile")
-    with pytest.raises(SandboxUnavailable, match="needs docker"):
-        await choose_image(project, "bubblewrap", dockerfile="Dockerfile")
-
-
 # --- the command -----------------------------------------------------------------------------------------
 
 

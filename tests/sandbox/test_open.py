@@ -179,3 +179,8 @@ async def test_an_image_needs_docker(tmp_path: Path) -> None:
     spec = SandboxSpec(tree=tmp_path, root=str(tmp_path), session="test", image="x")
     with pytest.raises(SandboxUnavailable, match="docker"):
         await open_sandbox(spec, "bubblewrap", state=tmp_path, project=tmp_path)
+
+
+@pytest.mark.anyio
+async def test_local_says_that_it_isolates_nothing() -> None:
+    assert "commands reach all of this machine" in (await choose("local")).reason

@@ -59,6 +59,16 @@ async def test_fork_is_an_exact_copy(tmp_path: Path) -> None:
     (tree / "private").chmod(0o700)
 
 
+async def test_the_copy_of_a_read_only_folder_can_be_worked_in(tmp_path: Path) -> None:
+    tree = make(tmp_path / "t", {"a": "1"})
+    tree.chmod(0o555)
+    workspace = await Workspace.open(tree, tmp_path / "state")
+    fork = await workspace.fork("one")
+    assert stat.S_IMODE(fork.tree.stat().st_mode) == 0o755
+    await workspace.aclose()
+    assert stat.S_IMODE(tree.stat().st_mode) == 0o555
+
+
 def linked(_copier: Copier, name: str, source: int, target: int) -> os.stat_result:
     """A hard link in the place of a copy."""
     os.link(name, name, src_dir_fd=source, dst_dir_fd=target)

@@ -207,6 +207,22 @@ def test_a_function_in_a_broken_file_can_be_mended() -> None:
     assert result == source.replace(b"return 1", b"return 3")
 
 
+BROKEN = [
+    b"def f(x:\n    y = 1\n    for z in x:\n        y += z\n    return y",
+    b"def f(x):\n    y = (1\n    for z in x:\n        y += z\n\n    # sum\n    return y",
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("depth", ["", "    "])
+def test_a_function_with_a_syntax_error_is_replaced_as_a_whole(broken: bytes, depth: str) -> None:
+    good = "def f(x):\n    y = 0\n    for z in x:\n        y += z\n    return y"
+    head = b"class A:\n" if depth else b""
+    tail = b"\n\n# next\ndef other():\n    return 2\n"
+    source = head + textwrap.indent(broken.decode(), depth).encode() + tail
+    assert replace_function(source, "f", good) == head + textwrap.indent(good, depth).encode() + tail
+
+
 BODIES = [
     ["return 1"],
     ["x = 1", "if x:", "\treturn x", "return 2"],

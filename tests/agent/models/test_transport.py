@@ -28,6 +28,7 @@ from agent.models.base import (
     TextDelta,
     ToolSpec,
 )
+from agent.models.catalog import UnknownModel
 from agent.models.retry import Retries
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from tests.support.model_server import (
@@ -237,7 +238,7 @@ async def test_nobody_listens() -> None:
 
 @pytest.mark.parametrize("url", ["http://", "http://host:port", "http://[::1", "", "ftp://host"])
 async def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(ModelRefusedRequest, match="no address of a model server"):
+    with pytest.raises(UnknownModel, match="no address of a model server"):
         HttpModel("test/m", url, "m")
 
 
