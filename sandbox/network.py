@@ -21,7 +21,7 @@ NONE, ALLOW = "none", "allow"
 
 Address = IPv4Address | IPv6Address
 
-_SHAPE = f"expected {NONE}, {ALLOW} or HOST[:PORT],..., such as pypi.org or files.example.org:8443"
+_SHAPE = f"expected {NONE}, {ALLOW} or HOST[:PORT],..., such as api.example.org or files.example.org:8443"
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _NAME_CHARACTERS = 253

@@ -41,7 +41,6 @@ HOSTS = {
     "127.0.0.1",
     "localhost",
     "host",
-    "pypi.org",
     "huggingface.co",
     "api.openai.com",
     "openrouter.ai",

@@ -66,11 +66,11 @@ def shown(verbosity: int, *events: NetworkDecided) -> list[str]:
 
 
 def test_a_refused_host_is_shown_once_and_an_allowed_one_when_asked() -> None:
-    yes = NetworkDecided("pypi.org", 443, True, "allowed by pypi.org:443")
+    yes = NetworkDecided("good.example", 443, True, "allowed by good.example:443")
     no = NetworkDecided("evil.example", 443, False, "not allowed")
     for quiet in (-1, 0):
         assert shown(quiet, yes, no, no) == ["network: evil.example:443 refused: not allowed"]
-    assert shown(1, yes, yes, no)[:2] == ["network: pypi.org:443: allowed by pypi.org:443"] * 2
+    assert shown(1, yes, yes, no)[:2] == ["network: good.example:443: allowed by good.example:443"] * 2
 
 
 def test_hosts_that_a_command_invents_do_not_flood_the_terminal() -> None:

@@ -106,7 +106,7 @@ def test_wrong_variables_and_flags_are_named(monkeypatch: pytest.MonkeyPatch) ->
         config.load()
 
 
-@pytest.mark.parametrize("text", ["", "none", "allow", "pypi.org,*.example.org:8443", "[::1]:80"])
+@pytest.mark.parametrize("text", ["", "none", "allow", "good.example,*.example.org:8443", "[::1]:80"])
 def test_a_network_that_is_understood_is_kept_as_it_was_written(text: str) -> None:
     assert config.load({"network": text}).settings.network == text
 
@@ -114,8 +114,8 @@ def test_a_network_that_is_understood_is_kept_as_it_was_written(text: str) -> No
 def test_a_network_that_is_not_understood_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"^--network: 'alow': a name without a dot .* none, allow or HOST"):
         config.load({"network": "alow"})
-    monkeypatch.setenv("PAWL_NETWORK", "pypi.org:0")
-    with pytest.raises(ConfigError, match=r"^PAWL_NETWORK: 'pypi\.org:0': a port is"):
+    monkeypatch.setenv("PAWL_NETWORK", "good.example:0")
+    with pytest.raises(ConfigError, match=r"^PAWL_NETWORK: 'good\.example:0': a port is"):
         config.load()
     monkeypatch.delenv("PAWL_NETWORK")
     file.write_text('network = "a..b"\n')
@@ -125,7 +125,7 @@ def test_a_network_that_is_not_understood_is_refused(file: Path, monkeypatch: py
 
 def test_without_a_sandbox_a_list_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^--network: the sandbox `local` \(--sandbox\) cannot hold"):
-        config.load({"network": "pypi.org", "sandbox": "local"})
+        config.load({"network": "good.example", "sandbox": "local"})
     assert config.load({"network": "none", "sandbox": "local"}).settings.sandbox == "local"
 
 

@@ -25,9 +25,9 @@ from sandbox.proxyhead import Refusal, parse_head
 @pytest.mark.parametrize(
     ("allowed", "direct"),
     [
-        ("pypi.org", "localhost,127.0.0.1,::1"),
+        ("good.example", "localhost,127.0.0.1,::1"),
         ("127.0.0.1:8080", ""),
-        ("pypi.org,[::1]:8080", ""),
+        ("good.example,[::1]:8080", ""),
     ],
 )
 def test_servers_inside_are_asked_directly_unless_the_hosts_own_are_allowed(
@@ -46,14 +46,14 @@ def test_servers_inside_are_asked_directly_unless_the_hosts_own_are_allowed(
     [
         ("", []),
         (" none ", []),
-        ("pypi.org", [Rule("pypi.org", 443)]),
-        ("PyPI.org.:8443", [Rule("pypi.org", 8443)]),
+        ("good.example", [Rule("good.example", 443)]),
+        ("Good.Example.:8443", [Rule("good.example", 8443)]),
         ("a.example, b.example:80 ,a.example:443", [Rule("a.example", 443), Rule("b.example", 80)]),
-        ("*.pythonhosted.org", [Rule("pythonhosted.org", 443, below=True)]),
+        ("*.hosted.example", [Rule("hosted.example", 443, below=True)]),
         ("127.0.0.1:8080", [Rule("127.0.0.1", 8080)]),
         ("[::1]:8080,[0:0::1]", [Rule("::1", 8080), Rule("::1", 443)]),
         ("b\u00fccher.example", [Rule("xn--bcher-kva.example", 443)]),
-        ("\uff50ypi.org", [Rule("pypi.org", 443)]),
+        ("\uff47ood.example", [Rule("good.example", 443)]),
     ],
 )
 def test_rules_are_understood(text: str, rules: list[Rule]) -> None:
@@ -65,16 +65,16 @@ def test_rules_are_understood(text: str, rules: list[Rule]) -> None:
     [
         ("alow", "'alow': a name without a dot is no public host; expected none, allow or HOST[:PORT]"),
         ("localhost:80", "without a dot"),
-        ("none,pypi.org", "'none' stands alone"),
-        ("pypi.org,,a.example", "an empty entry"),
+        ("none,good.example", "'none' stands alone"),
+        ("good.example,,a.example", "an empty entry"),
         (",", "an empty entry"),
-        ("https://pypi.org", "a host and a port, not an address of a page"),
-        ("pypi.org/simple", "a host and a port"),
-        ("user@pypi.org", "a host and a port"),
-        ("pypi.org:0", "from 1 to 65535"),
-        ("pypi.org:65536", "from 1 to 65535"),
-        ("pypi.org:https", "not a host and a port"),
-        ("pypi.org:", "not a host and a port"),
+        ("https://good.example", "a host and a port, not an address of a page"),
+        ("good.example/simple", "a host and a port"),
+        ("user@good.example", "a host and a port"),
+        ("good.example:0", "from 1 to 65535"),
+        ("good.example:65536", "from 1 to 65535"),
+        ("good.example:https", "not a host and a port"),
+        ("good.example:", "not a host and a port"),
         (":443", "no name of a host"),
         ("*", "no name of a host"),
         ("*.*.org", "no name of a host"),
@@ -89,7 +89,7 @@ def test_rules_are_understood(text: str, rules: list[Rule]) -> None:
         ("2130706433:80", "no name of a host"),
         ("127.0.0.01:80", "no name of a host"),
         ("py pi.org", "no name of a host"),
-        ("pypi.org\0.evil.example", "no name of a host"),
+        ("good.example\0.evil.example", "no name of a host"),
         ("-a.example", "no name of a host"),
         ("a" * 64 + ".example", "no name of a host"),
         ("a." * 127 + "example", "no name of a host"),
@@ -107,16 +107,16 @@ def test_what_is_not_understood_is_an_error(text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("rules", "host", "port", "found"),
     [
-        ("", "pypi.org", 443, False),
-        ("pypi.org", "pypi.org", 443, True),
-        ("pypi.org", "pypi.org", 80, False),
-        ("pypi.org", "evilpypi.org", 443, False),
-        ("pypi.org", "pypi.org.evil.example", 443, False),
-        ("pypi.org", "files.pypi.org", 443, False),
-        ("*.pypi.org", "files.pypi.org", 443, True),
-        ("*.pypi.org", "a.files.pypi.org", 443, True),
-        ("*.pypi.org", "pypi.org", 443, False),
-        ("*.pypi.org", "evilpypi.org", 443, False),
+        ("", "good.example", 443, False),
+        ("good.example", "good.example", 443, True),
+        ("good.example", "good.example", 80, False),
+        ("good.example", "evilgood.example", 443, False),
+        ("good.example", "good.example.evil.example", 443, False),
+        ("good.example", "files.good.example", 443, False),
+        ("*.good.example", "files.good.example", 443, True),
+        ("*.good.example", "a.files.good.example", 443, True),
+        ("*.good.example", "good.example", 443, False),
+        ("*.good.example", "evilgood.example", 443, False),
         ("allow", "anything.example", 443, True),
         ("allow", "anything.example", 80, True),
         ("allow", "anything.example", 22, False),
@@ -230,7 +230,7 @@ def test_a_plain_request_is_cut_down_to_what_the_server_needs() -> None:
 @pytest.mark.parametrize(
     ("head", "host", "port"),
     [
-        (b"CONNECT PyPI.org.:443 HTTP/1.1\r\n\r\n", "pypi.org", 443),
+        (b"CONNECT Good.Example.:443 HTTP/1.1\r\n\r\n", "good.example", 443),
         (b"CONNECT a.example:22 HTTP/1.1\r\n\r\n", "a.example", 22),
         (b"CONNECT [::1]:443 HTTP/1.0\r\nHost: x\r\n\r\n", "::1", 443),
         (b"GET http://a.example HTTP/1.1\r\n\r\n", "a.example", 80),
@@ -247,21 +247,21 @@ def test_a_request_names_its_host(head: bytes, host: str, port: int) -> None:
     [
         b"",
         b"GET / HTTP/1.1",
-        b"GET https://pypi.org/ HTTP/1.1",
-        b"GET ftp://pypi.org/ HTTP/1.1",
-        b"GET http://user@pypi.org/ HTTP/1.1",
-        b"GET http://evil.example#@pypi.org/ HTTP/1.1",
+        b"GET https://good.example/ HTTP/1.1",
+        b"GET ftp://good.example/ HTTP/1.1",
+        b"GET http://user@good.example/ HTTP/1.1",
+        b"GET http://evil.example#@good.example/ HTTP/1.1",
         b"GET http:///x HTTP/1.1",
-        b"CONNECT pypi.org HTTP/1.1",
-        b"CONNECT pypi.org:80 HTTP/1.1",
-        b"CONNECT pypi.org:443 HTTP/2",
-        b"CONNECT pypi.org:443  HTTP/1.1",
-        b"CONNECT pypi.org:443:80 HTTP/1.1",
-        b"CONNECT pypi.org\0.evil.example:443 HTTP/1.1",
-        b"CONNECT pypi.org%00:443 HTTP/1.1",
-        b"CONNECT pypi.org:+443 HTTP/1.1",
-        "CONNECT pypi.org:\u0664\u0664\u0663 HTTP/1.1".encode(),
-        b"connect pypi.org:443 HTTP/1.1",
+        b"CONNECT good.example HTTP/1.1",
+        b"CONNECT good.example:80 HTTP/1.1",
+        b"CONNECT good.example:443 HTTP/2",
+        b"CONNECT good.example:443  HTTP/1.1",
+        b"CONNECT good.example:443:80 HTTP/1.1",
+        b"CONNECT good.example\0.evil.example:443 HTTP/1.1",
+        b"CONNECT good.example%00:443 HTTP/1.1",
+        b"CONNECT good.example:+443 HTTP/1.1",
+        "CONNECT good.example:\u0664\u0664\u0663 HTTP/1.1".encode(),
+        b"connect good.example:443 HTTP/1.1",
         b"GET http://a.example/ HTTP/1.1\r\n folded: x",
         b"GET http://a.example/ HTTP/1.1\r\nname : x",
         b"GET http://a.example/ HTTP/1.1\r\nname: x\ny: z",
@@ -315,7 +315,7 @@ def named(name: bytes, kind: int = 0) -> tuple[int, bytes]:
     return 0, _vector(2, bytes([kind]) + _vector(2, name))
 
 
-@pytest.mark.parametrize("name", ["pypi.org", "files.example", None])
+@pytest.mark.parametrize("name", ["good.example", "files.example", None])
 def test_the_name_in_a_real_hello_is_found(name: str | None) -> None:
     record = client_hello(name)
     assert hello.record_length(record) == len(record) - 5
@@ -328,9 +328,9 @@ def test_the_name_in_a_real_hello_is_found(name: str | None) -> None:
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        (extended(named(b"pypi.org"), named(b"evil.example")), "twice"),
-        (extended(named(b"pypi.org"), (0xFE0D, b"\0")), "encrypted"),
-        (extended(named(b"pypi.org", kind=1)), "no name of a host"),
+        (extended(named(b"good.example"), named(b"evil.example")), "twice"),
+        (extended(named(b"good.example"), (0xFE0D, b"\0")), "encrypted"),
+        (extended(named(b"good.example", kind=1)), "no name of a host"),
         (extended(named(b"")), "no name of a host"),
         (extended((0, _vector(2, b"\0" + _vector(2, b"a.b") + b"\0" + _vector(2, b"c.d")))), "more than"),
         (extended((0, b"\0\2\0")), "cut short"),
@@ -359,11 +359,11 @@ def test_any_bytes_are_judged_without_a_crash(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("host", "name", "good"),
     [
-        ("pypi.org", "pypi.org", True),
-        ("pypi.org", "PyPI.org.", True),
-        ("pypi.org", "evil.example", False),
-        ("pypi.org", "pypi.org\0", False),
-        ("pypi.org", None, False),
+        ("good.example", "good.example", True),
+        ("good.example", "Good.Example.", True),
+        ("good.example", "evil.example", False),
+        ("good.example", "good.example\0", False),
+        ("good.example", None, False),
         ("1.1.1.1", None, True),
         ("1.1.1.1", "1.1.1.1", True),
         ("1.1.1.1", "evil.example", False),
@@ -380,7 +380,7 @@ def test_tls_names_the_host_of_the_tunnel(host: str, name: str | None, good: boo
 def test_a_hello_in_many_records_is_put_together() -> None:
     from sandbox.proxy import _read_hello
 
-    message = client_hello("pypi.org")[5:]
+    message = client_hello("good.example")[5:]
     parts = [message[i : i + 7] for i in range(0, len(message), 7)]
     raw = b"".join(b"\x16\3\1" + _vector(2, part) for part in parts)
 
