@@ -7,6 +7,7 @@ export and evals are folds over it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -49,6 +50,11 @@ class FilesRestored(Event, frozen=True, tag="files_restored"):
     paths: tuple[str, ...]
     """The first of them; a folder's ends in `/`."""
     total: int
+
+    @classmethod
+    def of(cls, how: Literal["undo", "redo", "undo_accept"], paths: Sequence[str]) -> FilesRestored:
+        """For all of these paths, of which the log keeps the first ten."""
+        return cls(how, tuple(paths[:10]), len(paths))
 
     @property
     def named(self) -> str:

@@ -33,7 +33,6 @@ HELP = (
     "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running; /undo and /redo step through changes."
 )
 _COMMAND = re.compile(r"/[a-z]+")
-_SHOWN_PATHS = 10
 
 
 async def converse(desk: Desk, prompt: str) -> Outcome:
@@ -156,7 +155,7 @@ class Conversation:
         if not paths:
             self.desk.note(f"there is nothing to {how}")
             return
-        self.desk.branch.emit(FilesRestored(how, paths[:_SHOWN_PATHS], len(paths)))
+        self.desk.branch.emit(FilesRestored.of(how, paths))
         patch = await self._candidate.fork.diff()
         if patch.empty:
             self._offered = patch

@@ -19,8 +19,6 @@ from agent.session import Header, SessionLog, known_secrets, project_sessions, s
 from sandbox.undo import undoable
 from sandbox.workspace import Workspace
 
-_SHOWN_PATHS = 10
-
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="List sessions; take back what one changed."
 )
@@ -61,7 +59,7 @@ async def _undo(project: Path, identity: str, yes: bool) -> int:
         whose = f"{identity} has no" if identity else "no session here has a"
         print(f"there is nothing to undo: {whose} patch in your files")
         return 1
-    event = FilesRestored("undo_accept", paths[:_SHOWN_PATHS], len(paths))
+    event = FilesRestored.of("undo_accept", paths)
     print(visible(f"session {session.id} changed {event.named}"))
     if not yes:
         if not can_ask():
@@ -74,7 +72,7 @@ async def _undo(project: Path, identity: str, yes: bool) -> int:
     with SessionLog.load(path, scrub=scrubber(known_secrets(os.environ))) as log:
         paths = await Workspace.undo_accept(_workspace(session))
         if paths:
-            event = FilesRestored("undo_accept", paths[:_SHOWN_PATHS], len(paths))
+            event = FilesRestored.of("undo_accept", paths)
             Bus(log).branch(len(log.records)).emit(event)
     print(visible(f"put back: {event.named}" if paths else "they are so already"))
     return 0
