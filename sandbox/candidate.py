@@ -14,6 +14,8 @@ from pathlib import Path
 from sandbox.base import FileConflict, FileMissing, SandboxError
 from sandbox.beneath import Beneath, Owner, Stamp, check_path, stamp
 from sandbox.freeze import Base, apply_changes, is_environment
+from sandbox.layers import Fork, Layers
+from sandbox.overlay import unmount
 from sandbox.patch import FileChange, Patch, git_mode
 from sandbox.rules import is_cache, is_dependency
 from sandbox.shadow import Shadow
@@ -37,12 +39,31 @@ class Candidate:
         self._place = place
         self._owner = owner
         self.tree = place / "tree"
+        self._mount: Fork | None = None
         self.snapshots = Snapshots(base, store, shadow, self._open)
         self._equal: dict[str, Stamp] = {}
 
     def fill(self, parent: Candidate | None, patch: Patch | None) -> None:
-        """Make the folder: a copy of `parent`, or of the base with `patch` applied."""
+        """Make the folder: as `parent` is, or as the base is with `patch` applied."""
         self._place.mkdir(mode=0o700)
+        if self._base.layers is None:
+            self._copy(parent)
+        else:
+            self._show(parent, self._base.layers)
+        if patch:
+            self.apply(patch)
+
+    def _show(self, parent: Candidate | None, layers: Layers) -> None:
+        if parent is None or parent._mount is None:
+            self._mount = layers.fork(self._place)
+            self._mount.mount()
+            self._equal = dict(self._base.stamps)
+        else:
+            self._mount = parent._mount.child(self._place)
+            self._mount.mount(parent._mount)
+            self._equal = dict(parent._equal)
+
+    def _copy(self, parent: Candidate | None) -> None:
         self.tree.mkdir(mode=0o700)
         if self._owner is not None and os.geteuid() == 0:
             os.chown(self.tree, *self._owner)
@@ -55,8 +76,6 @@ class Candidate:
             if failed:
                 path, why = next(iter(failed.items()))
                 raise SandboxError(f"cannot copy {path!r} into a fork: {why}")
-            if patch:
-                self._apply(target, patch)
             copier.finish(listing)
         if parent is None:
             self._equal = {path: stamp(info) for path, info in done.items()}
@@ -67,8 +86,6 @@ class Candidate:
                 for path, info in done.items()
                 if known.get(path) == stamp(listing.files[path])
             }
-        if patch:
-            self.forget(patch.paths)
         settle(max((info.st_ctime_ns for info in done.values()), default=0))
 
     def _open(self) -> Beneath:
@@ -200,6 +217,8 @@ class Candidate:
 
     def remove(self) -> None:
         self._equal.clear()
+        if self._mount is not None:
+            unmount(self.tree)
         remove_path(self._place)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 _OFF = "off"
@@ -58,15 +59,25 @@ def network_mount(path: Path, mounts: str | None = None) -> str | None:
     if mounts is None:
         mounts = _text(Path("/"), "proc/self/mountinfo")
     best, kind = "", ""
+    for point, found in _mounted(mounts):
+        if path.is_relative_to(point) and len(point) >= len(best):  # a later mount hides an earlier one
+            best, kind = point, found
+    return kind if kind.removeprefix("fuse.") in _NETWORK else None
+
+
+def mount_points(kind: str) -> list[Path]:
+    """Where this kind of file system is mounted, the innermost and newest first."""
+    mounts = _text(Path("/"), "proc/self/mountinfo")
+    return [Path(point) for point, found in reversed(list(_mounted(mounts))) if found == kind]
+
+
+def _mounted(mounts: str) -> Iterator[tuple[str, str]]:
+    """(mount point, kind of file system) of each line of a mountinfo, in the order of mounting."""
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
-        fields, what = before.split(" "), after.split(" ")
-        if len(fields) < 5:
-            continue
-        point = _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4])
-        if path.is_relative_to(point) and len(point) >= len(best):  # a later mount hides an earlier one
-            best, kind = point, what[0]
-    return kind if kind.removeprefix("fuse.") in _NETWORK else None
+        fields = before.split(" ")
+        if len(fields) >= 5:
+            yield _ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4]), after.split(" ")[0]
 
 
 def _text(root: Path, name: str) -> str:

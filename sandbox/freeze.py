@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from sandbox.base import Mount, SandboxError
-from sandbox.beneath import Beneath
+from sandbox.beneath import Beneath, Owner, Stamp, stamp
 from sandbox.gitview import git_mounts, safe_config
+from sandbox.layers import Layers
 from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import is_cache, is_denied, is_dependency
-from sandbox.tree import Copier, Listing, Verdict, relock, walk
+from sandbox.tree import Copier, Listing, Verdict, relock, settle, walk
 
 MANY_FILES = 50_000
 """With more, each freeze and each fork takes seconds: the person is told where they are."""
@@ -32,6 +33,10 @@ class Base(msgspec.Struct):
     """Read-only views of the user's tree, for what is not copied."""
     withheld: frozenset[str]
     """Paths in the user's tree that are not in the copy; a file there is never part of a patch."""
+    stamps: dict[str, Stamp]
+    """Of the copy's files; with `layers`, also of a fork's as long as it has not changed them."""
+    layers: Layers | None = None
+    """What forks are mounted on; None when they are copies."""
 
     def mode(self, path: str) -> int | None:
         """Git's mode of a file, None when there is none."""
@@ -45,10 +50,17 @@ class Base(msgspec.Struct):
         def pick(path: str, name: str, is_folder: bool, parent: int) -> Verdict:
             return Verdict.HOLLOW if path in hollow else Verdict.TAKE
 
-        with Beneath(self.tree, unlock=True) as copy:
+        def change(copy: Beneath) -> None:
             apply_changes(copy, patch, self.listing)
             self.listing = walk(copy, pick)
             relock(copy, self.listing)
+
+        if self.layers is None:
+            with Beneath(self.tree, unlock=True) as copy:
+                change(copy)
+        else:
+            self.layers.add(change)
+            self.tree, self.stamps = self.layers.view, self.layers.stamps()
 
 
 def apply_changes(target: Beneath, patch: Patch, listing: Listing) -> None:
@@ -97,8 +109,10 @@ def is_environment(name: str, parent: int) -> bool:
         return False
 
 
-def freeze(tree: Path, place: Path, view: Path, deny: tuple[str, ...], state: Path) -> tuple[Base, list[str]]:
-    """Copy `tree` to the new folder `place`; returns the base and what the person should be told.
+def freeze(
+    tree: Path, place: Path, view: Path, deny: tuple[str, ...], state: Path, owner: Owner | None = None
+) -> tuple[Base, list[str]]:
+    """Copy `tree` into the new folder `place`; returns the base and what the person should be told.
 
     `view` is a new folder for what is shown instead of parts of `.git`; `state` is skipped when inside.
     """
@@ -106,8 +120,9 @@ def freeze(tree: Path, place: Path, view: Path, deny: tuple[str, ...], state: Pa
     with Beneath(tree) as source:
         listing = walk(source, choice)
         _check_space(listing, place.parent)
-        place.mkdir(mode=0o700)
-        with Beneath(place) as target:
+        first = place / "tree"
+        first.mkdir(mode=0o700, parents=True)
+        with Beneath(first, owner) as target:
             copier = Copier(source, target)
             done, failed = copier.copy(listing)
             _clean_nested(target, listing)
@@ -116,7 +131,9 @@ def freeze(tree: Path, place: Path, view: Path, deny: tuple[str, ...], state: Pa
     listing.files = {path: info for path, info in listing.files.items() if path in done}
     mounts = [Mount(str(tree / path), f"{tree}/{path}") for path in choice.dependencies]
     withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
-    base = Base(place, listing, (*git_mounts(tree, str(tree), view), *mounts), withheld)
+    shown = (*git_mounts(tree, str(tree), view), *mounts)
+    base = Base(first, listing, shown, withheld, {path: stamp(info) for path, info in done.items()})
+    settle(max((info.st_ctime_ns for info in done.values()), default=0))
     notes = [f"left out: {path} ({why})" for path, why in failed.items()]
     if len(listing.files) > MANY_FILES:
         notes.append(_many(listing))

@@ -24,6 +24,8 @@ from sandbox.facts import network_mount
 from sandbox.freeze import Base, freeze
 from sandbox.gitview import exclude_rules, object_format
 from sandbox.journal import recover
+from sandbox.layers import Layers
+from sandbox.overlay import refusal, unmount_below
 from sandbox.patch import Patch
 from sandbox.rules import DENIED
 from sandbox.shadow import Shadow
@@ -110,13 +112,19 @@ class Workspace:
     """Made by `open`; end it with `aclose`."""
 
     def __init__(
-        self, tree: Path, state: Path, owner: Owner | None, on_note: Callable[[str], None] | None
+        self,
+        tree: Path,
+        state: Path,
+        owner: Owner | None,
+        overlay: bool,
+        on_note: Callable[[str], None] | None,
     ) -> None:
         self.tree = tree
         self.root = str(tree)
         self.mounts: tuple[Mount, ...] = ()
         self._state = state
         self._owner = owner
+        self._overlay = overlay
         self._on_note = on_note
         self._candidates: list[Candidate] = []
         self._serial = 0
@@ -135,15 +143,17 @@ class Workspace:
         *,
         owner: Owner | None = None,
         deny: tuple[str, ...] = DENIED,
+        overlay: bool = True,
         on_note: Callable[[str], None] | None = None,
     ) -> Workspace:
         """Freeze `tree`. `state` is this workspace's own folder; what a crash left there is undone first.
 
         `owner` (uid, gid) owns the forks when pawl runs as root. Names that match `deny` are left out.
+        `overlay`: forks are overlay mounts where the kernel lets pawl make them, else copies.
         `on_note` hears one line for each thing that the person should know. Raises SandboxError.
         """
         tree, state = await asyncio.to_thread(lambda: (tree.resolve(), state.resolve()))
-        workspace = cls(tree, state, owner, on_note)
+        workspace = cls(tree, state, owner, overlay, on_note)
         try:
             workspace.tell(await workspace.offload(lambda: workspace._prepare(deny)))
         except BaseException:
@@ -191,7 +201,11 @@ class Workspace:
         self._shadow.exclude(exclude_rules(self.tree))
         self._store = Store(self._state / "snapshots")
         (self._state / "forks").mkdir(mode=0o700)
-        base, told = freeze(self.tree, self._state / "base", self._state / "view", deny, self._state)
+        base, told = freeze(
+            self.tree, self._state / "base", self._state / "view", deny, self._state, self._owner
+        )
+        if self._overlay and refusal(self._state) is None:
+            base.layers = Layers(self._state / "base", base.tree, self._owner)
         self._base = base
         self.mounts = base.mounts
         if kind := network_mount(self.tree):
@@ -246,8 +260,7 @@ class Workspace:
     def _clear(self) -> None:
         if self._store is not None:
             self._store.close()
-        for name in COPIES:
-            remove_path(self._state / name)
+        _remove_copies(self._state)
 
     def tell(self, notes: list[str]) -> None:
         if self._on_note is not None:
@@ -272,14 +285,19 @@ class Workspace:
             future.exception()
 
 
+def _remove_copies(state: Path) -> None:
+    unmount_below(state)
+    for name in COPIES:
+        remove_path(state / name)
+
+
 def _sweep(folder: Path) -> tuple[str, ...]:
     restored: list[str] = []
     for place in sorted(folder.iterdir()) if folder.is_dir() else ():
         with _held(place) as ours:
             if ours:
                 restored += recover(place)
-                for name in COPIES:
-                    remove_path(place / name)
+                _remove_copies(place)
                 if not any((place / "accepts").glob("*")):
                     remove_path(place)
     return tuple(restored)

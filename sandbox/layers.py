@@ -1,0 +1,122 @@
+"""The frozen base as layers for overlay mounts, so that a fork costs one mount whatever the tree's size.
+
+Each accepted patch and each refresh is a further layer on top; a fork goes on standing on those that were
+there when it was made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from sandbox.beneath import Beneath, Owner, Stamp, stamp
+from sandbox.overlay import copy_upper, mount, unmount
+from sandbox.tree import Copier, remove_path, walk
+
+MAX_LAYERS = 40
+"""With more, they are copied into one; the kernel allows 500, and each costs every lookup a little."""
+
+
+class Layers:
+    """Blocking. `place` is a folder of its own, `first` the layer to begin with."""
+
+    def __init__(self, place: Path, first: Path, owner: Owner | None) -> None:
+        self._place = place
+        self._owner = owner if os.geteuid() == 0 else None
+        self._serial = 0
+        self.stack: tuple[Path, ...] = (first,)
+        """The newest first."""
+        self.view = first
+        """A folder that shows all of them."""
+
+    def add(self, change: Callable[[Beneath], None]) -> None:
+        """Put a layer on top: what `change` does with the base, which stays as it was when that fails."""
+        place = self._next("change")
+        mounted = self.fork(place)
+        mounted.mount()
+        try:
+            with Beneath(mounted.tree, self._owner, unlock=True) as tree:
+                change(tree)
+        except BaseException:
+            mounted.remove()
+            raise
+        unmount(mounted.tree)
+        self.stack = (mounted.upper, *self.stack)
+        if len(self.stack) > MAX_LAYERS:
+            self._squash()
+        self._show()
+
+    def fork(self, place: Path) -> Fork:
+        """A fork of what is shown now, in the folder `place`; not mounted yet."""
+        return Fork(place, self.stack, self.view, self._owner)
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Of all files, as a fork shows them as long as it has not changed them."""
+        with Beneath(self.view) as tree:
+            return {path: stamp(info) for path, info in walk(tree).files.items()}
+
+    def _show(self) -> None:
+        old = self.view
+        self.view = self.stack[0]
+        if len(self.stack) > 1:
+            self.view = self._next("view")
+            mount(self.view, self.stack)
+        unmount(old)
+
+    def _squash(self) -> None:
+        self._show()
+        whole = self._next("whole")
+        with Beneath(self.view) as layers, Beneath(whole, self._owner) as copy:
+            listing = walk(layers)
+            copier = Copier(layers, copy)
+            copier.copy(listing)
+            copier.finish(listing)
+        self.stack = (whole,)
+
+    def _next(self, kind: str) -> Path:
+        self._serial += 1
+        place = self._place / f"{kind}-{self._serial}"
+        place.mkdir(mode=0o700)
+        return place
+
+
+class Fork:
+    """One mount: the layers, and a folder for what is changed. `like` gives its top mode and times."""
+
+    def __init__(self, place: Path, lowers: tuple[Path, ...], like: Path, owner: Owner | None) -> None:
+        self.tree = place / "tree"
+        self.upper = place / "upper"
+        self._place = place
+        self._lowers = lowers
+        self._like = like
+        self._owner = owner
+
+    def mount(self, parent: Fork | None = None) -> None:
+        """Show the layers, with the changes of `parent`, in which nothing may run meanwhile."""
+        work = self._place / "work"
+        for folder in (self.tree, self.upper, work):
+            folder.mkdir(mode=0o700)
+        if parent is not None:
+            copy_upper(parent.upper, self.upper, self._owner)
+        else:
+            _dress(self.upper, self._like, self._owner)
+        mount(self.tree, self._lowers, self.upper, work)
+
+    def child(self, place: Path) -> Fork:
+        """Another fork on the same layers."""
+        return Fork(place, self._lowers, self._like, self._owner)
+
+    def remove(self) -> None:
+        """Take it away with all changes. Idempotent."""
+        unmount(self.tree)
+        remove_path(self._place)
+
+
+def _dress(folder: Path, like: Path, owner: Owner | None) -> None:
+    """Give a new top folder what the copy of a tree has: usable by its owner, with the tree's times."""
+    info = like.stat()
+    if owner is not None:
+        os.chown(folder, *owner)
+    folder.chmod(info.st_mode & 0o777 | 0o700)
+    os.utime(folder, ns=(info.st_atime_ns, info.st_mtime_ns))
