@@ -21,6 +21,7 @@ import pytest
 from agent.models.catalog import find
 from agent.models.weights import present, weights_dir
 from agent.paths import cache_dir
+from sandbox.overlay import unmount_below
 
 REAL_CACHE = cache_dir()
 TEST_MODELS = ("qwen2.5-coder-1.5b", "smollm2-135m")
@@ -147,3 +148,10 @@ def no_container_left() -> Iterator[None]:
             with contextlib.suppress(docker.errors.NotFound, requests.exceptions.ConnectionError):
                 client.wait(container, timeout=10, condition="removed")
         assert not ours(), "containers are left behind"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_mount_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test that fails on purpose, or kills pawl, does not come to the end of its workspace."""
+    yield
+    unmount_below(tmp_path_factory.getbasetemp())

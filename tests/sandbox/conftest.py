@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from sandbox.base import Sandbox
 from sandbox.open import known_backends
+from sandbox.overlay import refusal, unmount_below
 from tests.sandbox.nets import Net, opened_net
-from tests.sandbox.places import ISOLATING, LIMITS, Place, backends, opened
+from tests.sandbox.places import ISOLATING, LIMITS, Forks, Place, backends, opened
 
 
 @pytest.fixture(scope="package")
@@ -43,3 +45,14 @@ def net(whole_net: Net) -> Net:
     """The module's, with nothing allowed and nothing seen."""
     whole_net.clear()
     return whole_net
+
+
+@pytest.fixture(params=["overlay", "copies"])
+def forks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Both kinds of forks must do the same."""
+    if request.param == "overlay" and (why := refusal(tmp_path)):
+        pytest.skip(why)
+    Forks.overlay = request.param == "overlay"
+    yield
+    Forks.overlay = True
+    unmount_below(tmp_path)

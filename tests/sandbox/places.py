@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from sandbox.base import Limits, Mount, Outlet, Sandbox, SandboxSpec
+from sandbox.beneath import Owner
+from sandbox.layers import Layers
 from sandbox.open import known_backends, open_sandbox, owner
+from sandbox.overlay import refusal
+from sandbox.rules import DENIED
 from sandbox.workspace import Fork, Workspace
 
 SESSION = f"test-{os.getpid()}"
@@ -90,10 +95,15 @@ async def opened(
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Place]:
     """Open a sandbox for `folder`/fork, which stands for the project `folder`/project."""
-    tree, project = folder / "fork", folder / "project"
-    for path in (tree, project):
+    project, base, place = folder / "project", folder / "base", folder / f"fork-{uuid.uuid4().hex}"
+    for path in (project, base, place):
         path.mkdir(exist_ok=True)
-    os.chown(tree, *owner(backend))  # type: ignore[arg-type]
+    os.chown(base, *owner(backend))  # type: ignore[arg-type]
+    fork = Layers(folder, base, owner(backend)).fork(place)  # type: ignore[arg-type]
+    if refusal(folder) is None:
+        fork.mount()
+    tree = fork.tree
+    tree.mkdir(exist_ok=True)
     root = str(tree) if backend == "local" else str(project)
     spec = SandboxSpec(tree=tree, root=root, session=SESSION, limits=limits, mounts=mounts, outlet=outlet)
     sandbox = await open_sandbox(
@@ -107,9 +117,28 @@ async def opened(
         yield Place(sandbox, tree, backend)
     finally:
         await sandbox.aclose()
+        fork.remove()
+
+
+class Forks:
+    """Which kind of forks a test is run with; set by the fixture `forks`."""
+
+    overlay = True
+
+
+async def open_workspace(
+    tree: Path,
+    state: Path,
+    *,
+    deny: tuple[str, ...] = DENIED,
+    owner: Owner | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Workspace:
+    """A workspace with the kind of forks that the test is run with."""
+    return await Workspace.open(tree, state, deny=deny, owner=owner, overlay=Forks.overlay, on_note=on_note)
 
 
 async def open_fork(tree: Path, state: Path) -> tuple[Workspace, Fork]:
     """A workspace of `tree` and one fork of it."""
-    workspace = await Workspace.open(tree, state)
+    workspace = await open_workspace(tree, state)
     return workspace, await workspace.fork("one")

@@ -19,7 +19,7 @@ from tests.sandbox.abuse.cases import Mutation, host, host_case
 from tests.sandbox.places import open_fork
 from tests.support.trees import git, make, shape
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forks")]
 
 
 def leaving_out(*names: str) -> Mutation:

@@ -9,15 +9,15 @@ import pytest
 
 from sandbox.snapshot import Snapshot
 from sandbox.workspace import Fork, Workspace
-from tests.sandbox.places import open_fork
+from tests.sandbox.places import open_fork, open_workspace
 from tests.support.trees import Shape, git, make, picture, shape
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forks")]
 
 
 async def test_case_73_sixteen_forks_diverge(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {f"f{n}": f"{n}" for n in range(20)})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     forks = await asyncio.gather(*(workspace.fork(f"{n}") for n in range(16)))
     base = shape(forks[0].tree)
     taken: dict[int, list[tuple[Snapshot, Shape]]] = {n: [] for n in range(16)}

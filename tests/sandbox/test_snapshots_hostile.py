@@ -27,7 +27,7 @@ from tests.sandbox.places import open_fork
 from tests.support.swapping import swapped
 from tests.support.trees import make, picture, shape
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forks")]
 
 PR_SET_DUMPABLE = 4
 
@@ -175,9 +175,9 @@ def _killed_after(seconds: float, fork: Fork, snapshot: Snapshot) -> bool:
             fork._candidate.snapshots.take("by the child")
     signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.0001))
-    status = os.waitpid(child, 0)[1]
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # until the timer is off, the pid stays the child's
     signal.setitimer(signal.ITIMER_REAL, 0)
-    return os.WIFSIGNALED(status)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 async def test_a_full_store_is_said_and_old_snapshots_are_good(

@@ -15,11 +15,11 @@ from sandbox import tree as tree_module
 from sandbox.base import SandboxError
 from sandbox.gitview import safe_config
 from sandbox.tree import Copier
-from sandbox.workspace import Workspace
 from tests.sandbox.abuse.cases import host, host_case
+from tests.sandbox.places import open_workspace
 from tests.support.trees import Node, git, make, nodes, picture
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forks")]
 
 ODD: dict[str, bytes | str | Node] = {
     "plain.txt": "x\n",
@@ -42,7 +42,7 @@ async def test_fork_is_an_exact_copy(tmp_path: Path) -> None:
     make(tree, {"private/key": "k"})
     (tree / "private/key").chmod(0o600)
     (tree / "private").chmod(0o500)
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
 
     def shape(root: Path) -> dict[str, tuple[object, ...]]:
@@ -62,7 +62,7 @@ async def test_fork_is_an_exact_copy(tmp_path: Path) -> None:
 async def test_the_copy_of_a_read_only_folder_can_be_worked_in(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"a": "1"})
     tree.chmod(0o555)
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     assert stat.S_IMODE(fork.tree.stat().st_mode) == 0o755
     await workspace.aclose()
@@ -84,22 +84,23 @@ async def test_case_64_users_tree_is_untouched_by_a_session(tmp_path: Path) -> N
     git(tree, "commit", "-qm", "one")
     make(tree, {"plain.txt": "dirty\n", "untracked": "u"})
     before = picture(tree)
-    workspace = await Workspace.open(tree, tmp_path / "state")
-    fork = await workspace.fork("one")
-    first = await fork.snapshot("first")
-    make(fork.tree, {"plain.txt": "changed", "new.py": "1"})
-    (fork.tree / "sub/deep/x.py").unlink()
-    patch = await fork.diff()
-    second = await fork.snapshot("second")
-    await fork.restore(first)
-    await fork.restore(second)
-    assert patch.paths == ("new.py", "plain.txt", "sub/deep/x.py")
-    again = await workspace.fork("two", patch)
-    assert nodes(again.tree) == nodes(fork.tree)
-    await (await again.fork("three")).aclose()
-    await again.reset()
-    await workspace.aclose()
-    assert picture(tree) == before
+    for overlay in (True, False):
+        workspace = await Workspace.open(tree, tmp_path / f"state-{overlay}", overlay=overlay)
+        fork = await workspace.fork("one")
+        first = await fork.snapshot("first")
+        make(fork.tree, {"plain.txt": "changed", "new.py": "1"})
+        (fork.tree / "sub/deep/x.py").unlink()
+        patch = await fork.diff()
+        second = await fork.snapshot("second")
+        await fork.restore(first)
+        await fork.restore(second)
+        assert patch.paths == ("new.py", "plain.txt", "sub/deep/x.py")
+        again = await workspace.fork("two", patch)
+        assert nodes(again.tree) == nodes(fork.tree)
+        await (await again.fork("three")).aclose()
+        await again.reset()
+        await workspace.aclose()
+        assert picture(tree) == before
 
 
 async def test_dirty_and_ignored_files_are_in_the_base(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ async def test_dirty_and_ignored_files_are_in_the_base(tmp_path: Path) -> None:
     git(tree, "add", "-A")
     git(tree, "commit", "-qm", "one")
     make(tree, {"a": "dirty", "build/out": "needed", "untracked": "u"})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     assert nodes(fork.tree) == nodes(tree)
     await workspace.aclose()
@@ -135,7 +136,7 @@ async def test_caches_secrets_and_special_files_are_left_out(tmp_path: Path) -> 
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tree / "sock"))
     notes: list[str] = []
-    workspace = await Workspace.open(tree, tmp_path / "state", on_note=notes.append)
+    workspace = await open_workspace(tree, tmp_path / "state", on_note=notes.append)
     server.close()
     fork = await workspace.fork("one")
     assert set(nodes(fork.tree)) == {".coveragerc", ".env.example", "kept.py"}
@@ -149,7 +150,7 @@ async def test_caches_secrets_and_special_files_are_left_out(tmp_path: Path) -> 
 
 async def test_own_deny_list(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {".env": "shown", "secret.txt": "hidden"})
-    workspace = await Workspace.open(tree, tmp_path / "state", deny=("secret*",))
+    workspace = await open_workspace(tree, tmp_path / "state", deny=("secret*",))
     fork = await workspace.fork("one")
     assert set(nodes(fork.tree)) == {".env"}
     await workspace.aclose()
@@ -166,7 +167,7 @@ async def test_dependency_folders_are_mounted_not_copied(tmp_path: Path) -> None
             "a.py": "1",
         },
     )
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     assert set(nodes(fork.tree)) == {"venv/module.py", "a.py"}
     places = {(mount.source, mount.target) for mount in fork.mounts}
@@ -186,7 +187,7 @@ async def test_case_66_nested_repositories_are_captured(tmp_path: Path) -> None:
     git(tree / "full", "add", "-A")
     git(tree / "full", "commit", "-qm", "inner")
     git(tree / "full", "remote", "add", "origin", "https://user:token@example.org/x")
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     assert git(fork.tree / "full", "log", "--format=%s") == "inner\n"
     assert "token" not in (fork.tree / "full/.git/config").read_text()
@@ -207,7 +208,7 @@ async def test_case_76_worktree_and_submodule_show_no_git(tmp_path: Path) -> Non
     git(main, "commit", "-qm", "one")
     git(main, "worktree", "add", "-q", str(tmp_path / "linked"))
     before = picture(tmp_path / "linked")
-    workspace = await Workspace.open(tmp_path / "linked", tmp_path / "state")
+    workspace = await open_workspace(tmp_path / "linked", tmp_path / "state")
     fork = await workspace.fork("one")
     assert fork.mounts == ()
     assert set(nodes(fork.tree, skip=())) == {"a"}
@@ -251,7 +252,7 @@ async def test_git_is_readable_inside_without_its_secrets(tmp_path: Path) -> Non
     for folder in (tree, tree / "sub"):
         git(folder, "config", "remote.origin.url", "https://user:t0ken@example.org/x")
     make(tree / ".git/hooks", {"post-checkout": (0o100755, b"#!/bin/sh\necho s3cret")})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     make(fork.tree, {"a": "2"})
     command = [
@@ -285,7 +286,7 @@ async def test_git_is_readable_inside_without_its_secrets(tmp_path: Path) -> Non
 
 async def test_forks_are_independent_and_copyable(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"a": "1", "b": "1"})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     forks = await asyncio.gather(*(workspace.fork(f"try {n}/../x") for n in range(6)))
     for number, fork in enumerate(forks):
         make(fork.tree, {"a": f"by {number}", f"__pycache__/{number}": "litter"})
@@ -309,7 +310,7 @@ async def test_reset_makes_it_the_base_again(tmp_path: Path) -> None:
     (tree / "hollow").mkdir()
     (tree / ".venv").mkdir()
     make(tree, {".venv/pyvenv.cfg": ""})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     fresh = {path: (mode, content) for path, (mode, _, _, content) in picture(fork.tree).items()}
     inode = fork.tree.stat().st_ino
@@ -342,7 +343,7 @@ async def test_too_large_a_tree_is_refused_with_advice(
     tree = make(tmp_path / "t", {str(n): "x" for n in range(20)})
     monkeypatch.setattr(tree_module, "MAX_FILES", 10)
     with pytest.raises(SandboxError, match="smaller folder"):
-        await Workspace.open(tree, tmp_path / "state")
+        await open_workspace(tree, tmp_path / "state")
     assert not (tmp_path / "state" / "base").exists()
 
 
@@ -351,28 +352,28 @@ async def test_a_sparse_giant_is_refused_before_it_is_copied(tmp_path: Path) -> 
     with (tree / "giant").open("wb") as giant:
         giant.truncate(20 * 1024**3)
     with pytest.raises(SandboxError, match="4 GB"):
-        await Workspace.open(tree, tmp_path / "state")
+        await open_workspace(tree, tmp_path / "state")
 
 
 async def test_bad_places(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="not a folder"):
-        await Workspace.open(tmp_path / "missing", tmp_path / "s1")
+        await open_workspace(tmp_path / "missing", tmp_path / "s1")
     tree = make(tmp_path / "t", {"a": "1"})
-    workspace = await Workspace.open(tree, tmp_path / "s2")
+    workspace = await open_workspace(tree, tmp_path / "s2")
     fork = await workspace.fork("one")
     with pytest.raises(SandboxError, match="another pawl"):
-        await Workspace.open(tree, tmp_path / "s2")
+        await open_workspace(tree, tmp_path / "s2")
     assert nodes(fork.tree) == nodes(tree)
     await workspace.aclose()
     await workspace.aclose()
-    empty = await Workspace.open(make(tmp_path / "e", {}), tmp_path / "s3")
+    empty = await open_workspace(make(tmp_path / "e", {}), tmp_path / "s3")
     assert (await (await empty.fork("x")).diff()).empty
     await empty.aclose()
 
 
 async def test_state_inside_the_tree_is_not_copied_into_itself(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"a": "1"})
-    workspace = await Workspace.open(tree, tree / "deep" / "state")
+    workspace = await open_workspace(tree, tree / "deep" / "state")
     fork = await workspace.fork("one")
     assert set(nodes(fork.tree)) == {"a"}
     await workspace.aclose()
@@ -384,7 +385,7 @@ async def test_leftovers_of_a_crash_are_replaced(tmp_path: Path) -> None:
         tmp_path / "state",
         {"base/old": "1", "forks/1-x/tree/old": "1", "shadow/HEAD": "x", "view/config-1": "x"},
     )
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     assert set(nodes((await workspace.fork("x")).tree)) == {"a"}
     await workspace.aclose()
 
@@ -392,7 +393,7 @@ async def test_leftovers_of_a_crash_are_replaced(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 async def test_forks_belong_to_the_owner_and_the_base_does_not(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"a/b": "1", "link": (0o120000, b"a")})
-    workspace = await Workspace.open(tree, tmp_path / "state", owner=(1234, 1235))
+    workspace = await open_workspace(tree, tmp_path / "state", owner=(1234, 1235))
     fork = await workspace.fork("one")
     make(fork.tree, {"a/b": "2", "n/new": "1"})
     second = await workspace.fork("two", await fork.diff())
@@ -411,7 +412,7 @@ async def test_forks_belong_to_the_owner_and_the_base_does_not(tmp_path: Path) -
 
 async def test_cancelled_open_leaves_nothing(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {f"d{n}/f": "x" for n in range(300)})
-    task = asyncio.create_task(Workspace.open(tree, tmp_path / "state"))
+    task = asyncio.create_task(open_workspace(tree, tmp_path / "state"))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from sandbox.base import FileConflict, PathEscape, SandboxError
 from sandbox.patch import FileChange, Patch, split_patch
-from sandbox.workspace import Workspace
+from tests.sandbox.places import open_workspace
 from tests.support.trees import Node, git, make, nodes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forks")]
 
 BASE: dict[str, bytes | str | Node] = {
     "crlf.txt": b"one\r\ntwo\r\nthree\r\n",
@@ -39,7 +39,7 @@ BASE: dict[str, bytes | str | Node] = {
 
 async def test_every_kind_of_change_is_exact(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", BASE)
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     for path in ("link", "moved/from", "dir/file", "file", "empty"):
         (fork.tree / path).unlink()
@@ -114,7 +114,7 @@ def test_any_two_trees(old: dict[str, Node], new: dict[str, Node], kept: bool) -
 
     async def run(place: Path) -> None:
         tree = make(place / "t", old)
-        workspace = await Workspace.open(tree, place / "state")
+        workspace = await open_workspace(tree, place / "state")
         fork = await workspace.fork("one")
         _empty(fork.tree)
         make(fork.tree, new)
@@ -132,7 +132,7 @@ def test_any_two_trees(old: dict[str, Node], new: dict[str, Node], kept: bool) -
 
 async def test_a_part_of_a_patch_applies_alone(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"src.py": "a = 1\nb = 2\n", "tests/test_src.py": "old\n"})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     make(fork.tree, {"src.py": "a = 1\nb = 3\nc = 4\n", "tests/test_src.py": "cheat\n", "bin": b"\0\1"})
     patch = await fork.diff()
@@ -162,7 +162,7 @@ async def test_litter_and_new_ignored_files_are_not_in_the_patch(tmp_path: Path)
     )
     git(tree, "init", "-q")
     make(tree, {".git/info/exclude": "mine.txt\n"})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     make(
         fork.tree,
@@ -191,7 +191,7 @@ async def test_litter_and_new_ignored_files_are_not_in_the_patch(tmp_path: Path)
 
 async def test_a_change_with_the_same_size_and_time_is_seen(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"a": "1111"})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     file = os.open(fork.tree / "a", os.O_RDWR)
     times = os.fstat(file)
@@ -208,7 +208,7 @@ async def test_a_change_with_the_same_size_and_time_is_seen(tmp_path: Path) -> N
 
 async def test_a_large_new_file_is_left_out_and_named(tmp_path: Path) -> None:
     notes: list[str] = []
-    workspace = await Workspace.open(
+    workspace = await open_workspace(
         make(tmp_path / "t", {"a": "1"}), tmp_path / "state", on_note=notes.append
     )
     fork = await workspace.fork("one")
@@ -221,7 +221,7 @@ async def test_a_large_new_file_is_left_out_and_named(tmp_path: Path) -> None:
 
 async def test_a_patch_of_another_base_or_out_of_the_tree_is_refused(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"a": "1", "out": (0o120000, os.fsencode(tmp_path))})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
 
     def change(path: str, old: bytes | None = None) -> Patch:
         return Patch((FileChange(path, old, b"x", None if old is None else 0o100644, 0o100644, b""),))
@@ -240,7 +240,7 @@ async def test_sha256_repository_gets_patches_it_can_apply(tmp_path: Path) -> No
     tree = make(tmp_path / "t", {"bin": b"\0\1\2" * 50})
     git(tree, "init", "-q", "--object-format=sha256")
     git(tree, "add", "-A")
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     make(fork.tree, {"bin": b"\0\1\3" * 50})
     make(tmp_path, {"p": (await fork.diff()).text})
@@ -252,4 +252,4 @@ async def test_sha256_repository_gets_patches_it_can_apply(tmp_path: Path) -> No
 async def test_git_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SandboxError, match="git is not installed"):
-        await Workspace.open(make(tmp_path / "t", {"a": "1"}), tmp_path / "state")
+        await open_workspace(make(tmp_path / "t", {"a": "1"}), tmp_path / "state")

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.workspace import Workspace
+from tests.sandbox.places import open_workspace
 from tests.support.trees import make, nodes
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forks")]
 
 
 async def test_symlinks_are_kept_as_links_and_not_followed(tmp_path: Path) -> None:
     secret = make(tmp_path / "outside", {"key": "s3cret", ".gitignore": "*\n"})
     tree = make(tmp_path / "t", {"a": "1", "d/x": "1"})
-    workspace = await Workspace.open(tree, tmp_path / "state")
+    workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
     (fork.tree / "a").unlink()
     (fork.tree / "d/x").unlink()
@@ -52,7 +52,7 @@ async def test_symlinks_are_kept_as_links_and_not_followed(tmp_path: Path) -> No
 
 
 async def test_special_files_do_not_hang_and_are_not_in_a_patch(tmp_path: Path) -> None:
-    workspace = await Workspace.open(make(tmp_path / "t", {"a": "1", "b": "1"}), tmp_path / "state")
+    workspace = await open_workspace(make(tmp_path / "t", {"a": "1", "b": "1"}), tmp_path / "state")
     fork = await workspace.fork("one")
     (fork.tree / "a").unlink()
     os.mkfifo(fork.tree / "a")
@@ -66,7 +66,7 @@ async def test_special_files_do_not_hang_and_are_not_in_a_patch(tmp_path: Path) 
 
 
 async def test_very_deep_and_locked_trees_can_be_compared_and_removed(tmp_path: Path) -> None:
-    workspace = await Workspace.open(make(tmp_path / "t", {"a": "1", "d/x": "1"}), tmp_path / "state")
+    workspace = await open_workspace(make(tmp_path / "t", {"a": "1", "d/x": "1"}), tmp_path / "state")
     fork = await workspace.fork("one")
     script = (
         "import os\nfor _ in range(400):\n    os.mkdir('deep')\n    os.chdir('deep')\nopen('x', 'w').close()"
