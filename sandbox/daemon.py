@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import struct
 from pathlib import Path
 from typing import IO
 
 _STREAM_HEADER = struct.Struct(">BxxxI")
+_CREDENTIALS = struct.Struct("3i")
+"""pid, uid, gid; struct ucred of socket.h."""
 _STDOUT = 1
 _COMPLAINT_BYTES = 4000
 _BLOCK = 256 * 1024
@@ -34,6 +37,16 @@ def rootless() -> bool:
     """True when the daemon is the user's own: then root inside is the user outside."""
     path = socket_path()
     return path is not None and path.stat().st_uid == os.geteuid() != 0
+
+
+def listener(path: Path) -> int:
+    """Process id of who listens on a unix socket, 0 when it cannot be seen from here. Raises OSError."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(os.fspath(path))
+        pid: int = _CREDENTIALS.unpack(
+            asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        )[0]
+        return pid
 
 
 async def request(

@@ -65,6 +65,11 @@ def network_mount(path: Path, mounts: str | None = None) -> str | None:
     return kind if kind.removeprefix("fuse.") in _NETWORK else None
 
 
+def mount_namespace(pid: int) -> int:
+    """Number of the mount namespace that a process lives in. Raises OSError."""
+    return Path(f"/proc/{pid}/ns/mnt").stat().st_ino
+
+
 def mount_points(kind: str) -> list[Path]:
     """Where this kind of file system is mounted, the innermost and newest first."""
     mounts = _text(Path("/"), "proc/self/mountinfo")

@@ -39,6 +39,10 @@ class Backend(Protocol):
         """(uid, gid) on the host that the workspace's files must belong to."""
         ...
 
+    def sees_mounts(self) -> bool:
+        """True when it would see what pawl mounts on the host."""
+        ...
+
     async def facts(self) -> dict[str, str]:
         """What it stands on here, such as versions; for a person. Never raises."""
         ...
@@ -80,6 +84,11 @@ async def _loaded(name: BackendName) -> Backend:
 def owner(backend: BackendName) -> tuple[int, int]:
     """(uid, gid) that a fork must belong to so that the backend's user may write in it."""
     return load(backend).owner()
+
+
+def sees_mounts(backend: BackendName) -> bool:
+    """Whether forks for this backend may be overlay mounts."""
+    return load(backend).sees_mounts()
 
 
 async def choose(backend: Wanted = "auto") -> Choice:

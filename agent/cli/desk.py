@@ -36,7 +36,7 @@ from sandbox.accept import Accepted
 from sandbox.base import Limits, Outlet, SandboxError
 from sandbox.choose_image import Chosen, choose_image
 from sandbox.network import parse_rules
-from sandbox.open import Choice, choose, owner
+from sandbox.open import Choice, choose, owner, sees_mounts
 from sandbox.patch import Patch
 from sandbox.proxy import Decision, Proxy
 from sandbox.remedy import for_state
@@ -92,6 +92,7 @@ class Desk:
             self.options.cwd,
             state / "workspaces" / self.log.header.id,
             owner=owner(choice.backend),
+            overlay=sees_mounts(choice.backend),
             on_note=self.note,
         )
         self.bench = Workbench(

@@ -20,7 +20,7 @@ from agent.paths import state_dir
 from agent.workbench import Workbench
 from sandbox.base import Keys, Limits, Sandbox, SandboxError, Size
 from sandbox.choose_image import choose_image
-from sandbox.open import choose, owner
+from sandbox.open import choose, owner, sees_mounts
 from sandbox.patch import Patch
 from sandbox.remedy import for_state
 from sandbox.workspace import Workspace
@@ -47,7 +47,11 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
         _say(note)
     try:
         workspace = await Workspace.open(
-            cwd, state / "workspaces" / session, owner=owner(choice.backend), on_note=_say
+            cwd,
+            state / "workspaces" / session,
+            owner=owner(choice.backend),
+            overlay=sees_mounts(choice.backend),
+            on_note=_say,
         )
     except SandboxError as error:
         if isinstance(error.__cause__, OSError) and not os.access(_existing(state), os.W_OK):

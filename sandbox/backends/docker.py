@@ -36,7 +36,8 @@ from sandbox.base import (
     SandboxUnavailable,
 )
 from sandbox.client import AgentClient
-from sandbox.daemon import Stdout, request, rootless, socket_path
+from sandbox.daemon import Stdout, listener, request, rootless, socket_path
+from sandbox.facts import mount_namespace
 from sandbox.image import Toolchain, ordered
 from sandbox.interpreter import Interpreter, own
 from sandbox.labels import host_label, is_alive, owner_label
@@ -113,6 +114,15 @@ def owner() -> tuple[int, int]:
     if os.geteuid() == 0:
         return _UID_FOR_ROOT, _UID_FOR_ROOT
     return os.geteuid(), os.getegid()
+
+
+def sees_mounts() -> bool:
+    """True when the daemon lives in pawl's mount namespace."""
+    path = socket_path()
+    try:
+        return path is not None and mount_namespace(listener(path)) == mount_namespace(os.getpid())
+    except OSError:
+        return False
 
 
 def remedy(reason: str) -> str:

@@ -34,6 +34,11 @@ def owner() -> tuple[int, int]:
     return os.geteuid(), os.getegid()
 
 
+def sees_mounts() -> bool:
+    """It is a child of pawl's."""
+    return True
+
+
 def remedy(reason: str) -> str:
     """There is nothing that could be missing."""
     return reason

@@ -15,6 +15,7 @@ from sandbox import tree as tree_module
 from sandbox.base import SandboxError
 from sandbox.gitview import safe_config
 from sandbox.tree import Copier
+from sandbox.workspace import Workspace
 from tests.sandbox.abuse.cases import host, host_case
 from tests.sandbox.places import open_workspace
 from tests.support.trees import Node, git, make, nodes, picture
