@@ -1,0 +1,211 @@
+"""Forks as overlay mounts: what only they can get wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox import layers as layers_module
+from sandbox.facts import mount_points
+from sandbox.layers import Fork, Layers
+from sandbox.overlay import mount, refusal, unmount, unmount_below
+from sandbox.workspace import Workspace
+from tests.sandbox.test_workspace import ODD
+from tests.support.trees import make, nodes
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount"),
+    pytest.mark.usefixtures("unmounted"),
+]
+
+
+@pytest.fixture
+def unmounted(tmp_path: Path) -> object:
+    yield
+    unmount_below(tmp_path)
+
+
+def stacked(place: Path, files: dict[str, str]) -> tuple[Layers, Fork]:
+    """Layers on a base of these files, and one fork of them."""
+    layers = Layers(place, make(place / "base", files), None)
+    (place / "one").mkdir()
+    fork = layers.fork(place / "one")
+    fork.mount()
+    return layers, fork
+
+
+def child(fork: Fork, place: Path) -> Fork:
+    place.mkdir()
+    copy = fork.child(place)
+    copy.mount(fork)
+    return copy
+
+
+def test_overlays_work_here(tmp_path: Path) -> None:
+    assert refusal(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fork_of_a_fork_has_what_was_removed_replaced_and_renamed(tmp_path: Path) -> None:
+    _, fork = stacked(
+        tmp_path, {"gone": "1", "kept/a": "1", "renamed/deep/a": "1", "replaced/old": "1", "file/x": "1"}
+    )
+    (fork.tree / "gone").unlink()
+    (fork.tree / "renamed").rename(fork.tree / "new name")
+    shutil.rmtree(fork.tree / "replaced")
+    shutil.rmtree(fork.tree / "file")
+    make(fork.tree, {"replaced/new": "2", "file": "2", "kept/b": "2"})
+    (fork.tree / "kept").chmod(0o500)
+    (fork.tree / "link").symlink_to("kept/a")
+    copy = child(fork, tmp_path / "two")
+    assert nodes(copy.tree) == nodes(fork.tree)
+    assert set(nodes(copy.tree)) >= {"new name/deep/a", "replaced/new", "kept/a", "kept/b", "file", "link"}
+    assert not {"gone", "renamed", "replaced/old"} & set(nodes(copy.tree))
+    (copy.tree / "replaced/new").write_text("3")
+    assert (fork.tree / "replaced/new").read_text() == "2"
+
+
+NAMES = ("a", "b", "d", "d/a", "d/e", "d/e/a")
+STEPS = st.lists(
+    st.tuples(st.sampled_from(("write", "remove", "folder", "rename")), *[st.sampled_from(NAMES)] * 2),
+    max_size=12,
+)
+
+
+def act(tree: Path, how: str, path: str, other: str) -> None:
+    """One step, if it is possible."""
+    here = tree / path
+    if how == "remove" and here.is_dir():
+        shutil.rmtree(here)
+        return
+    try:
+        if how == "write":
+            here.write_text(other)
+        elif how == "remove":
+            here.unlink()
+        elif how == "folder":
+            here.mkdir()
+        else:
+            here.rename(tree / other)
+    except OSError:
+        pass
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=STEPS, second=STEPS, third=STEPS)
+def test_layers_and_forks_show_what_a_plain_folder_would(
+    tmp_path_factory: pytest.TempPathFactory, first: object, second: object, third: object
+) -> None:
+    """Steps in a layer, in a fork and in a fork of it give what the same steps give in a folder."""
+    place = tmp_path_factory.mktemp("stack")
+    start = {"a": "0", "d/a": "0", "d/e/a": "0"}
+    layers = Layers(place, make(place / "base", dict(start)), None)
+    plain = make(place / "plain", dict(start))
+    try:
+        layers.add(lambda tree: [act(Path(f"/proc/self/fd/{tree._fd}"), *step) for step in first])  # type: ignore
+        (place / "one").mkdir()
+        fork = layers.fork(place / "one")
+        fork.mount()
+        for step in second:  # type: ignore
+            act(fork.tree, *step)
+        copy = child(fork, place / "two")
+        for step in third:  # type: ignore
+            act(copy.tree, *step)
+        for step in [*first, *second]:  # type: ignore
+            act(plain, *step)
+        assert nodes(fork.tree) == nodes(plain)
+        for step in third:  # type: ignore
+            act(plain, *step)
+        assert nodes(copy.tree) == nodes(plain)
+    finally:
+        unmount_below(place)
+
+
+async def test_accepted_patches_become_layers_and_many_become_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers_module, "MAX_LAYERS", 3)
+    tree = make(tmp_path / "t", {**ODD, "n": "0"})
+    workspace = await Workspace.open(tree, tmp_path / "state")
+    forks = []
+    for number in range(1, 8):
+        fork = await workspace.fork(f"{number}")
+        make(fork.tree, {"n": str(number), f"new-{number}": "x"})
+        await workspace.accept(await fork.diff())
+        forks.append(fork)
+    assert [(fork.tree / "n").read_text() for fork in forks] == [str(number) for number in range(1, 8)]
+    assert not (forks[0].tree / "new-2").exists()
+    last = await workspace.fork("last")
+    assert nodes(last.tree) == nodes(tree)
+    assert (await last.diff()).empty
+    assert workspace._base.layers is not None
+    assert 1 <= len(workspace._base.layers.stack) <= 3
+    await workspace.aclose()
+    assert not [point for point in mount_points("overlay") if point.is_relative_to(tmp_path)]
+
+
+async def test_an_older_fork_stands_on_what_it_was_made_from(tmp_path: Path) -> None:
+    workspace = await Workspace.open(make(tmp_path / "t", {"a": "1", "b": "1"}), tmp_path / "state")
+    old, new = await workspace.fork("old"), await workspace.fork("new")
+    make(new.tree, {"a": "2"})
+    await workspace.accept(await new.diff())
+    assert (old.tree / "a").read_text() == "1"
+    make(old.tree, {"b": "2"})
+    assert (await old.diff()).paths == ("a", "b")
+    await workspace.aclose()
+
+
+async def test_mounts_of_a_killed_pawl_are_swept(tmp_path: Path) -> None:
+    tree = make(tmp_path / "t", {"a": "1", "b": "1"})
+    program = (
+        "import asyncio, os, signal, sys\nfrom pathlib import Path\nfrom sandbox.workspace import Workspace\n"
+        "async def main():\n"
+        "    workspace = await Workspace.open(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "    fork = await workspace.fork('one')\n"
+        "    (fork.tree / 'a').write_text('2')\n"
+        "    await workspace.accept(await fork.diff())\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(main())\n"
+    )
+    state = tmp_path / "workspaces" / "s"
+    ended = subprocess.run([sys.executable, "-c", program, tree, state], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert len([point for point in mount_points("overlay") if point.is_relative_to(state)]) == 2
+    await Workspace.sweep(state.parent)
+    assert not [point for point in mount_points("overlay") if point.is_relative_to(state)]
+    assert not (state / "forks").exists()
+    assert nodes(tree)["a"][1] == b"2"
+
+
+def test_forty_layers_with_long_and_odd_names_fit(tmp_path: Path) -> None:
+    """The kernel takes at most a page of options."""
+    folder = tmp_path / ("x" * 200) / 'a,b:c\\d "e'
+    lowers = [make(folder / f"{number}", {f"{number}": "x", "same": f"{number}"}) for number in range(40)]
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    mount(tree, lowers)
+    try:
+        assert (tree / "same").read_text() == "0"
+        assert len(list(tree.iterdir())) == 41
+        with pytest.raises(OSError, match="Read-only"):
+            (tree / "new").touch()
+    finally:
+        unmount(tree)
+
+
+def test_who_is_not_root_gets_copies(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    child = os.fork()
+    if not child:
+        os.setuid(1000)
+        os._exit(refusal(tmp_path) != "only root can mount")
+    assert os.waitpid(child, 0)[1] == 0
