@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sandbox.base import FileConflict, FileMissing, SandboxError
 from sandbox.beneath import Beneath, Owner, Stamp, check_path, stamp
-from sandbox.freeze import Base, apply_changes, is_environment
+from sandbox.freeze import RACY_NS, Base, apply_changes, is_environment
 from sandbox.layers import Fork, Layers
 from sandbox.overlay import unmount
 from sandbox.patch import FileChange, Patch, git_mode
@@ -26,7 +26,6 @@ from sandbox.tree import Copier, Listing, Verdict, relock, remove_path, remove_t
 MAX_NEW_FILE = 20 * 1024**2
 """A new file over this is left out of a patch."""
 MAX_PATCH = 256 * 1024**2
-_RACY_NS = 50_000_000
 _IGNORE_FILE_BYTES = 1024**2
 
 
@@ -133,7 +132,7 @@ class Candidate:
                 if change is not None:
                     changes.append(change)
                     room -= len(change.old or b"") + len(change.new or b"")
-                elif seen is not None and seen.st_ctime_ns < started - _RACY_NS:
+                elif seen is not None and seen.st_ctime_ns < started - RACY_NS:
                     self._equal[path] = stamp(seen)
                 if room < 0:
                     raise SandboxError(f"the candidate changed more than {MAX_PATCH // 1024**2} MB")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,23 +21,30 @@ from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import is_cache, is_denied, is_dependency
 from sandbox.tree import Copier, Listing, Verdict, relock, settle, walk
 
+T = TypeVar("T")
+
+RACY_NS = 50_000_000
+"""A file that was changed so short a time before may be changed again without another stamp."""
 MANY_FILES = 50_000
 """With more, each freeze and each fork takes seconds: the person is told where they are."""
 _SPARE_BYTES = 1024**3
 
 
 class Base(msgspec.Struct):
-    """A frozen copy. Only an accepted patch changes it."""
+    """A frozen copy. Only an accepted patch and `refresh` change it."""
 
     tree: Path
-    listing: Listing
+    owner: Owner | None
+    listing: Listing = msgspec.field(default_factory=Listing)
     """What the copy holds, with the stats that the user's files had."""
-    mounts: tuple[Mount, ...]
+    mounts: tuple[Mount, ...] = ()
     """Read-only views of the user's tree, for what is not copied."""
-    withheld: frozenset[str]
+    withheld: frozenset[str] = frozenset()
     """Paths in the user's tree that are not in the copy; a file there is never part of a patch."""
-    stamps: dict[str, Stamp]
+    stamps: dict[str, Stamp] = {}
     """Of the copy's files; with `layers`, also of a fork's as long as it has not changed them."""
+    seen: dict[str, Stamp] = {}
+    """Of the user's files as they were copied, less those that may have changed unseen."""
     layers: Layers | None = None
     """What forks are mounted on; None when they are copies."""
 
@@ -55,12 +65,18 @@ class Base(msgspec.Struct):
             self.listing = walk(copy, pick)
             relock(copy, self.listing)
 
+        self.change(change)
+        for path in patch.paths:
+            self.seen.pop(path, None)
+
+    def change(self, change: Callable[[Beneath], T]) -> T:
+        """Let `change` work on the copy; with layers it makes a new one, and forks go on as they are."""
         if self.layers is None:
-            with Beneath(self.tree, unlock=True) as copy:
-                change(copy)
-        else:
-            self.layers.add(change)
-            self.tree, self.stamps = self.layers.view, self.layers.stamps()
+            with Beneath(self.tree, self.owner, unlock=True) as copy:
+                return change(copy)
+        changed = self.layers.add(change)
+        self.tree, self.stamps = self.layers.view, self.layers.stamps()
+        return changed
 
 
 def apply_changes(target: Beneath, patch: Patch, listing: Listing) -> None:
@@ -75,7 +91,7 @@ def apply_changes(target: Beneath, patch: Patch, listing: Listing) -> None:
             target.put(change.path, change.new, merge_mode(change.new_mode, info.st_mode if info else None))
 
 
-class _Choice:
+class Choice:
     """Decides what of the user's tree is copied, and remembers why the rest is not."""
 
     def __init__(self, deny: tuple[str, ...], state: str) -> None:
@@ -84,6 +100,10 @@ class _Choice:
         self.denied: list[str] = []
         self.dependencies: list[str] = []
         self.git: list[str] = []
+
+    @classmethod
+    def of(cls, tree: Path, deny: tuple[str, ...], state: Path) -> Choice:
+        return cls(deny, str(state.relative_to(tree)) if state.is_relative_to(tree) else "")
 
     def __call__(self, path: str, name: str, is_folder: bool, parent: int) -> Verdict:
         if is_cache(name, is_folder) or path == self._state:
@@ -116,30 +136,90 @@ def freeze(
 
     `view` is a new folder for what is shown instead of parts of `.git`; `state` is skipped when inside.
     """
-    choice = _Choice(deny, str(state.relative_to(tree)) if state.is_relative_to(tree) else "")
+    first = place / "tree"
+    first.mkdir(mode=0o700, parents=True)
+    base = Base(first, owner)
+    return base, refresh(base, tree, view, deny, state)
+
+
+def is_current(base: Base, tree: Path, deny: tuple[str, ...], state: Path) -> bool:
+    """True when nothing says that the user's tree has changed since it was copied; contents are not read."""
+    choice = Choice.of(tree, deny, state)
     with Beneath(tree) as source:
         listing = walk(source, choice)
-        _check_space(listing, place.parent)
-        first = place / "tree"
-        first.mkdir(mode=0o700, parents=True)
-        with Beneath(first, owner) as target:
-            copier = Copier(source, target)
-            done, failed = copier.copy(listing)
-            _clean_nested(target, listing)
-            copier.finish(listing)
+    old = base.listing
+    return (
+        not _stale(base, listing)
+        and not old.files.keys() - listing.files.keys()
+        and _modes(old) == _modes(listing)
+        and set(old.hollow) == set(listing.hollow)
+    )
+
+
+def refresh(base: Base, tree: Path, view: Path, deny: tuple[str, ...], state: Path) -> list[str]:
+    """Make the base what the user's tree is now, copying only what has another stamp than it had.
+
+    Returns what the person should be told. `view` as for `freeze`, new each time.
+    """
+    choice = Choice.of(tree, deny, state)
+    started = time.time_ns()
+    with Beneath(tree) as source:
+        listing = walk(source, choice)
+        stale = _stale(base, listing)
+        _check_space(stale, base.tree.parent)
+        done, failed = base.change(lambda target: _update(source, target, base.listing, listing, stale))
     failed |= listing.left_out | dict.fromkeys(listing.special, "a socket, FIFO or device")
-    listing.files = {path: info for path, info in listing.files.items() if path in done}
+    listing.files = {p: info for p, info in listing.files.items() if p in done or p not in stale}
+    base.seen = {
+        path: stamp(info) for path, info in listing.files.items() if info.st_ctime_ns < started - RACY_NS
+    }
+    base.listing = listing
+    if base.layers is None:
+        kept = {path: base.stamps[path] for path in listing.files if path not in done}
+        base.stamps = kept | {path: stamp(info) for path, info in done.items()}
     mounts = [Mount(str(tree / path), f"{tree}/{path}") for path in choice.dependencies]
-    withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
-    shown = (*git_mounts(tree, str(tree), view), *mounts)
-    base = Base(first, listing, shown, withheld, {path: stamp(info) for path, info in done.items()})
+    base.mounts = (*git_mounts(tree, str(tree), view), *mounts)
+    base.withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
     settle(max((info.st_ctime_ns for info in done.values()), default=0))
     notes = [f"left out: {path} ({why})" for path, why in failed.items()]
     if len(listing.files) > MANY_FILES:
         notes.append(_many(listing))
     if choice.denied:
         notes.append(f"kept from the model as possible secrets: {', '.join(choice.denied)}")
-    return base, notes
+    return notes
+
+
+def _stale(base: Base, listing: Listing) -> dict[str, os.stat_result]:
+    """Files of the listing that the base has not, or not as they are now."""
+    seen = base.seen
+    return {path: info for path, info in listing.files.items() if seen.get(path) != stamp(info)}
+
+
+def _modes(listing: Listing) -> dict[str, int]:
+    return {path: info.st_mode & 0o777 for path, info in listing.folders.items()}
+
+
+def _update(
+    source: Beneath, target: Beneath, old: Listing, new: Listing, stale: dict[str, os.stat_result]
+) -> tuple[dict[str, os.stat_result], dict[str, str]]:
+    """Make `target`, which holds `old`, hold `new`; returns what `Copier.copy` does."""
+    gone = [path for path in old.files if path in stale or path not in new.files]
+    for path in gone:
+        target.remove(path)
+    folders = [*old.hollow, *reversed(old.folders)]
+    gone_folders = [path for path in folders if path not in new.folders and path not in new.hollow]
+    for path in gone_folders:
+        head, _, name = path.rpartition("/")
+        with target.folder(head) as fd:
+            os.rmdir(name, dir_fd=fd)
+    copier = Copier(source, target)
+    done, failed = copier.copy(Listing(new.folders, stale, new.hollow))
+    _clean_nested(target, stale)
+    was = _modes(old)
+    touched = {path.rpartition("/")[0] for path in (*gone, *gone_folders, *stale)}
+    touched |= {path for path, mode in _modes(new).items() if was.get(path) != mode}
+    copier.finish(Listing({path: info for path, info in new.folders.items() if path in touched}))
+    return done, failed
 
 
 def _many(listing: Listing) -> str:
@@ -154,8 +234,8 @@ def _many(listing: Listing) -> str:
     )
 
 
-def _check_space(listing: Listing, place: Path) -> None:
-    needed = sum(info.st_size for info in listing.files.values())
+def _check_space(files: dict[str, os.stat_result], place: Path) -> None:
+    needed = sum(info.st_size for info in files.values())
     free = shutil.disk_usage(place).free
     if free < needed + _SPARE_BYTES:
         raise SandboxError(
@@ -164,9 +244,9 @@ def _check_space(listing: Listing, place: Path) -> None:
         )
 
 
-def _clean_nested(target: Beneath, listing: Listing) -> None:
+def _clean_nested(target: Beneath, files: dict[str, os.stat_result]) -> None:
     """Take what may hold a secret out of the configuration of nested repositories in the copy."""
-    for path, info in listing.files.items():
+    for path, info in files.items():
         if path.endswith(("/.git/config", "/.git/config.worktree")) and stat.S_ISREG(info.st_mode):
             text = target.read(path).data.decode("utf-8", "replace")
             target.put(path, safe_config(text).encode(), info.st_mode, mtime_ns=info.st_mtime_ns)

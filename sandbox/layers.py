@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sandbox.beneath import Beneath, Owner, Stamp, stamp
 from sandbox.overlay import copy_upper, mount, unmount
 from sandbox.tree import Copier, remove_path, walk
+
+T = TypeVar("T")
 
 MAX_LAYERS = 40
 """With more, they are copied into one; the kernel allows 500, and each costs every lookup a little."""
@@ -30,14 +33,14 @@ class Layers:
         self.view = first
         """A folder that shows all of them."""
 
-    def add(self, change: Callable[[Beneath], None]) -> None:
+    def add(self, change: Callable[[Beneath], T]) -> T:
         """Put a layer on top: what `change` does with the base, which stays as it was when that fails."""
         place = self._next("change")
         mounted = self.fork(place)
         mounted.mount()
         try:
             with Beneath(mounted.tree, self._owner, unlock=True) as tree:
-                change(tree)
+                changed = change(tree)
         except BaseException:
             mounted.remove()
             raise
@@ -46,6 +49,7 @@ class Layers:
         if len(self.stack) > MAX_LAYERS:
             self._squash()
         self._show()
+        return changed
 
     def fork(self, place: Path) -> Fork:
         """A fork of what is shown now, in the folder `place`; not mounted yet."""

@@ -8,11 +8,11 @@ All blocking work runs in threads. Everything lives in one state folder, which b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Owner
 from sandbox.candidate import Candidate
 from sandbox.facts import network_mount
-from sandbox.freeze import Base, freeze
+from sandbox.freeze import Base, freeze, is_current, refresh
 from sandbox.gitview import exclude_rules, object_format
 from sandbox.journal import recover
 from sandbox.layers import Layers
@@ -105,7 +105,7 @@ class Fork:
     async def aclose(self) -> None:
         """Remove the folder. Idempotent."""
         async with self._lock:
-            await self._workspace.offload(self._candidate.remove)
+            await self._workspace.close(self._candidate)
 
 
 class Workspace:
@@ -116,6 +116,7 @@ class Workspace:
         tree: Path,
         state: Path,
         owner: Owner | None,
+        deny: tuple[str, ...],
         overlay: bool,
         on_note: Callable[[str], None] | None,
     ) -> None:
@@ -124,10 +125,12 @@ class Workspace:
         self.mounts: tuple[Mount, ...] = ()
         self._state = state
         self._owner = owner
+        self._deny = deny
         self._overlay = overlay
         self._on_note = on_note
         self._candidates: list[Candidate] = []
         self._serial = 0
+        self._told: set[str] = set()
         self._running: set[asyncio.Future[Any]] = set()
         self._accepting = asyncio.Lock()
         self._lock_fd = -1
@@ -153,9 +156,9 @@ class Workspace:
         `on_note` hears one line for each thing that the person should know. Raises SandboxError.
         """
         tree, state = await asyncio.to_thread(lambda: (tree.resolve(), state.resolve()))
-        workspace = cls(tree, state, owner, overlay, on_note)
+        workspace = cls(tree, state, owner, deny, overlay, on_note)
         try:
-            workspace.tell(await workspace.offload(lambda: workspace._prepare(deny)))
+            workspace.tell(await workspace.offload(workspace._prepare))
         except BaseException:
             await workspace.aclose()
             raise
@@ -183,7 +186,7 @@ class Workspace:
         """
         return await asyncio.to_thread(_sweep, folder)
 
-    def _prepare(self, deny: tuple[str, ...]) -> list[str]:
+    def _prepare(self) -> list[str]:
         if not self.tree.is_dir():
             raise SandboxError(f"not a folder: {self.tree}")
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -202,7 +205,7 @@ class Workspace:
         self._store = Store(self._state / "snapshots")
         (self._state / "forks").mkdir(mode=0o700)
         base, told = freeze(
-            self.tree, self._state / "base", self._state / "view", deny, self._state, self._owner
+            self.tree, self._state / "base", self._view(), self._deny, self._state, self._owner
         )
         if self._overlay and refusal(self._state) is None:
             base.layers = Layers(self._state / "base", base.tree, self._owner)
@@ -211,6 +214,25 @@ class Workspace:
         if kind := network_mount(self.tree):
             told.append(f"{self.tree} is on a network mount ({kind}): copying it is slow")
         return notes + told
+
+    async def is_current(self) -> bool:
+        """False when the user's tree has changed since it was frozen, by an accept too."""
+        return await self.offload(lambda: is_current(self._base, self.tree, self._deny, self._state))
+
+    async def refresh(self) -> None:
+        """Make the base what the user's tree is now; what did not change is not copied again.
+
+        No fork may be open: it would show what the user did as undone.
+        """
+        if self._candidates:
+            raise SandboxError("the base cannot be refreshed below an open fork")
+        view = self._view()
+        self.tell(await self.offload(lambda: refresh(self._base, self.tree, view, self._deny, self._state)))
+        self.mounts = self._base.mounts
+
+    def _view(self) -> Path:
+        self._serial += 1
+        return self._state / "view" / f"{self._serial}"
 
     async def fork(self, label: str, patch: Patch | None = None) -> Fork:
         """A new candidate: the base, with the patch alone when one is given.
@@ -228,9 +250,14 @@ class Workspace:
         try:
             await self.offload(lambda: candidate.fill(parent, patch))
         except SandboxError:
-            await self.offload(candidate.remove)
+            await self.close(candidate)
             raise
         return Fork(self, label, candidate)
+
+    async def close(self, candidate: Candidate) -> None:
+        await self.offload(candidate.remove)
+        with contextlib.suppress(ValueError):
+            self._candidates.remove(candidate)
 
     async def accept(self, patch: Patch) -> Accepted:
         """Apply a patch to the user's tree, all of it or nothing; it becomes part of the base.
@@ -263,8 +290,10 @@ class Workspace:
         _remove_copies(self._state)
 
     def tell(self, notes: list[str]) -> None:
-        if self._on_note is not None:
-            for note in notes:
+        """Each note once."""
+        for note in notes:
+            if self._on_note is not None and note not in self._told:
+                self._told.add(note)
                 self._on_note(note)
 
     async def offload(self, work: Callable[[], T]) -> T:
@@ -318,7 +347,7 @@ def _undo_accept(state: Path) -> tuple[str, ...]:
             raise SandboxError(f"nothing was undone: {error}") from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def _held(state: Path) -> Iterator[bool]:
     """Hold the lock of a workspace's state; False when there is none or another process has it."""
     try:
