@@ -82,7 +82,8 @@ class Workbench:
             fork = await self.workspace.fork("candidate")
             stack.push_async_callback(fork.aclose)
             spec = SandboxSpec(
-                tree=fork.tree,
+                tree=fork.place,
+                enter=fork.enter,
                 root=str(fork.tree) if self.backend == "local" else fork.root,
                 session=self.session,
                 limits=self.limits,

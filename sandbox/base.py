@@ -114,13 +114,15 @@ class Outlet(msgspec.Struct, frozen=True):
     """What the proxy lets through, for a person."""
 
 
-class SandboxSpec(msgspec.Struct, frozen=True):
+class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides what a sandbox is. The model chooses none of it."""
 
     tree: Path
     """Folder on the host with the candidate's files (a fork of a workspace; never the user's own tree)."""
     root: str
     """Absolute path at which `tree` appears inside; the same as the user's tree has on the host."""
+    enter: tuple[str, ...] = ()
+    """Words before a command of the host that is to see `tree`, when it is mounted where only they lead."""
     session: str
     """Label that ties containers to their session, for the sweep of orphans."""
     limits: Limits = Limits()

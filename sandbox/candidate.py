@@ -15,7 +15,6 @@ from sandbox.base import FileConflict, FileMissing, SandboxError
 from sandbox.beneath import Beneath, Owner, Stamp, check_path, stamp
 from sandbox.freeze import RACY_NS, Base, apply_changes, is_environment
 from sandbox.layers import Fork, Layers
-from sandbox.overlay import unmount
 from sandbox.patch import FileChange, Patch, git_mode
 from sandbox.rules import is_cache, is_dependency
 from sandbox.shadow import Shadow
@@ -37,7 +36,7 @@ class Candidate:
         self._shadow = shadow
         self._place = place
         self._owner = owner
-        self.tree = place / "tree"
+        self.tree = self.place = place / "tree"
         self._mount: Fork | None = None
         self.snapshots = Snapshots(base, store, shadow, self._open)
         self._equal: dict[str, Stamp] = {}
@@ -61,6 +60,7 @@ class Candidate:
             self._mount = parent._mount.child(self._place)
             self._mount.mount(parent._mount)
             self._equal = dict(parent._equal)
+        self.tree = self._mount.tree
 
     def _copy(self, parent: Candidate | None) -> None:
         self.tree.mkdir(mode=0o700)
@@ -217,7 +217,7 @@ class Candidate:
     def remove(self) -> None:
         self._equal.clear()
         if self._mount is not None:
-            unmount(self.tree)
+            self._mount.remove()
         remove_path(self._place)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sandbox.beneath import Beneath, Owner, Stamp, stamp
-from sandbox.overlay import copy_upper, mount, unmount
+from sandbox.overlay import Mounts, copy_upper
 from sandbox.tree import Copier, remove_path, walk
 
 T = TypeVar("T")
@@ -24,12 +24,15 @@ MAX_LAYERS = 40
 class Layers:
     """Blocking. `place` is a folder of its own, `first` the layer to begin with."""
 
-    def __init__(self, place: Path, first: Path, owner: Owner | None) -> None:
+    def __init__(self, place: Path, first: Path, owner: Owner | None, mounts: Mounts) -> None:
+        self.mounts = mounts
         self._place = place
         self._owner = owner if os.geteuid() == 0 else None
         self._serial = 0
         self.stack: tuple[Path, ...] = (first,)
         """The newest first."""
+        self._shown: Path | None = None
+        """Where they are mounted when they are more than one."""
         self.view = first
         """A folder that shows all of them."""
 
@@ -37,14 +40,14 @@ class Layers:
         """Put a layer on top: what `change` does with the base, which stays as it was when that fails."""
         place = self._next("change")
         mounted = self.fork(place)
-        mounted.mount()
         try:
+            mounted.mount()
             with Beneath(mounted.tree, self._owner, unlock=True) as tree:
                 changed = change(tree)
         except BaseException:
             mounted.remove()
             raise
-        unmount(mounted.tree)
+        self.mounts.unmount(place / "tree")
         self.stack = (mounted.upper, *self.stack)
         if len(self.stack) > MAX_LAYERS:
             self._squash()
@@ -53,7 +56,7 @@ class Layers:
 
     def fork(self, place: Path) -> Fork:
         """A fork of what is shown now, in the folder `place`; not mounted yet."""
-        return Fork(place, self.stack, self.view, self._owner)
+        return Fork(self.mounts, place, self.stack, self.view, self._owner)
 
     def stamps(self) -> dict[str, Stamp]:
         """Of all files, as a fork shows them as long as it has not changed them."""
@@ -61,12 +64,14 @@ class Layers:
             return {path: stamp(info) for path, info in walk(tree).files.items()}
 
     def _show(self) -> None:
-        old = self.view
+        old, self._shown = self._shown, None
         self.view = self.stack[0]
         if len(self.stack) > 1:
-            self.view = self._next("view")
-            mount(self.view, self.stack)
-        unmount(old)
+            self._shown = self._next("view")
+            self.mounts.mount(self._shown, self.stack)
+            self.view = self.mounts.seen(self._shown)
+        if old is not None:
+            self.mounts.unmount(old)
 
     def _squash(self) -> None:
         self._show()
@@ -88,9 +93,12 @@ class Layers:
 class Fork:
     """One mount: the layers, and a folder for what is changed. `like` gives its top mode and times."""
 
-    def __init__(self, place: Path, lowers: tuple[Path, ...], like: Path, owner: Owner | None) -> None:
-        self.tree = place / "tree"
+    def __init__(
+        self, mounts: Mounts, place: Path, lowers: tuple[Path, ...], like: Path, owner: Owner | None
+    ) -> None:
+        self.tree = mounts.seen(place / "tree")
         self.upper = place / "upper"
+        self._mounts = mounts
         self._place = place
         self._lowers = lowers
         self._like = like
@@ -98,22 +106,22 @@ class Fork:
 
     def mount(self, parent: Fork | None = None) -> None:
         """Show the layers, with the changes of `parent`, in which nothing may run meanwhile."""
-        work = self._place / "work"
-        for folder in (self.tree, self.upper, work):
+        tree, work = self._place / "tree", self._place / "work"
+        for folder in (tree, self.upper, work):
             folder.mkdir(mode=0o700)
         if parent is not None:
             copy_upper(parent.upper, self.upper, self._owner)
         else:
             _dress(self.upper, self._like, self._owner)
-        mount(self.tree, self._lowers, self.upper, work)
+        self._mounts.mount(tree, self._lowers, self.upper, work)
 
     def child(self, place: Path) -> Fork:
         """Another fork on the same layers."""
-        return Fork(place, self._lowers, self._like, self._owner)
+        return Fork(self._mounts, place, self._lowers, self._like, self._owner)
 
     def remove(self) -> None:
         """Take it away with all changes. Idempotent."""
-        unmount(self.tree)
+        self._mounts.unmount(self._place / "tree")
         remove_path(self._place)
 
 

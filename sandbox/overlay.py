@@ -1,91 +1,210 @@
-"""Overlay mounts: a folder that shows others, and keeps in one of its own what is changed in it.
+"""Overlay mounts of one workspace: made on the host by root, else in a namespace that a helper process holds.
 
-    mount(tree, lowers, upper, work)    `tree` shows the `lowers`, the first on top, and writes to `upper`
-
-The mounts are made on the host, where pawl itself, docker's daemon and bubblewrap all see them; that takes
-root. They outlive a pawl that is killed: `unmount_below` belongs before every removal.
-The options are explained in the kernel's Documentation/filesystems/overlayfs.rst.
+On the host pawl itself, docker's daemon and bubblewrap all see them, and they outlive a pawl that is killed:
+`unmount_below` belongs before every removal. In the namespace they are seen through the helper's /proc entry
+and by what is started by way of `enter`; they are gone with the helper, which ends when pawl does.
 """
 
 from __future__ import annotations
 
-import ctypes
+import json
 import os
+import shutil
 import stat
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
+from sandbox import mounting
 from sandbox.beneath import Beneath, Owner
 from sandbox.facts import mount_points
 from sandbox.tree import Copier, Listing, relock, walk
 
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1, 2, 4
-_MNT_DETACH = 2
-_OPTIONS = "redirect_dir=on,index=off,metacopy=off"
-_MARKS = ("trusted.overlay.opaque", "trusted.overlay.redirect")
+_MARKS = tuple(f"{kind}.overlay.{mark}" for kind in ("trusted", "user") for mark in ("opaque", "redirect"))
 """What a folder of an upper layer says of those below it."""
+_END_S = 2.0
+
+
+class Mounts(Protocol):
+    """Where a workspace's overlays are mounted. Blocking; may be used by several threads."""
+
+    enter: tuple[str, ...]
+    """Words before a command that is to see what is mounted."""
+
+    def seen(self, path: Path) -> Path:
+        """Where pawl finds a path that lies in a mount."""
+        ...
+
+    def mount(
+        self, tree: Path, lowers: Sequence[Path], upper: Path | None = None, work: Path | None = None
+    ) -> None:
+        """See `mounting.mount`. Raises OSError."""
+        ...
+
+    def unmount(self, tree: Path) -> None: ...
+
+    def close(self) -> None:
+        """End the helper. Idempotent."""
+        ...
+
+
+class HostMounts:
+    """Made by root."""
+
+    enter: tuple[str, ...] = ()
+
+    def seen(self, path: Path) -> Path:
+        return path
+
+    def mount(
+        self, tree: Path, lowers: Sequence[Path], upper: Path | None = None, work: Path | None = None
+    ) -> None:
+        mounting.mount(*_words(tree, lowers, upper, work))
+
+    def unmount(self, tree: Path) -> None:
+        mounting.unmount(os.fspath(tree))
+
+    def close(self) -> None: ...
+
+
+class HeldMounts:
+    """Made by a helper in namespaces of its own, for an ordinary user. Raises OSError when it cannot."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._helper = subprocess.Popen(
+            [sys.executable, "-I", "-S", mounting.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+        )
+        try:
+            self._answer()
+        except OSError:
+            self.close()
+            raise
+        self._root = Path(f"/proc/{self._helper.pid}/root")
+        pid = str(self._helper.pid)
+        self.enter: tuple[str, ...] = (
+            "nsenter",
+            "--user",
+            "--mount",
+            "--target",
+            pid,
+            "--preserve-credentials",
+            "--",
+        )
+
+    def seen(self, path: Path) -> Path:
+        return self._root / path.relative_to("/")
+
+    def mount(
+        self, tree: Path, lowers: Sequence[Path], upper: Path | None = None, work: Path | None = None
+    ) -> None:
+        self._ask(_words(tree, lowers, upper, work))
+
+    def unmount(self, tree: Path) -> None:
+        self._ask((os.fspath(tree),))
+
+    def close(self) -> None:
+        assert self._helper.stdin is not None and self._helper.stdout is not None
+        with self._lock:
+            self._helper.stdin.close()
+            self._helper.stdout.close()
+            try:
+                self._helper.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                self._helper.kill()
+                self._helper.wait()
+
+    def _ask(self, words: Sequence[object]) -> None:
+        with self._lock:
+            assert self._helper.stdin is not None
+            if self._helper.stdin.closed:
+                return
+            self._helper.stdin.write(json.dumps(words).encode() + b"\n")
+            self._helper.stdin.flush()
+            self._answer()
+
+    def _answer(self) -> None:
+        assert self._helper.stdout is not None
+        line = self._helper.stdout.readline()
+        if not line:
+            raise OSError("no user namespace can be made")
+        if error := int(line):
+            raise OSError(error, os.strerror(error))
+
+
+def _words(
+    tree: Path, lowers: Sequence[Path], upper: Path | None, work: Path | None
+) -> tuple[str, list[str], str | None, str | None]:
+    return (
+        os.fspath(tree),
+        [os.fspath(lower) for lower in lowers],
+        None if upper is None else os.fspath(upper),
+        None if work is None else os.fspath(work),
+    )
+
+
+def open_mounts(state: Path) -> Mounts | str:
+    """Mounts for a workspace in this folder, or why its forks cannot be overlays; it is tried."""
+    mounts: Mounts
+    if os.geteuid() == 0:
+        mounts = HostMounts()
+    elif shutil.which("nsenter") is None:
+        return "nsenter is not installed"
+    else:
+        try:
+            mounts = HeldMounts()
+        except OSError as error:
+            return error.strerror or str(error)
+    if (why := _refusal(mounts, state)) is not None:
+        mounts.close()
+        return why
+    return mounts
 
 
 def refusal(state: Path) -> str | None:
-    """Why forks in this folder cannot be overlay mounts; None when they can, which was tried."""
-    if os.geteuid() != 0:
-        return "only root can mount"
+    """Why forks in this folder cannot be overlays; None when they can."""
+    mounts = open_mounts(state)
+    if isinstance(mounts, str):
+        return mounts
+    mounts.close()
+    return None
+
+
+def _refusal(mounts: Mounts, state: Path) -> str | None:
     with tempfile.TemporaryDirectory(dir=state, prefix="overlay-") as place:
         lower, upper, work, tree = (Path(place) / name for name in ("lower", "upper", "work", "tree"))
         for folder in (lower, upper, work, tree):
             folder.mkdir()
         (lower / "file").touch()
         try:
-            mount(tree, [lower], upper, work)
+            mounts.mount(tree, [lower], upper, work)
         except OSError as error:
             return f"the kernel refuses overlay mounts here: {error.strerror}"
         try:
-            same = (tree / "file").stat().st_ino == (lower / "file").stat().st_ino
-            (tree / "file").unlink()
+            file = mounts.seen(tree) / "file"
+            same = file.stat().st_ino == (lower / "file").stat().st_ino
+            file.unlink()
         except OSError as error:
-            return f"an overlay mount here cannot be written to: {error.strerror}"
+            return f"an overlay mount cannot be used here: {error.strerror}"
         finally:
-            unmount(tree)
-    return None if same else "overlay mounts here give files other inode numbers"
-
-
-def mount(tree: Path, lowers: Sequence[Path], upper: Path | None = None, work: Path | None = None) -> None:
-    """Mount at `tree`; read-only without `upper` and `work`, which must be empty or used so before.
-
-    Nothing may write to `lowers` as long as it is mounted. Raises OSError.
-    """
-    with ExitStack() as opened:
-
-        def handle(folder: Path) -> str:
-            """A short path without the characters that mean something in options."""
-            fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            opened.callback(os.close, fd)
-            return f"/proc/self/fd/{fd}"
-
-        options = f"lowerdir={':'.join(map(handle, lowers))},{_OPTIONS}"
-        flags = _MS_NOSUID | _MS_NODEV
-        if upper is not None and work is not None:
-            # volatile: a fork does not outlive a crash, so its files need not be synced
-            options += f",upperdir={handle(upper)},workdir={handle(work)},volatile"
-        else:
-            flags |= _MS_RDONLY
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mount(b"pawl", os.fsencode(tree), b"overlay", ctypes.c_ulong(flags), options.encode()):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), os.fspath(tree))
-
-
-def unmount(tree: Path) -> None:
-    """Take the mount away; it is no error when there is none. What has it open keeps it."""
-    ctypes.CDLL(None).umount2(os.fsencode(tree), _MNT_DETACH)
+            mounts.unmount(tree)
+            (work / "work").chmod(0o700)
+    return None if same else "an overlay mount gives files other inode numbers here"
 
 
 def unmount_below(folder: Path) -> None:
-    """Take all overlay mounts in a folder of ours away, as before its removal."""
+    """Take all overlays that are mounted on the host in a folder of ours away, as before its removal."""
     for point in mount_points("overlay"):
         if point.is_relative_to(folder):
-            unmount(point)
+            mounting.unmount(os.fspath(point))
 
 
 def copy_upper(source: Path, target: Path, owner: Owner | None) -> None:

@@ -25,7 +25,7 @@ from sandbox.freeze import Base, freeze, is_current, refresh
 from sandbox.gitview import exclude_rules, object_format
 from sandbox.journal import recover
 from sandbox.layers import Layers
-from sandbox.overlay import refusal, unmount_below
+from sandbox.overlay import Mounts, open_mounts, unmount_below
 from sandbox.patch import Patch
 from sandbox.rules import DENIED
 from sandbox.shadow import Shadow
@@ -50,7 +50,10 @@ class Fork:
         self._lock = asyncio.Lock()
         self.label = label
         self.tree: Path = candidate.tree
-        """The folder on the host."""
+        """The folder on the host, as pawl sees it."""
+        self.place: Path = candidate.place
+        """The same as seen by what is started by way of `enter`."""
+        self.enter = workspace.enter
         self.root = workspace.root
         """Where it appears inside a sandbox."""
         self.mounts: tuple[Mount, ...] = workspace.mounts
@@ -123,6 +126,9 @@ class Workspace:
         self.tree = tree
         self.root = str(tree)
         self.mounts: tuple[Mount, ...] = ()
+        self.enter: tuple[str, ...] = ()
+        """Words before a command that is to see the forks."""
+        self._mounts: Mounts | None = None
         self._state = state
         self._owner = owner
         self._deny = deny
@@ -207,9 +213,10 @@ class Workspace:
         base, told = freeze(
             self.tree, self._state / "base", self._view(), self._deny, self._state, self._owner
         )
-        if self._overlay and refusal(self._state) is None:
-            base.layers = Layers(self._state / "base", base.tree, self._owner)
         self._base = base
+        if self._overlay and not isinstance(mounts := open_mounts(self._state), str):
+            self._mounts, self.enter = mounts, mounts.enter
+            base.layers = Layers(self._state / "base", base.tree, self._owner, mounts)
         self.mounts = base.mounts
         if kind := network_mount(self.tree):
             told.append(f"{self.tree} is on a network mount ({kind}): copying it is slow")
@@ -281,6 +288,8 @@ class Workspace:
             await asyncio.wait(set(self._running))
         if self._lock_fd >= 0:
             await asyncio.to_thread(self._clear)
+            if self._mounts is not None:
+                await asyncio.to_thread(self._mounts.close)
             os.close(self._lock_fd)
             self._lock_fd = -1
 

@@ -77,7 +77,10 @@ class Conversation:
         )
 
     async def _refresh(self) -> None:
-        """Freeze the tree as the person has it now and open a fork of it for the tools."""
+        """Open a fork of the tree as the person has it now; the one that is there, when it is still good."""
+        workspace = self.desk.workspace
+        if workspace is not None and await workspace.is_current():
+            return
         await self._stack.aclose()
         bench = await self.desk.open_bench()
         self._candidate = await self._stack.enter_async_context(bench.candidate())

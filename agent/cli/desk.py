@@ -64,6 +64,7 @@ class Desk:
         """Paths of the user's tree that were changed with the person's consent."""
         self._choice: Choice | None = None
         self._image = Chosen(None, "host")
+        self._outlet: Outlet | None = None
 
     def note(self, text: str) -> None:
         self.branch.emit(Noted("info", text))
@@ -71,7 +72,8 @@ class Desk:
     async def open_bench(self, environ: Mapping[str, str] = os.environ) -> Workbench:
         """Choose the sandbox, freeze the tree and give the place where candidates are made.
 
-        `environ` is where the tools that the sandbox shows are looked up.
+        `environ` is where the tools that the sandbox shows are looked up. Called again, with all candidates
+        closed, it follows what the person has done to the tree since.
         """
         settings = self.options.settings
         if self._choice is None:
@@ -85,16 +87,19 @@ class Desk:
             for path in await Workspace.sweep(state_dir() / "workspaces"):
                 self.note(f"put back after an accept that was cut off: {path}")
             self.branch.emit(PhaseStarted("freeze", str(self.options.cwd)))
-        choice = self._choice
-        await self.aclose()
-        state = state_dir()
-        self.workspace = await Workspace.open(
-            self.options.cwd,
-            state / "workspaces" / self.log.header.id,
-            owner=owner(choice.backend),
-            overlay=sees_mounts(choice.backend),
-            on_note=self.note,
-        )
+        choice, state = self._choice, state_dir()
+        if self.bench is not None:
+            await self.bench.aclose()
+        if self.workspace is None:
+            self.workspace = await Workspace.open(
+                self.options.cwd,
+                state / "workspaces" / self.log.header.id,
+                owner=owner(choice.backend),
+                overlay=sees_mounts(choice.backend),
+                on_note=self.note,
+            )
+        else:
+            await self.workspace.refresh()
         self.bench = Workbench(
             self.workspace,
             choice.backend,
@@ -112,14 +117,15 @@ class Desk:
     async def _open_network(self) -> Outlet | None:
         """Start the proxy when the person allowed something; every decision of it is in the session."""
         rules = parse_rules(self.options.settings.network)
-        if rules.empty:
-            return None
+        if rules.empty or self._outlet is not None:
+            return self._outlet
 
         def keep(made: Decision) -> None:
             self.branch.emit(NetworkDecided(made.host, made.port, made.allowed, made.reason))
 
         self.proxy = Proxy(rules, keep)
-        return await self.proxy.open()
+        self._outlet = await self.proxy.open()
+        return self._outlet
 
     async def accept(self, patch: Patch) -> Accepted:
         """Apply a patch to the user's tree; not cut off once begun, so that what is said of it is true."""
@@ -133,13 +139,13 @@ class Desk:
         return accepted
 
     async def aclose(self) -> None:
-        """Remove the workspace's copies and end the proxy. Idempotent; a new bench may be opened after."""
+        """Remove the workspace's copies and end the proxy. Idempotent."""
         if self.bench is not None:
             await self.bench.aclose()
             self.bench = None
         if self.proxy is not None:
             await self.proxy.aclose()
-            self.proxy = None
+            self.proxy = self._outlet = None
         if self.workspace is not None:
             await self.workspace.aclose()
             self.workspace = None

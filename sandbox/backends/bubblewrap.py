@@ -79,6 +79,7 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
         descriptors = [program_file.fileno()] if seccomp.filter_program() else []
         return await launch(
             [
+                *spec.enter,
                 *_isolation(program),
                 *_view(spec, toolchain, made_up),
                 *(word for descriptor in descriptors for word in ("--seccomp", str(descriptor))),
@@ -123,7 +124,7 @@ def owner() -> tuple[int, int]:
 
 
 def sees_mounts() -> bool:
-    """It is a child of pawl's."""
+    """It is started by pawl, by way of wherever they are."""
     return True
 
 

@@ -117,8 +117,8 @@ def owner() -> tuple[int, int]:
 
 
 def sees_mounts() -> bool:
-    """True when the daemon lives in pawl's mount namespace."""
-    path = socket_path()
+    """True when they are on the host, and the daemon lives in pawl's mount namespace."""
+    path = socket_path() if os.geteuid() == 0 else None
     try:
         return path is not None and mount_namespace(listener(path)) == mount_namespace(os.getpid())
     except OSError:

@@ -14,7 +14,7 @@ from sandbox.base import Limits, Mount, Outlet, Sandbox, SandboxSpec
 from sandbox.beneath import Owner
 from sandbox.layers import Layers
 from sandbox.open import known_backends, open_sandbox, owner
-from sandbox.overlay import refusal
+from sandbox.overlay import HostMounts
 from sandbox.rules import DENIED
 from sandbox.workspace import Fork, Workspace
 
@@ -34,12 +34,13 @@ def backends(*names: str) -> list[object]:
 
 
 class Place:
-    """An open sandbox, the tree that it works in (on the host), and its backend."""
+    """An open sandbox, the tree that it works in (on the host), its backend, the folder that all is in."""
 
-    def __init__(self, sandbox: Sandbox, tree: Path, backend: str) -> None:
+    def __init__(self, sandbox: Sandbox, tree: Path, backend: str, folder: Path) -> None:
         self.sandbox = sandbox
         self.tree = tree
         self.backend = backend
+        self.folder = folder
 
     def put(self, path: str, data: bytes = b"", mode: int = 0o644) -> Path:
         """Lay a file into the tree from the host's side, as the sandbox's user."""
@@ -60,8 +61,8 @@ class Place:
         (self.tree / path).symlink_to(target)
 
     def beside(self, path: str, text: str) -> None:
-        """Write a file on the host that is no part of the tree."""
-        (self.tree.parent / path).write_text(text)
+        """Write a file on the host that is no part of the tree, by its path from the project's folder."""
+        (self.folder / path).write_text(text)
 
     async def alive(self, marker: str) -> int:
         """How many processes that the sandbox can see have `marker` in their command line."""
@@ -99,8 +100,9 @@ async def opened(
     for path in (project, base, place):
         path.mkdir(exist_ok=True)
     os.chown(base, *owner(backend))  # type: ignore[arg-type]
-    fork = Layers(folder, base, owner(backend)).fork(place)  # type: ignore[arg-type]
-    if refusal(folder) is None:
+    mounts = HostMounts()
+    fork = Layers(folder, base, owner(backend), mounts).fork(place)  # type: ignore[arg-type]
+    if os.geteuid() == 0:
         fork.mount()
     tree = fork.tree
     tree.mkdir(exist_ok=True)
@@ -114,7 +116,7 @@ async def opened(
         environ=environ or {"PATH": os.environ["PATH"], "HOME": str(folder)},
     )
     try:
-        yield Place(sandbox, tree, backend)
+        yield Place(sandbox, tree, backend, folder)
     finally:
         await sandbox.aclose()
         fork.remove()

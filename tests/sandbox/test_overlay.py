@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox import layers as layers_module
+from sandbox.base import SandboxSpec
 from sandbox.facts import mount_points
 from sandbox.layers import Fork, Layers
-from sandbox.overlay import mount, refusal, unmount, unmount_below
+from sandbox.open import open_sandbox
+from sandbox.overlay import HeldMounts, HostMounts, Mounts, refusal, unmount_below
 from sandbox.workspace import Workspace
+from tests.sandbox.places import SESSION
 from tests.sandbox.test_workspace import ODD
 from tests.support.trees import make, nodes
 
@@ -29,14 +34,22 @@ pytestmark = [
 
 
 @pytest.fixture
-def unmounted(tmp_path: Path) -> object:
+def unmounted(tmp_path: Path) -> Iterator[None]:
     yield
     unmount_below(tmp_path)
 
 
-def stacked(place: Path, files: dict[str, str]) -> tuple[Layers, Fork]:
+@pytest.fixture(params=[HostMounts, HeldMounts])
+def mounts(request: pytest.FixtureRequest) -> Iterator[Mounts]:
+    """On the host, and in a namespace as an ordinary user has to."""
+    made = request.param()
+    yield made
+    made.close()
+
+
+def stacked(place: Path, files: dict[str, str], mounts: Mounts) -> tuple[Layers, Fork]:
     """Layers on a base of these files, and one fork of them."""
-    layers = Layers(place, make(place / "base", files), None)
+    layers = Layers(place, make(place / "base", files), None, mounts)
     (place / "one").mkdir()
     fork = layers.fork(place / "one")
     fork.mount()
@@ -55,12 +68,11 @@ def test_overlays_work_here(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fork_of_a_fork_has_what_was_removed_replaced_and_renamed(tmp_path: Path) -> None:
-    _, fork = stacked(
-        tmp_path, {"gone": "1", "kept/a": "1", "renamed/deep/a": "1", "replaced/old": "1", "file/x": "1"}
-    )
+def test_a_fork_of_a_fork_has_what_was_removed_replaced_and_renamed(tmp_path: Path, mounts: Mounts) -> None:
+    files = {"gone": "1", "kept/a": "1", "renamed/deep/a": "1", "replaced/old": "1", "file/x": "1"}
+    _, fork = stacked(tmp_path, dict(files), mounts)
     (fork.tree / "gone").unlink()
-    (fork.tree / "renamed").rename(fork.tree / "new name")
+    shutil.move(fork.tree / "renamed", fork.tree / "new name")  # a rename alone is refused in a namespace
     shutil.rmtree(fork.tree / "replaced")
     shutil.rmtree(fork.tree / "file")
     make(fork.tree, {"replaced/new": "2", "file": "2", "kept/b": "2"})
@@ -106,9 +118,10 @@ def test_layers_and_forks_show_what_a_plain_folder_would(
     tmp_path_factory: pytest.TempPathFactory, first: object, second: object, third: object
 ) -> None:
     """Steps in a layer, in a fork and in a fork of it give what the same steps give in a folder."""
+    mounts = HostMounts()  # on which a folder can be renamed as in a plain folder
     place = tmp_path_factory.mktemp("stack")
     start = {"a": "0", "d/a": "0", "d/e/a": "0"}
-    layers = Layers(place, make(place / "base", dict(start)), None)
+    layers = Layers(place, make(place / "base", dict(start)), None, mounts)
     plain = make(place / "plain", dict(start))
     try:
         layers.add(lambda tree: [act(Path(f"/proc/self/fd/{tree._fd}"), *step) for step in first])  # type: ignore
@@ -186,26 +199,63 @@ async def test_mounts_of_a_killed_pawl_are_swept(tmp_path: Path) -> None:
     assert nodes(tree)["a"][1] == b"2"
 
 
-def test_forty_layers_with_long_and_odd_names_fit(tmp_path: Path) -> None:
+def test_forty_layers_with_long_and_odd_names_fit(tmp_path: Path, mounts: Mounts) -> None:
     """The kernel takes at most a page of options."""
     folder = tmp_path / ("x" * 200) / 'a,b:c\\d "e'
     lowers = [make(folder / f"{number}", {f"{number}": "x", "same": f"{number}"}) for number in range(40)]
     tree = tmp_path / "tree"
     tree.mkdir()
-    mount(tree, lowers)
-    try:
-        assert (tree / "same").read_text() == "0"
-        assert len(list(tree.iterdir())) == 41
-        with pytest.raises(OSError, match="Read-only"):
-            (tree / "new").touch()
-    finally:
-        unmount(tree)
+    mounts.mount(tree, lowers)
+    seen = mounts.seen(tree)
+    assert (seen / "same").read_text() == "0"
+    assert len(list(seen.iterdir())) == 41
+    with pytest.raises(OSError, match="Read-only"):
+        (seen / "new").touch()
 
 
-def test_who_is_not_root_gets_copies(tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    child = os.fork()
-    if not child:
-        os.setuid(1000)
-        os._exit(refusal(tmp_path) != "only root can mount")
-    assert os.waitpid(child, 0)[1] == 0
+@pytest.mark.bubblewrap
+async def test_a_sandbox_on_what_is_mounted_in_a_namespace(tmp_path: Path) -> None:
+    mounts = HeldMounts()
+    layers, fork = stacked(tmp_path, {"a": "1", "d/b": "1"}, mounts)
+    spec = SandboxSpec(
+        tree=tmp_path / "one" / "tree", enter=mounts.enter, root=str(tmp_path / "t"), session=SESSION
+    )
+    (tmp_path / "t").mkdir()
+    sandbox = await open_sandbox(
+        spec, "bubblewrap", state=tmp_path / "state", project=tmp_path / "t", environ=dict(os.environ)
+    )
+    done = await sandbox.run("cat a && echo 2 > a && rm -r d && mkdir d && echo new > d/c && pwd")
+    assert done.output == f"1{tmp_path}/t\n".encode()
+    assert sorted(nodes(fork.tree)) == ["a", "d/c"]
+    assert (layers.view / "a").read_text() == "1"
+    await sandbox.aclose()
+    copy = child(fork, tmp_path / "two")
+    assert nodes(copy.tree) == nodes(fork.tree)
+    fork.remove()
+    assert not (tmp_path / "one").exists()
+    mounts.close()
+    assert not copy.tree.exists()
+    assert not mount_points("overlay") or not [
+        p for p in mount_points("overlay") if p.is_relative_to(tmp_path)
+    ]
+
+
+def test_the_helper_ends_with_pawl(tmp_path: Path) -> None:
+    program = (
+        "import os, signal\nfrom sandbox.overlay import HeldMounts\nmounts = HeldMounts()\n"
+        "print(mounts.enter[4], flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    helper = Path("/proc") / done.stdout.decode().strip()
+    deadline = time.monotonic() + 5
+    while helper.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not helper.exists()
+
+
+def test_what_the_helper_refuses_is_raised(tmp_path: Path, mounts: Mounts) -> None:
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(FileNotFoundError):
+        mounts.mount(tmp_path / "tree", [tmp_path / "missing"])
+    mounts.unmount(tmp_path / "tree")
