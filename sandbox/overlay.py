@@ -169,13 +169,17 @@ def open_mounts(state: Path) -> Mounts | str:
     return mounts
 
 
-def refusal(state: Path) -> str | None:
-    """Why forks in this folder cannot be overlays; None when they can."""
-    mounts = open_mounts(state)
+def kind_of_forks(state: Path) -> str:
+    """What forks in this folder are, for a person."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mounts = open_mounts(state)
+    except OSError as error:
+        return f"not known: {error}"
     if isinstance(mounts, str):
-        return mounts
+        return f"copies ({mounts})"
     mounts.close()
-    return None
+    return "overlay mounts"
 
 
 def _refusal(mounts: Mounts, state: Path) -> str | None:

@@ -13,11 +13,13 @@ from rich.table import Table
 
 from agent.cli.render import visible
 from agent.config import Settings
+from agent.paths import state_dir
 from sandbox.base import BackendName, Limits, Mount
 from sandbox.choose_image import choose_image
 from sandbox.facts import host_facts, network_mount
 from sandbox.image import toolchain
-from sandbox.open import choose, load
+from sandbox.open import choose, load, sees_mounts
+from sandbox.overlay import kind_of_forks
 from sandbox.selfcheck import THEMES, Report, Result, examine
 
 _CAPS = {
@@ -62,6 +64,7 @@ async def gather(settings: Settings, cwd: Path, *, check: bool) -> Facts:
     image, kind = chosen.image, network_mount(cwd)
     tools = await asyncio.to_thread(toolchain, cwd, dict(os.environ))
     versions = host_facts() | await load(choice.backend).facts()
+    versions["forks"] = await asyncio.to_thread(_forks, choice.backend)
     report = None
     if check:
         report = await examine(
@@ -86,6 +89,12 @@ async def gather(settings: Settings, cwd: Path, *, check: bool) -> Facts:
         notes=(*chosen.notes, *notes),
         check=report,
     )
+
+
+def _forks(backend: BackendName) -> str:
+    if not sees_mounts(backend):
+        return "copies (it does not see what pawl mounts)"
+    return kind_of_forks(state_dir())
 
 
 def _python(path: str) -> str:
