@@ -185,7 +185,7 @@ def kind_of_forks(state: Path) -> str:
 def _refusal(mounts: Mounts, state: Path) -> str | None:
     with tempfile.TemporaryDirectory(dir=state, prefix="overlay-") as place:
         lower, upper, work, tree = (Path(place) / name for name in ("lower", "upper", "work", "tree"))
-        for folder in (lower, upper, work, tree):
+        for folder in (lower, lower / "folder", upper, work, tree):
             folder.mkdir()
         (lower / "file").touch()
         try:
@@ -193,9 +193,11 @@ def _refusal(mounts: Mounts, state: Path) -> str | None:
         except OSError as error:
             return f"the kernel refuses overlay mounts here: {error.strerror}"
         try:
-            file = mounts.seen(tree) / "file"
+            file, folder = mounts.seen(tree) / "file", mounts.seen(tree) / "folder"
             same = file.stat().st_ino == (lower / "file").stat().st_ino
             file.unlink()
+            folder.rmdir()
+            folder.mkdir()  # needs extended attributes, which not every file system has
         except OSError as error:
             return f"an overlay mount cannot be used here: {error.strerror}"
         finally:

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import stat
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -102,15 +103,17 @@ async def take_away(folder: Path) -> None:
 
 
 def size(path: Path) -> int:
-    """Bytes on the disk of a file, or of a folder with all that is in it; no symlink is followed."""
+    """Bytes on the disk of a file, or of a folder with all that is in it; no symlink or mount is followed."""
     total = 0
     todo = [path]
     while todo:
         here = todo.pop()
         with contextlib.suppress(OSError):
             info = here.lstat()
+            if info.st_dev != path.lstat().st_dev:
+                continue
             total += info.st_blocks * 512
-            if here.is_dir() and not here.is_symlink():
+            if stat.S_ISDIR(info.st_mode):
                 todo += here.iterdir()
     return total
 

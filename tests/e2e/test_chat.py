@@ -19,7 +19,7 @@ from agent.messages import ToolCall
 from tests.e2e.conftest import MODULE
 from tests.support.model_server import Answer, Body, ModelServer
 from tests.support.pawl import PAWL, Done, identity, run_pawl, started
-from tests.support.trees import nodes
+from tests.support.trees import make, nodes
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
@@ -81,6 +81,35 @@ async def test_yes_applies_each_turn(project: Path) -> None:
         done = await run_pawl(*words, cwd=project)
     assert done.code == 0, done.err
     assert "result = 0" in (project / "sums.py").read_text()
+
+
+async def test_a_turn_sees_what_the_person_changed_and_keeps_the_fork_when_nothing_did(project: Path) -> None:
+    """Three turns: the second finds what the first built, the third the person's edit in a fresh fork."""
+    make(project, {".gitignore": "build/\n"})
+    await asyncio.sleep(0.06)
+    seen: list[str] = []
+    commands = ["mkdir build && echo kept > build/x", "cat build/x", "head -n 1 notes.txt; ls build"]
+
+    def reply(body: Body) -> Answer | str:
+        last = body["messages"][-1]
+        if last["role"] == "tool":
+            seen.append(last["content"])
+            if len(seen) == 2:
+                make(project, {"notes.txt": "from the person\n"})
+            return "Done."
+        command = commands[len(seen)]
+        return Answer("", tool_calls=(ToolCall(f"c{len(seen)}", "bash", json.dumps({"command": command})),))
+
+    async with (
+        ModelServer(reply, append_only=True) as server,
+        started(*chat(server.base_url, "one"), cwd=project, stdin=asyncio.subprocess.PIPE) as process,
+    ):
+        await process.communicate(b"two\nthree\n")
+    assert process.returncode == 0
+    assert len(seen) == 3
+    assert "kept" in seen[1]
+    assert "from the person" in seen[2]
+    assert "build" in seen[2] and "No such file" in seen[2]
 
 
 def chat(url: str, *options: str) -> tuple[str, ...]:

@@ -32,14 +32,16 @@ class Done:
 
 
 @asynccontextmanager
-async def started(*args: str, cwd: Path, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def started(
+    *args: str, cwd: Path, stdin: int = asyncio.subprocess.DEVNULL, **env: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running pawl without a terminal; killed at the end if it is still there."""
     process = await asyncio.create_subprocess_exec(
         PAWL,
         *args,
         cwd=cwd,
         env={**os.environ, **env},
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
