@@ -56,7 +56,7 @@ class Layers:
 
     def fork(self, place: Path) -> Fork:
         """A fork of what is shown now, in the folder `place`; not mounted yet."""
-        return Fork(self.mounts, place, self.stack, self.view, self._owner)
+        return Fork(self.mounts, place, self.stack, self._owner)
 
     def stamps(self) -> dict[str, Stamp]:
         """Of all files, as a fork shows them as long as it has not changed them."""
@@ -91,17 +91,14 @@ class Layers:
 
 
 class Fork:
-    """One mount: the layers, and a folder for what is changed. `like` gives its top mode and times."""
+    """One mount: the layers, and a folder for what is changed."""
 
-    def __init__(
-        self, mounts: Mounts, place: Path, lowers: tuple[Path, ...], like: Path, owner: Owner | None
-    ) -> None:
+    def __init__(self, mounts: Mounts, place: Path, lowers: tuple[Path, ...], owner: Owner | None) -> None:
         self.tree = mounts.seen(place / "tree")
         self.upper = place / "upper"
         self._mounts = mounts
         self._place = place
         self._lowers = lowers
-        self._like = like
         self._owner = owner
 
     def mount(self, parent: Fork | None = None) -> None:
@@ -112,12 +109,12 @@ class Fork:
         if parent is not None:
             copy_upper(parent.upper, self.upper, self._owner)
         else:
-            _dress(self.upper, self._like, self._owner)
+            _dress(self.upper, self._lowers[0], self._owner)
         self._mounts.mount(tree, self._lowers, self.upper, work)
 
     def child(self, place: Path) -> Fork:
         """Another fork on the same layers."""
-        return Fork(self._mounts, place, self._lowers, self._like, self._owner)
+        return Fork(self._mounts, place, self._lowers, self._owner)
 
     def remove(self) -> None:
         """Take it away with all changes. Idempotent."""
