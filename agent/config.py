@@ -50,6 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Runtime of docker's containers, such as `runsc` (gVisor); without one the daemon's own choice."""
     network: str = "none"
     """What can be reached from the sandbox: `none`, `allow` or `HOST[:PORT],...` (`sandbox.network`)."""
+    setup: str | None = None
+    """Command that installs the project's dependencies once, before the agent works (`sandbox.setup`)."""
+    setup_network: str | None = None
+    """What that command can reach, written as `network`; without it the package registries that it needs."""
     strategy: Literal["auto", "loop", "repair"] = "auto"
     """How `fix` works: a tool loop, a direct repair, or what the model's catalogue entry says."""
     attempts: Positive | None = None
@@ -114,7 +118,12 @@ def load(
 
 
 def _refuse_unenforced(values: Mapping[str, Any], origin: Mapping[str, str]) -> None:
-    """Without a sandbox nothing holds commands to a list."""
+    """Without a sandbox nothing holds commands to a list, and nothing is shown at another place."""
+    if values.get("sandbox") == "local" and values.get("setup"):
+        raise ConfigError(
+            f"{origin['setup']}: the sandbox `local` ({origin['sandbox']}) has no set-up; expected `docker` "
+            "or `bubblewrap` with it, or run the command yourself"
+        )
     if values.get("sandbox") == "local" and not parse_rules(values.get("network", "")).empty:
         raise ConfigError(
             f"{origin['network']}: the sandbox `local` ({origin['sandbox']}) cannot hold commands to a list "
@@ -169,7 +178,7 @@ def unknown_key(key: str, place: str) -> str:
 def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
     try:
         converted = msgspec.convert(value, FIELDS[key], strict=strict)
-        if key == "network":
+        if key in ("network", "setup_network"):
             parse_rules(converted)
         return converted
     except HostError as error:

@@ -138,6 +138,20 @@ class Noted(Event, frozen=True, tag="noted"):
     text: str
 
 
+class SetupRan(Event, frozen=True, tag="setup_ran"):
+    """The set-up command was run, or what it made before was taken."""
+
+    command: str
+    network: tuple[str, ...]
+    """What it may reach."""
+    reused: bool
+    exit_code: int | None = 0
+    timed_out: bool = False
+    duration_s: float = 0.0
+    artifact: str = ""
+    """Its whole output; empty when it was not run."""
+
+
 class NetworkDecided(Event, frozen=True, tag="network_decided"):
     """A command asked for a host through the proxy."""
 
@@ -187,6 +201,7 @@ Durable = (
     | AttemptStarted
     | AttemptEnded
     | Noted
+    | SetupRan
     | NetworkDecided
     | Finished
 )

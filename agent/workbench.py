@@ -91,6 +91,7 @@ class Workbench:
                 image_env=self.image_env,
                 runtime=self.runtime,
                 mounts=(*fork.mounts, PROBE_MOUNT),
+                environment=self.workspace.environment,
                 outlet=self.outlet,
             )
             sandbox = await open_sandbox(

@@ -14,6 +14,7 @@ from pathlib import Path
 from sandbox.base import FileConflict, FileMissing, SandboxError
 from sandbox.beneath import Beneath, Owner, Stamp, check_path, stamp
 from sandbox.freeze import RACY_NS, Base, apply_changes, is_environment
+from sandbox.harvest import Harvest, harvest
 from sandbox.layers import Fork, Layers
 from sandbox.patch import FileChange, Patch, git_mode
 from sandbox.rules import is_cache, is_dependency
@@ -126,7 +127,7 @@ class Candidate:
             room = MAX_PATCH
             for path in (*files, *new):
                 info = listing.files.get(path)
-                if info is not None and self._equal.get(path) == stamp(info):
+                if path in self._base.added or self._is_equal(path, listing):
                     continue
                 change, seen = self._compare(path, tree, base, info is not None)
                 if change is not None:
@@ -168,14 +169,8 @@ class Candidate:
 
     def _new_files(self, tree: Beneath, listing: Listing, notes: list[str]) -> list[str]:
         """Files that the base has not and that belong into a patch."""
-        new = [p for p in listing.files if p not in self._base.listing.files and not p.endswith(".pyc")]
-        rules: dict[str, bytes] = {}
-        for folder in {parent for path in new for parent in _parents(path)}:
-            path = f"{folder}/.gitignore" if folder else ".gitignore"
-            info = listing.files.get(path)
-            if info is not None and stat.S_ISREG(info.st_mode) and info.st_size <= _IGNORE_FILE_BYTES:
-                rules[path] = tree.read(path, _IGNORE_FILE_BYTES).data
-        ignored = self._shadow.ignored(new, rules)
+        new = self._new(listing)
+        ignored = self._ignored(tree, listing, new)
         kept = []
         for path in new:
             if path in ignored:
@@ -185,6 +180,36 @@ class Candidate:
             else:
                 kept.append(path)
         return kept
+
+    def _new(self, listing: Listing) -> list[str]:
+        return [p for p in listing.files if p not in self._base.listing.files and not p.endswith(".pyc")]
+
+    def _ignored(self, tree: Beneath, listing: Listing, new: list[str]) -> set[str]:
+        """Those of `new` that the ignore files which are there now ignore."""
+        rules: dict[str, bytes] = {}
+        for folder in {parent for path in new for parent in _parents(path)}:
+            path = f"{folder}/.gitignore" if folder else ".gitignore"
+            info = listing.files.get(path)
+            if info is not None and stat.S_ISREG(info.st_mode) and info.st_size <= _IGNORE_FILE_BYTES:
+                rules[path] = tree.read(path, _IGNORE_FILE_BYTES).data
+        return self._shadow.ignored(new, rules)
+
+    def harvest(self, place: Path) -> Harvest:
+        """Copy to the new folder `place` what is to be kept of a set-up that ran here."""
+        with self._open() as tree, Beneath(self._base.tree) as base:
+
+            def sort(listing: Listing) -> tuple[list[str], list[str]]:
+                new = self._new(listing)
+                ignored = self._ignored(tree, listing, new)
+                changed = [
+                    path
+                    for path in self._base.listing.files
+                    if not self._is_equal(path, listing)
+                    and self._compare(path, tree, base, path in listing.files)[0] is not None
+                ]
+                return sorted(ignored), sorted([*changed, *(path for path in new if path not in ignored)])
+
+            return harvest(tree, self._base, place, self._owner, sort)
 
     def reset(self) -> None:
         """Make the folder equal to the base, ignored files, litter and empty folders included."""

@@ -47,6 +47,8 @@ class Base(msgspec.Struct):
     """Of the user's files as they were copied, less those that may have changed unseen."""
     layers: Layers | None = None
     """What forks are mounted on; None when they are copies."""
+    added: frozenset[str] = frozenset()
+    """What only a set-up made: files and folders in the copy, in no patch."""
 
     def mode(self, path: str) -> int | None:
         """Git's mode of a file, None when there is none."""
@@ -150,9 +152,9 @@ def is_current(base: Base, tree: Path, deny: tuple[str, ...], state: Path) -> bo
     old = base.listing
     return (
         not _stale(base, listing)
-        and not old.files.keys() - listing.files.keys()
-        and _modes(old) == _modes(listing)
-        and set(old.hollow) == set(listing.hollow)
+        and not old.files.keys() - listing.files.keys() - base.added
+        and {path: mode for path, mode in _modes(old).items() if path not in base.added} == _modes(listing)
+        and set(old.hollow) - base.added == set(listing.hollow)
     )
 
 
@@ -180,6 +182,7 @@ def refresh(base: Base, tree: Path, view: Path, deny: tuple[str, ...], state: Pa
     mounts = [Mount(str(tree / path), f"{tree}/{path}") for path in choice.dependencies]
     base.mounts = (*git_mounts(tree, str(tree), view), *mounts)
     base.withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
+    base.added = frozenset()
     settle(max((info.st_ctime_ns for info in done.values()), default=0))
     notes = [f"left out: {path} ({why})" for path, why in failed.items()]
     if len(listing.files) > MANY_FILES:

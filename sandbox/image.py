@@ -71,18 +71,22 @@ class _Python(msgspec.Struct, frozen=True):
     pytest: bool
 
 
-def toolchain(project: Path, environ: Mapping[str, str]) -> Toolchain:
+def toolchain(project: Path, environ: Mapping[str, str], environment: str | None = None) -> Toolchain:
     """Find the tools for a project, by the file system and the interpreters on the PATH; changes nothing.
 
     The interpreter: `.venv` or `venv` in the project; $VIRTUAL_ENV; the first `python3` on the PATH that has
     pytest; the first at all. pawl's own comes last on the PATH, so that `python` exists everywhere.
+    `environment` is as in SandboxSpec.
     """
     home = Path(environ.get("HOME", "/nonexistent"))
     own = _own()
-    chosen = _chosen(project, environ, home)
+    chosen = _chosen(project, environ, home, own_environment=environment is None)
     folders: list[str] = [chosen.folder] if chosen else []
     prefixes = [*(chosen.prefixes if chosen else ()), *own.prefixes]
     env = dict(chosen.env) if chosen else {}
+    if environment:
+        folders.insert(0, f"{environment}/bin")
+        env["VIRTUAL_ENV"] = environment
     for tool in Languages(project, environ, home, lambda folder: _showable(folder, home)).find():
         folders += tool.folders
         prefixes += tool.prefixes
@@ -170,10 +174,13 @@ def _own() -> _Python:
     return _Python(str(python.parent), prefixes, {}, False)
 
 
-def _chosen(project: Path, environ: Mapping[str, str], home: Path) -> _Python | None:
-    folders = [project / ".venv", project / "venv"]
-    if environ.get("VIRTUAL_ENV"):
-        folders.append(Path(environ["VIRTUAL_ENV"]))
+def _chosen(
+    project: Path, environ: Mapping[str, str], home: Path, *, own_environment: bool
+) -> _Python | None:
+    folders = [project / ".venv", project / "venv"] if own_environment else []
+    active = Path(environ.get("VIRTUAL_ENV") or "/nonexistent")
+    if own_environment or not _within(active, project):
+        folders.append(active)
     for folder in folders:
         found = _virtual(folder, project, home)
         if found:
@@ -211,7 +218,9 @@ def _on_path(project: Path, environ: Mapping[str, str], home: Path) -> Iterator[
     seen = set()
     for folder in environ.get("PATH", "").split(os.pathsep):
         python = Path(folder, "python3")
-        if not folder.startswith("/") or not os.access(python, os.X_OK) or _within(python, project):
+        if not folder.startswith("/") or not os.access(python, os.X_OK):
+            continue
+        if _within(folder, project) or _within(python, project):
             continue
         facts = _ask(str(python), python.stat().st_mtime_ns, version, tuple(sorted(environ.items())))
         if facts is None or facts[0] in seen:

@@ -127,5 +127,6 @@ async def open_sandbox(
     pawl's own. Several may be opened at once. Raises SandboxUnavailable.
     """
     name = (await choose()).backend if backend == "auto" else backend
-    tools = await asyncio.to_thread(toolchain, project, dict(os.environ if environ is None else environ))
+    found_in = dict(os.environ if environ is None else environ)
+    tools = await asyncio.to_thread(toolchain, project, found_in, spec.environment)
     return await (await _loaded(name)).open(spec, tools, state)

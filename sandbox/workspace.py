@@ -23,7 +23,9 @@ from sandbox.candidate import Candidate
 from sandbox.facts import network_mount
 from sandbox.freeze import Base, freeze, is_current, refresh
 from sandbox.gitview import exclude_rules, object_format
+from sandbox.harvest import Harvest, adopt
 from sandbox.journal import recover
+from sandbox.kept import Kept
 from sandbox.layers import Layers
 from sandbox.overlay import Mounts, open_mounts, unmount_below
 from sandbox.patch import Patch
@@ -105,6 +107,11 @@ class Fork:
         async with self._lock:
             await self._workspace.offload(self._candidate.reset)
 
+    async def harvest(self, place: Path) -> Harvest:
+        """Copy to the new folder `place` what is to be kept of a set-up; nothing may run here any more."""
+        async with self._lock:
+            return await self._workspace.offload(lambda: self._candidate.harvest(place))
+
     async def aclose(self) -> None:
         """Remove the folder. Idempotent."""
         async with self._lock:
@@ -129,6 +136,8 @@ class Workspace:
         self.enter: tuple[str, ...] = ()
         """Words before a command that is to see the forks."""
         self._mounts: Mounts | None = None
+        self.environment: str | None = None
+        """The path inside of the virtual environment that a set-up made, if one did."""
         self._state = state
         self._owner = owner
         self._deny = deny
@@ -143,6 +152,7 @@ class Workspace:
         self._base: Base
         self._shadow: Shadow
         self._store: Store | None = None
+        self._kept: Kept | None = None
 
     @classmethod
     async def open(
@@ -266,6 +276,24 @@ class Workspace:
         with contextlib.suppress(ValueError):
             self._candidates.remove(candidate)
 
+    @property
+    def frozen(self) -> tuple[Path, tuple[str, ...]]:
+        """Where the base lies, and the files in it."""
+        return self._base.tree, tuple(self._base.listing.files)
+
+    async def adopt(self, kept: Kept) -> None:
+        """Make what a set-up made part of the base, of which no fork may be open. A refresh takes it out again.
+
+        The result is let go of by `aclose`, and when another one comes.
+        """
+        if self._kept is not None:
+            self._kept.close()
+        self._kept = kept
+        await self.offload(lambda: adopt(self._base, self.tree, kept))
+        self.mounts = self._base.mounts
+        own = kept.made.environment
+        self.environment = f"{self.root}/{own}" if own else None
+
     async def accept(self, patch: Patch) -> Accepted:
         """Apply a patch to the user's tree, all of it or nothing; it becomes part of the base.
 
@@ -292,6 +320,8 @@ class Workspace:
                 await asyncio.to_thread(self._mounts.close)
             os.close(self._lock_fd)
             self._lock_fd = -1
+        if self._kept is not None:
+            self._kept.close()
 
     def _clear(self) -> None:
         if self._store is not None:

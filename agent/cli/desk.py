@@ -30,6 +30,7 @@ from agent.models.base import ModelError
 from agent.paths import state_dir
 from agent.result import Result
 from agent.session import SessionError, SessionLog, known_secrets, new_session, scrubber
+from agent.setup import set_up
 from agent.solve.fix import Outcome
 from agent.workbench import Workbench
 from sandbox.accept import Accepted
@@ -112,6 +113,10 @@ class Desk:
             outlet=await self._open_network(),
             environ=environ,
         )
+        if settings.setup:
+            await set_up(
+                self.bench, self.branch, settings.setup, settings.setup_network, timeout_s=settings.timeout
+            )
         return self.bench
 
     async def _open_network(self) -> Outlet | None:

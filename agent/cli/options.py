@@ -88,6 +88,24 @@ def _shared(
             help="What the sandbox may reach: none, allow (any public host), or HOST[:PORT],... (443).",
         ),
     ] = None,
+    setup: Annotated[
+        str | None,
+        _option(
+            "--setup",
+            panel=_SANDBOX,
+            metavar="CMD",
+            help="Install dependencies with CMD first: registries only, once, the result is kept.",
+        ),
+    ] = None,
+    setup_network: Annotated[
+        str | None,
+        _option(
+            "--setup-network",
+            panel=_SANDBOX,
+            metavar="HOST,...",
+            help="What --setup may reach instead of the package registries that CMD needs.",
+        ),
+    ] = None,
     cwd: Annotated[
         Path | None, _option("-C", "--cwd", panel=_SANDBOX, metavar="DIR", help="Directory to work in.")
     ] = None,
@@ -149,6 +167,8 @@ def _shared(
         "sandbox": sandbox,
         "image": image,
         "network": network,
+        "setup": setup,
+        "setup_network": setup_network,
         "attempts": attempts,
         "strategy": strategy,
         "max_steps": max_steps,

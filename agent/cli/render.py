@@ -28,6 +28,7 @@ from agent.events import (
     PhaseStarted,
     ReasoningStreamed,
     Reminded,
+    SetupRan,
     TextStreamed,
     ToolFinished,
     ToolStarted,
@@ -42,6 +43,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u206
 
 _PHASES = {
     "freeze": "freezing a copy of the tree",
+    "setup": "setting up:",
     "run": "running",
     "read": "reading the failure",
     "model": "opening the model",
@@ -103,6 +105,8 @@ class Renderer:
                 self._line(
                     f"[bold blue]{self._elapsed()}[/] {_PHASES.get(name, name)} {escape(detail)}".rstrip()
                 )
+            case SetupRan(reused=False):
+                self._line("  " + _ended(event.exit_code, event.timed_out, "", event.duration_s))
             case CheckRan():
                 self._line("  " + _check_line(event))
             case AttemptStarted():
@@ -169,12 +173,15 @@ class Renderer:
 
 
 def _check_line(event: CheckRan) -> str:
-    counts = ", ".join(f"{n} {what}" for what, n in event.tests.items() if n)
-    state = "timed out" if event.timed_out else f"exit {event.exit_code}"
-    good = event.exit_code == 0 and not event.timed_out
+    counts = "".join(f", {n} {what}" for what, n in event.tests.items() if n)
     where = {"base": "", "attempt": "", "clean": "clean copy: "}[event.where]
-    colour = "green" if good else "yellow"
-    return f"{where}[{colour}]{state}[/]{', ' + counts if counts else ''} in {event.duration_s:.1f} s"
+    return where + _ended(event.exit_code, event.timed_out, counts, event.duration_s)
+
+
+def _ended(exit_code: int | None, timed_out: bool, counts: str, seconds: float) -> str:
+    state = "timed out" if timed_out else f"exit {exit_code}"
+    colour = "green" if exit_code == 0 and not timed_out else "yellow"
+    return f"[{colour}]{state}[/]{counts} in {seconds:.1f} s"
 
 
 def _attempt_line(event: AttemptEnded) -> str:

@@ -1,0 +1,181 @@
+"""The set-up phase of a session: run the person's command or take what it made before, and say which.
+
+Everything that the command reached for and printed is in the session. A failed set-up raises SetupFailed.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from agent.bus import Branch
+from agent.events import NetworkDecided, Noted, OutputStreamed, PhaseStarted, SetupRan
+from agent.workbench import Workbench
+from sandbox.base import ExecResult, Limits, Outlet, SandboxSpec
+from sandbox.kept import Made
+from sandbox.open import open_sandbox
+from sandbox.proxy import Decision, Proxy
+from sandbox.registries import ONLINE, suggestion
+from sandbox.setup import SETUP_S, SetupFailed, Wanted, obtain, plan, runs_on, shown
+from sandbox.workspace import Fork
+from tools.output import readable
+
+_TAIL_LINES = 15
+_LINE_CHARACTERS = 300
+_NAMED = 10
+
+
+async def set_up(
+    bench: Workbench, branch: Branch, command: str, network: str | None, *, timeout_s: float = SETUP_S
+) -> None:
+    """Make what `command` installs part of the workspace, of which there is no fork yet.
+
+    `network` is what it may reach as the person wrote it, None for its registries.
+    """
+    workspace = bench.workspace
+    tree, files = workspace.frozen
+    on = await runs_on(
+        bench.backend,
+        workspace.tree,
+        image=bench.image,
+        image_env=bench.image_env,
+        environ=bench.environ,
+    )
+    wanted = await plan(
+        tree, files, project=workspace.tree, command=command, network=network, on=on, state=bench.state
+    )
+    phase = _Phase(bench, branch, wanted, min(timeout_s, SETUP_S))
+
+    def waits() -> None:
+        branch.emit(Noted("info", "another pawl runs this set-up; waiting for what it makes"))
+
+    kept = await obtain(workspace, wanted, phase.run, on_wait=waits)
+    await workspace.adopt(kept)
+    if phase.ran:
+        for note in _notes(kept.made, [path for path in files if "/" not in path]):
+            branch.emit(note)
+    else:
+        branch.emit(SetupRan(command, wanted.rules.texts(), reused=True))
+        text = "the set-up is not run again: nothing that it depends on has changed"
+        branch.emit(Noted("info", text))
+
+
+class _Phase:
+    """One run of the command."""
+
+    def __init__(self, bench: Workbench, branch: Branch, wanted: Wanted, timeout_s: float) -> None:
+        self.ran = False
+        self._bench = bench
+        self._branch = branch
+        self._wanted = wanted
+        self._timeout_s = timeout_s
+        self._refused: dict[str, None] = {}
+
+    async def run(self, fork: Fork) -> None:
+        """Run it in a sandbox of its own, which is gone at the end with all that it started."""
+        self.ran = True
+        rules = self._wanted.rules
+        self._branch.emit(PhaseStarted("setup", self._wanted.command))
+        reach = ", ".join(rules.texts()) or "nothing; --setup-network HOST,... allows it what it needs"
+        self._branch.emit(Noted("info", f"the set-up may reach {reach}"))
+        if rules.empty:
+            await self._run(fork, None)
+            return
+        proxy = Proxy(rules, self._keep)
+        try:
+            await self._run(fork, await proxy.open())
+        finally:
+            await proxy.aclose()
+
+    def _keep(self, made: Decision) -> None:
+        self._branch.emit(NetworkDecided(made.host, made.port, made.allowed, made.reason))
+        if not made.allowed and made.port:
+            self._refused[f"{made.host}:{made.port}"] = None
+
+    async def _run(self, fork: Fork, outlet: Outlet | None) -> None:
+        bench, command = self._bench, self._wanted.command
+        spec = SandboxSpec(
+            tree=fork.place,
+            enter=fork.enter,
+            root=fork.root,
+            session=bench.session,
+            limits=Limits(timeout_s=self._timeout_s),
+            image=bench.image,
+            image_env=bench.image_env,
+            mounts=shown(fork),
+            env=ONLINE,
+            outlet=outlet,
+            environment="",
+            runtime=bench.runtime,
+        )
+        log = self._branch.bus.log.artifacts / f"setup-{len(self._branch.bus.log.records) + 1}.log"
+        sandbox = await open_sandbox(
+            spec, bench.backend, state=bench.state, project=bench.workspace.tree, environ=bench.environ
+        )
+        try:
+            with log.open("wb") as whole:
+
+                def hear(data: bytes) -> None:
+                    whole.write(data)
+                    self._branch.emit(OutputStreamed(data))
+
+                started = time.monotonic()
+                done = await sandbox.run(command, on_output=hear)
+        finally:
+            await sandbox.aclose()
+        self._branch.emit(
+            SetupRan(
+                command,
+                self._wanted.rules.texts(),
+                reused=False,
+                exit_code=done.exit_code,
+                timed_out=done.timed_out,
+                duration_s=time.monotonic() - started,
+                artifact=str(log),
+            )
+        )
+        if not done.ok:
+            raise self._failure(done, log)
+
+    def _failure(self, done: ExecResult, log: Path) -> SetupFailed:
+        lines = [line[:_LINE_CHARACTERS] for line in readable(done.output).strip().splitlines()]
+        last = "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
+        remedy = f"The whole output is kept: {log}"
+        if self._refused:
+            hosts = list(self._refused)[:_NAMED]
+            wider = ",".join([*self._wanted.rules.texts(), *hosts])
+            remedy = f"Refused: {', '.join(hosts)}; to allow it: --setup-network {wider}\n{remedy}"
+        return SetupFailed(f"The set-up `{self._wanted.command}` {_how(done)}:\n{last}", remedy)
+
+
+def _how(done: ExecResult) -> str:
+    if done.timed_out:
+        return f"did not end within {done.duration_s:.0f} s and was stopped"
+    if done.overflow:
+        return "was stopped, for it printed too much"
+    if done.bound or done.oom:
+        what = {"": "memory", "host": "free space on the host's disk"}.get(done.bound, done.bound)
+        return f"was stopped at the limit of {what}"
+    return f"failed (exit {done.exit_code})" if done.exit_code is not None else f"was killed ({done.signal})"
+
+
+def _notes(made: Made, top: list[str]) -> list[Noted]:
+    """What became of what the command made."""
+    notes = []
+    if made.folders:
+        notes.append(Noted("info", f"set up, and shown read-only: {_named(made.folders)}"))
+    if made.files:
+        notes.append(Noted("info", f"set up, in each copy and in no patch: {_named(made.files)}"))
+    if made.dropped:
+        text = f"changes of the set-up to files that are not ignored are dropped: {_named(made.dropped)}"
+        notes.append(Noted("warning", text))
+    if not made.folders and not made.files:
+        hint = suggestion(top)
+        text = "the set-up left nothing in this folder, and what it installs elsewhere is gone with it"
+        notes.append(Noted("warning", f"{text}; such as {hint}" if hint else text))
+    return notes
+
+
+def _named(paths: tuple[str, ...]) -> str:
+    more = len(paths) - _NAMED
+    return ", ".join(paths[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,141 @@
+"""What a set-up made in its fork, sorted: what is kept and shown, what is kept and copied, what is dropped.
+
+    new folders of installed packages, environments    kept, shown read-only at their paths in later sandboxes
+    other new files that the project ignores           kept, copied into the base: in each fork, in no patch
+    all else that is new or changed                    dropped, and named
+
+Everything is copied by `Copier`, from descriptors: no link is followed, no device, set-user-id bit or hard
+link is taken along.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+
+from sandbox.base import Mount, SandboxError
+from sandbox.beneath import Beneath, Owner
+from sandbox.freeze import Base, is_environment
+from sandbox.kept import Kept
+from sandbox.rules import is_cache, is_dependency
+from sandbox.tree import Copier, Listing, Verdict, relock, remove_path, walk
+
+ENVIRONMENTS = (".venv", "venv")
+"""Where a project's own virtual environment lies, the first one wins."""
+_VENDORED = "vendor"
+"""By this name only of a set-up: many projects keep files of their own in such a folder."""
+
+
+class Harvest(msgspec.Struct, frozen=True):
+    """What was copied to the new place, by paths in the project."""
+
+    folders: tuple[str, ...]
+    environment: str
+    files: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+Sort = Callable[[Listing], tuple[list[str], list[str]]]
+"""(new files that the project ignores, files that are new or changed otherwise) of what is in a fork"""
+
+
+def harvest(tree: Beneath, base: Base, place: Path, owner: Owner | None, sort: Sort) -> Harvest:
+    """Copy what is to be kept of a fork into `place`, which is made anew.
+
+    Raises SandboxError when something cannot be copied: a result is whole or not there.
+    """
+    remove_path(place)
+    folders: list[str] = []
+    environments: list[str] = []
+
+    def pick(path: str, name: str, is_folder: bool, parent: int) -> Verdict:
+        if name == ".git" or is_cache(name, is_folder):
+            return Verdict.SKIP
+        if is_folder and path not in base.listing.folders:
+            environment = is_environment(name, parent)
+            if environment or is_dependency(name) or name == _VENDORED:
+                folders.append(path)
+                environments.extend([path] if environment else [])
+                return Verdict.SKIP
+        return Verdict.SKIP if path in base.withheld else Verdict.TAKE
+
+    listing = walk(tree, pick)
+    files, dropped = sort(listing)
+    (place / "folders").mkdir(parents=True, mode=0o700)
+    kept = [path for path in sorted(folders) if _copy_folder(tree, path, place / "folders", owner)]
+    _copy_files(tree, listing, files, place / "files")
+    environment = next((path for path in ENVIRONMENTS if path in environments), "")
+    return Harvest(tuple(kept), environment, tuple(files), tuple(dropped))
+
+
+def _copy_folder(tree: Beneath, path: str, place: Path, owner: Owner | None) -> bool:
+    """Copy one folder to the next number in `place`; False when it is empty (a mount point)."""
+    target = place / str(len(list(place.iterdir())))
+    with tree.folder(path) as fd, Beneath(Path(f"/proc/self/fd/{fd}"), unlock=True) as source:
+        listing = walk(source)
+        if not listing.files and len(listing.folders) == 1:
+            return False
+        target.mkdir()
+        with Beneath(target, owner) as copy:
+            _copy(source, copy, listing)
+        target.chmod(0o755)  # whoever owns it: the sandbox's user is to enter
+    return True
+
+
+def _copy_files(tree: Beneath, listing: Listing, files: list[str], place: Path) -> None:
+    above = {parent for path in files for parent in _parents(path)}
+    folders = {path: info for path, info in listing.folders.items() if not path or path in above}
+    chosen = set(files)
+    place.mkdir(mode=0o700)
+    with Beneath(place) as copy:
+        wanted = {path: info for path, info in listing.files.items() if path in chosen}
+        _copy(tree, copy, Listing(folders, wanted))
+
+
+def _copy(source: Beneath, target: Beneath, listing: Listing) -> None:
+    copier = Copier(source, target)
+    _, failed = copier.copy(listing)
+    for path, why in (failed | listing.left_out).items():
+        raise SandboxError(f"what the set-up made cannot be kept: {path}: {why}")
+    copier.finish(listing)
+
+
+def adopt(base: Base, tree: Path, kept: Kept) -> None:
+    """Make a result part of a base of `tree`; a refresh of the base takes it out again."""
+    made = kept.made
+    own = {f"{tree}/{path}": str(kept.source(path)) for path in made.folders}
+    base.mounts = (
+        *(mount for mount in base.mounts if mount.target not in own),
+        *(Mount(source, target) for target, source in own.items()),
+    )
+    hollow = {*base.listing.hollow, *made.folders}
+
+    def pick(path: str, name: str, is_folder: bool, parent: int) -> Verdict:
+        return Verdict.HOLLOW if is_folder and path in hollow else Verdict.TAKE
+
+    def add(copy: Beneath) -> Listing:
+        with Beneath(kept.files, unlock=True) as source:
+            listing = walk(source)
+            listing.folders = {p: i for p, i in listing.folders.items() if p not in base.listing.folders}
+            listing.files = {p: i for p, i in listing.files.items() if p not in base.withheld}
+            _copy(source, copy, listing)
+        for path in made.folders:
+            with copy.folder(path, create=True):
+                pass
+        listing = walk(copy, pick)
+        relock(copy, listing)
+        return listing
+
+    before = base.listing
+    base.listing = base.change(add)
+    base.withheld |= frozenset(made.folders)
+    old = {*before.files, *before.folders, *before.hollow}
+    base.added = frozenset((*base.listing.files, *base.listing.folders, *base.listing.hollow)) - old
+
+
+def _parents(path: str) -> Iterable[str]:
+    while path := posixpath.dirname(path):
+        yield path

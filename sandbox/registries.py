@@ -1,0 +1,157 @@
+"""Where the dependencies of each language come from, and which files of a project say what they are.
+
+Data, and what is read off it. A set-up reaches the registries of the languages whose programs its command
+names; when it names none (`make deps`), those of the languages whose manifests the project has.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from fnmatch import translate
+
+import msgspec
+
+from sandbox.network import HTTPS, NetworkRules, Rule
+
+
+class Ecosystem(msgspec.Struct, frozen=True):
+    """One language's packages."""
+
+    programs: tuple[str, ...]
+    """What installs them."""
+    manifests: tuple[str, ...]
+    """Shell patterns for the names of the files that say which packages, or which version of the language."""
+    hosts: tuple[str, ...]
+    """Its registries; they speak TLS on the usual port."""
+    commands: tuple[tuple[str, str], ...] = ()
+    """(file at the top, the command that installs what it lists into the project's folder)"""
+
+
+_VENV = "python3 -m venv .venv && .venv/bin/pip install"
+
+ECOSYSTEMS = {
+    "python": Ecosystem(
+        ("pip", "pip3", "python", "python3", "uv", "poetry", "pdm", "pipenv", "hatch", "tox", "nox"),
+        (
+            "Pipfile",
+            "Pipfile.lock",
+            "constraints*.txt",
+            "pdm.lock",
+            "poetry.lock",
+            "pylock*.toml",
+            "pyproject.toml",
+            "*requirements*.in",
+            "*requirements*.txt",
+            "setup.cfg",
+            "setup.py",
+            "uv.lock",
+            ".python-version",
+        ),
+        ("pypi.org", "files.pythonhosted.org"),
+        (
+            ("uv.lock", "uv sync --frozen"),
+            ("requirements.txt", f"{_VENV} -r requirements.txt"),
+            ("requirements-dev.txt", f"{_VENV} -r requirements-dev.txt"),
+            ("pyproject.toml", f"{_VENV} -e ."),
+            ("setup.py", f"{_VENV} -e ."),
+        ),
+    ),
+    "node": Ecosystem(
+        ("npm", "npx", "pnpm", "yarn", "bun"),
+        (
+            "bun.lock",
+            "bun.lockb",
+            "npm-shrinkwrap.json",
+            "package-lock.json",
+            "package.json",
+            "pnpm-lock.yaml",
+            "pnpm-workspace.yaml",
+            "yarn.lock",
+            ".node-version",
+            ".nvmrc",
+        ),
+        ("registry.npmjs.org", "registry.yarnpkg.com"),
+        (("package-lock.json", "npm ci"), ("package.json", "npm install")),
+    ),
+    "rust": Ecosystem(
+        ("cargo",),
+        ("Cargo.lock", "Cargo.toml", "rust-toolchain", "rust-toolchain.toml"),
+        ("index.crates.io", "static.crates.io"),
+    ),
+    "go": Ecosystem(
+        ("go",),
+        ("go.mod", "go.sum", "go.work", "go.work.sum"),
+        ("proxy.golang.org", "sum.golang.org"),
+        (("go.mod", "go mod vendor"),),
+    ),
+    "ruby": Ecosystem(
+        ("bundle", "bundler", "gem"),
+        ("*.gemspec", "Gemfile", "Gemfile.lock", ".ruby-version"),
+        ("rubygems.org", "index.rubygems.org"),
+        (("Gemfile", "BUNDLE_PATH=vendor/bundle bundle install"),),
+    ),
+    "java": Ecosystem(
+        ("mvn", "mvnw", "gradle", "gradlew"),
+        (
+            "build.gradle",
+            "build.gradle.kts",
+            "gradle.lockfile",
+            "gradle.properties",
+            "libs.versions.toml",
+            "pom.xml",
+            "settings.gradle",
+            "settings.gradle.kts",
+        ),
+        ("repo.maven.apache.org", "repo1.maven.org", "plugins.gradle.org"),
+    ),
+}
+
+ONLINE = {
+    "CARGO_NET_OFFLINE": "false",
+    "GOPROXY": "https://" + ECOSYSTEMS["go"].hosts[0],
+    "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    "PIP_NO_CACHE_DIR": "1",
+}
+"""Variables of a set-up: what keeps the later phases offline is lifted, and no cache fills up /tmp."""
+
+
+def words(command: str) -> list[str]:
+    """The words of a command, whatever stands between them."""
+    return [word for word in re.split(r"[\s;&|()<>\"'=]+", command) if word]
+
+
+def default_rules(command: str, paths: Iterable[str]) -> NetworkRules:
+    """What a set-up may reach unless the person says otherwise; `paths` are the project's files."""
+    programs = {word.rpartition("/")[2] for word in words(command)}
+    found = [each for each in ECOSYSTEMS.values() if not programs.isdisjoint(each.programs)]
+    if not found:
+        names = {path.rpartition("/")[2] for path in paths}
+        found = [each for each in ECOSYSTEMS.values() if any(map(_pattern(each).fullmatch, names))]
+    return NetworkRules(tuple(Rule(host, HTTPS) for each in found for host in each.hosts))
+
+
+def deciding(command: str, paths: Iterable[str]) -> list[str]:
+    """The files that decide what a set-up gives, sorted: manifests, and what its command names."""
+    named = {word.removeprefix("./") for word in words(command)}
+    manifest = _pattern(*ECOSYSTEMS.values())
+    return sorted(path for path in paths if path in named or manifest.fullmatch(path.rpartition("/")[2]))
+
+
+def suggestion(names: Iterable[str]) -> str:
+    """An option that installs what a project lists, for a person; "" when it lists nothing we know.
+
+    `names` are of the files at its top.
+    """
+    there = set(names)
+    for ecosystem in ECOSYSTEMS.values():
+        for name, command in ecosystem.commands:
+            if name in there:
+                return f"--setup {shlex.quote(command)}"
+    return ""
+
+
+def _pattern(*ecosystems: Ecosystem) -> re.Pattern[str]:
+    """Matches the names of their manifests."""
+    return re.compile("|".join(translate(pattern) for each in ecosystems for pattern in each.manifests))

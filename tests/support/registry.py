@@ -1,0 +1,86 @@
+"""A package registry over real HTTP on the loopback: an index as pip reads it (PEP 503) and one wheel."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+NAME = "pawl_greeting"
+WHEEL = f"{NAME}-1.0-py3-none-any.whl"
+
+
+def wheel(text: str = "hello") -> bytes:
+    """A package whose `say()` gives `text`."""
+    info = f"{NAME}-1.0.dist-info"
+    files = {
+        f"{NAME}.py": f"def say():\n    return {text!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+class Registry:
+    """`requests` has the path of each request, in order."""
+
+    def __init__(self, server: ThreadingHTTPServer, requests: list[str]) -> None:
+        self.port = server.server_address[1]
+        self.address = f"127.0.0.1:{self.port}"
+        self.requests = requests
+
+    @property
+    def pip(self) -> str:
+        """The options by which pip uses it."""
+        return f"--index-url http://{self.address}/simple/ --trusted-host 127.0.0.1"
+
+    @property
+    def fetch(self) -> str:
+        """A quick command that puts the package into the environment `.venv`, which is made without pip."""
+        program = (
+            "import glob, io, urllib.request, zipfile;"
+            f"data = urllib.request.urlopen('http://{self.address}/files/{WHEEL}', timeout=10).read();"
+            "zipfile.ZipFile(io.BytesIO(data)).extractall(glob.glob('.venv/lib/python3*/site-packages')[0])"
+        )
+        return f'python3 -m venv --without-pip .venv && .venv/bin/python -c "{program}"'
+
+
+@contextlib.contextmanager
+def registry() -> Iterator[Registry]:
+    """A running Registry."""
+    requests: list[str] = []
+    pages = {
+        f"/simple/{NAME.replace('_', '-')}/": f'<a href="/files/{WHEEL}">{WHEEL}</a>'.encode(),
+        f"/files/{WHEEL}": wheel(),
+    }
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.path)
+            content = pages.get(self.path)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/zip")
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield Registry(server, requests)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
