@@ -5,6 +5,7 @@ Everything that the command reached for and printed is in the session. A failed 
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from agent.bus import Branch
 from agent.events import NetworkDecided, Noted, OutputStreamed, PhaseStarted, SetupRan
 from agent.workbench import Workbench
 from sandbox.base import ExecResult, Limits, Outlet, SandboxSpec
+from sandbox.harvest import ENVIRONMENTS
 from sandbox.kept import Made
 from sandbox.open import open_sandbox
 from sandbox.proxy import Decision, Proxy
@@ -20,6 +22,7 @@ from sandbox.setup import SETUP_S, SetupFailed, Wanted, obtain, plan, runs_on, s
 from sandbox.workspace import Fork
 from tools.output import readable
 
+_MISSING = re.compile(r"(?:No module named|Cannot find module) '?([\w@][\w.@/-]*)")
 _TAIL_LINES = 15
 _LINE_CHARACTERS = 300
 _NAMED = 10
@@ -58,6 +61,21 @@ async def set_up(
         branch.emit(SetupRan(command, wanted.rules.texts(), reused=True))
         text = "the set-up is not run again: nothing that it depends on has changed"
         branch.emit(Noted("info", text))
+
+
+def setup_hint(output: str, tree: Path) -> str:
+    """What to say when a check fails for want of a module that the project's manifests may name; else "".
+
+    Nothing is said where dependencies are installed, or the module is of the project itself.
+    """
+    missing = _MISSING.search(output)
+    if missing is None or any((tree / name).exists() for name in (*ENVIRONMENTS, "node_modules")):
+        return ""
+    name = missing[1].partition(".")[0]
+    own = any((tree / folder / file).exists() for folder in (".", "src") for file in (name, f"{name}.py"))
+    if own or not (option := suggestion(path.name for path in tree.iterdir())):
+        return ""
+    return f"{missing[1]} is not installed; `{option}` would install it before the run, from registries alone"
 
 
 class _Phase:

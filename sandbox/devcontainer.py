@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ PLACES = (".devcontainer/devcontainer.json", ".devcontainer.json")
 """Where it may lie, the first one wins."""
 
 _VALUE_BYTES = 4096
+_COMMAND_CHARACTERS = 300
 _VARIABLES = 64
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -63,6 +65,7 @@ _PROXY = re.compile(r"(?i)(?:https?|ftp|all|no)_proxy")
 
 _HOST = "it would run on the host"
 _LATER = "commands of a repository are not run unasked; put them into the Dockerfile"
+_INSTALLS = frozenset({"onCreateCommand", "updateContentCommand", "postCreateCommand"})
 _LIFTS = "it could lift the isolation"
 _PORTS = "a sandbox has no port that the host could reach"
 _COMPOSE = "pawl runs one container; name an `image` or a `build`"
@@ -167,7 +170,18 @@ def _unused(fields: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in fields.items():
         if name in _USED or name in _SILENT or value in (None, False):
             continue
-        yield ascii(name[:80])[1:-1], _REASONS.get(name, "pawl does not know it")
+        reason = _REASONS.get(name, "pawl does not know it")
+        if name in _INSTALLS and (command := _one_line(value)):
+            reason = f"{reason}, or run it as `--setup {shlex.quote(command)}`"
+        yield ascii(name[:80])[1:-1], reason
+
+
+def _one_line(value: object) -> str:
+    """A command that can be shown as it is, to be looked at and typed; "" for any other."""
+    if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
+        value = shlex.join(value)
+    fits = isinstance(value, str) and len(value) <= _COMMAND_CHARACTERS and value.isascii()
+    return value if isinstance(value, str) and fits and value.isprintable() else ""
 
 
 def _refusal(name: str, value: object) -> str:

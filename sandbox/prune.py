@@ -1,4 +1,4 @@
-"""What pawls that are no more left behind: found first, removed only when asked.
+"""What pawls that are no more left behind, and what set-ups made: found first, removed only when asked.
 
 Never among it: whatever a living pawl holds (its workspace is locked), pre-images of accepted patches and
 session logs.
@@ -14,10 +14,12 @@ import os
 import stat
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from sandbox import kept
 from sandbox.base import BackendName, Orphan, SandboxError
 from sandbox.open import known_backends, load
 from sandbox.tree import remove_path
@@ -34,12 +36,12 @@ class Leftover(msgspec.Struct, frozen=True):
 
 
 async def leftovers(state: Path) -> list[Leftover]:
-    """All that can be removed: containers, and in `state` copies of workspaces and shared folders."""
+    """All that can be removed: containers, and in `state` copies of workspaces, set-ups, shared folders."""
     found: list[Leftover] = []
     for name in known_backends():
         backend = await asyncio.to_thread(load, name)  # type: ignore[arg-type]
         found += [_container(name, orphan) for orphan in await backend.orphans()]  # type: ignore[arg-type]
-    return [*found, *await asyncio.to_thread(lambda: [*_copies(state), *_shared(state)])]
+    return [*found, *await asyncio.to_thread(lambda: [*_copies(state), *_set_up(state), *_shared(state)])]
 
 
 def _container(name: BackendName, orphan: Orphan) -> Leftover:
@@ -80,6 +82,18 @@ def in_use(place: Path) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+# --- set-ups -----------------------------------------------------------------------------------------------
+
+
+def _set_up(state: Path) -> Iterator[Leftover]:
+    """Each result that no pawl uses now; a set-up that is wanted again makes it anew."""
+    for old in kept.unused(state / kept.FOLDER):
+        day = datetime.fromtimestamp(old.used_at).strftime("%Y-%m-%d")
+        name = f"for {old.project}, last used {day}" if old.project else f"unfinished, {old.place.name}"
+        remove = functools.partial(asyncio.to_thread, kept.remove, old)
+        yield Leftover("set-up", name, size(old.place), remove)
 
 
 # --- folders that sandboxes share --------------------------------------------------------------------------

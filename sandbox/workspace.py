@@ -281,6 +281,11 @@ class Workspace:
         """Where the base lies, and the files in it."""
         return self._base.tree, tuple(self._base.listing.files)
 
+    @property
+    def is_set_up(self) -> bool:
+        """True after `adopt`."""
+        return self._kept is not None
+
     async def adopt(self, kept: Kept) -> None:
         """Make what a set-up made part of the base, of which no fork may be open. A refresh takes it out again.
 

@@ -86,7 +86,7 @@ def shell(
 
 @app.command()
 def prune(yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it.")] = False) -> None:
-    """List what pawls that are no more left behind; with --yes remove it."""
+    """List what pawls that are no more left behind, and kept set-ups; with --yes remove it."""
     raise typer.Exit(asyncio.run(_prune(yes)))
 
 

@@ -15,12 +15,14 @@ from agent.cli.render import visible
 from agent.config import Settings
 from agent.paths import state_dir
 from sandbox.base import BackendName, Limits, Mount
-from sandbox.choose_image import choose_image
+from sandbox.choose_image import Chosen, choose_image
 from sandbox.facts import host_facts, network_mount
 from sandbox.image import toolchain
+from sandbox.kept import is_kept
 from sandbox.open import choose, load, sees_mounts
 from sandbox.overlay import kind_of_forks
 from sandbox.selfcheck import THEMES, Report, Result, examine
+from sandbox.setup import look_for_files, plan, runs_on
 
 _CAPS = {
     "network": "no network",
@@ -44,6 +46,16 @@ class Inside(msgspec.Struct, frozen=True):
     mounts: tuple[Mount, ...]
 
 
+class SetUp(msgspec.Struct, frozen=True):
+    """The set-up of this project, as the settings have it."""
+
+    command: str
+    network: tuple[str, ...]
+    """What it may reach."""
+    kept: bool
+    """True when what it made is there, and nothing it depends on has changed."""
+
+
 class Facts(msgspec.Struct, frozen=True):
     backend: BackendName
     reason: str
@@ -53,6 +65,7 @@ class Facts(msgspec.Struct, frozen=True):
     network: str
     runtime: str | None
     image: str | None
+    setup: SetUp | None = None
     notes: tuple[str, ...] = ()
     check: Report | None = None
 
@@ -86,6 +99,7 @@ async def gather(settings: Settings, cwd: Path, *, check: bool) -> Facts:
         network=settings.network if choice.backend != "local" else "of the host",
         runtime=settings.runtime,
         image=image,
+        setup=await _set_up(settings, cwd, choice.backend, chosen),
         notes=(*chosen.notes, *notes),
         check=report,
     )
@@ -95,6 +109,23 @@ def _forks(backend: BackendName) -> str:
     if not sees_mounts(backend):
         return "copies (it does not see what pawl mounts)"
     return kind_of_forks(state_dir())
+
+
+async def _set_up(settings: Settings, cwd: Path, backend: BackendName, chosen: Chosen) -> SetUp | None:
+    if not settings.setup:
+        return None
+    on = await runs_on(backend, cwd, image=chosen.image, image_env=chosen.env, environ=os.environ)
+    files = await asyncio.to_thread(look_for_files, cwd)
+    wanted = await plan(
+        cwd,
+        files,
+        project=cwd,
+        command=settings.setup,
+        network=settings.setup_network,
+        on=on,
+        state=state_dir(),
+    )
+    return SetUp(wanted.command, wanted.rules.texts(), is_kept(wanted.place))
 
 
 def _python(path: str) -> str:
@@ -112,6 +143,10 @@ def show(facts: Facts) -> None:
     if facts.runtime:
         rows["runtime"] = facts.runtime
     rows |= {"workspace": facts.inside.root, "network": facts.network}
+    if facts.setup:
+        state = "its result is kept" if facts.setup.kept else "it runs before the next session"
+        reach = ", ".join(facts.setup.network) or "nothing"
+        rows |= {"set-up": f"{facts.setup.command} ({state})", "set-up network": reach}
     if facts.image:
         rows["image"] = facts.image
     else:

@@ -17,6 +17,7 @@ from agent.events import Noted, PhaseStarted
 from agent.guards import Budget
 from agent.models.base import Model
 from agent.result import Subtype
+from agent.setup import setup_hint
 from agent.solve.attempts import solve
 from agent.solve.sources import read_sources
 from agent.solve.task import BASE_TEST_SHARE, CHECK_SHARE, MIN_BASE_TEST_LIMIT_S, Plan, Task, Try
@@ -61,6 +62,8 @@ async def fix(
         )
         if before.ok:
             return Outcome("success", f"`{shown}` passes already; there is nothing to fix.")
+        if not bench.workspace.is_set_up and (hint := setup_hint(before.output, bench.workspace.tree)):
+            branch.emit(Noted("info", hint))
         if reason := could_not_start(before):
             return Outcome("error", f"`{shown}` cannot run here, so there is nothing to repair: {reason}")
         if hung := _hangs(before, shown):

@@ -315,3 +315,27 @@ def test_a_file_that_is_a_trap_is_refused(tmp_path: Path, trap: str) -> None:
             file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DevcontainerError, match="devcontainer"):
         find_devcontainer(project)
+
+
+@pytest.mark.parametrize(
+    ("value", "offered"),
+    [
+        ("pip install -r a.txt && echo 'x'", "--setup 'pip install -r a.txt && echo '\"'\"'x'\"'\"''`"),
+        (["npm", "ci", "a b"], "--setup 'npm ci '\"'\"'a b'\"'\"''`"),
+        ("first\nsecond", None),
+        ("a \x1b[2Jb", None),
+        ("x" * 301, None),
+        ({"a": "b"}, None),
+        ([1], None),
+    ],
+)
+def test_a_command_that_installs_is_offered_as_a_set_up_and_no_more(
+    value: object, offered: str | None
+) -> None:
+    for name in ("onCreateCommand", "updateContentCommand", "postCreateCommand", "postAttachCommand"):
+        (note,) = parse(json.dumps({name: value}), PLACE).notes
+        assert "not run unasked" in note
+        if offered is None or name == "postAttachCommand":
+            assert "--setup" not in note
+        else:
+            assert note.endswith(offered)
