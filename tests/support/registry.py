@@ -32,10 +32,14 @@ def wheel(text: str = "hello") -> bytes:
 class Registry:
     """`requests` has the path of each request, in order."""
 
-    def __init__(self, server: ThreadingHTTPServer, requests: list[str]) -> None:
-        self.port = server.server_address[1]
-        self.address = f"127.0.0.1:{self.port}"
+    def __init__(self, server: ThreadingHTTPServer, requests: list[str], pages: dict[str, bytes]) -> None:
+        self.address = f"127.0.0.1:{server.server_address[1]}"
         self.requests = requests
+        self._pages = pages
+
+    def close(self, path: str) -> None:
+        """From now on there is no such page."""
+        del self._pages[path]
 
     @property
     def pip(self) -> str:
@@ -79,7 +83,7 @@ def registry() -> Iterator[Registry]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
-        yield Registry(server, requests)
+        yield Registry(server, requests, pages)
     finally:
         server.shutdown()
         thread.join()
