@@ -15,6 +15,7 @@ from agent.workbench import Workbench
 from sandbox.base import ExecResult, Limits, Outlet, SandboxSpec
 from sandbox.harvest import ENVIRONMENTS
 from sandbox.kept import Made
+from sandbox.network import authority
 from sandbox.open import open_sandbox
 from sandbox.proxy import Decision, Proxy
 from sandbox.registries import ONLINE, suggestion
@@ -87,7 +88,8 @@ class _Phase:
         self._branch = branch
         self._wanted = wanted
         self._timeout_s = timeout_s
-        self._refused: dict[str, None] = {}
+        self._refused: dict[str, str] = {}
+        """What no rule allows -> what to write; what a rule allows, and its address does not -> nothing."""
 
     async def run(self, fork: Fork) -> None:
         """Run it in a sandbox of its own, which is gone at the end with all that it started."""
@@ -108,7 +110,11 @@ class _Phase:
     def _keep(self, made: Decision) -> None:
         self._branch.emit(NetworkDecided(made.host, made.port, made.allowed, made.reason))
         if not made.allowed and made.port:
-            self._refused[f"{made.host}:{made.port}"] = None
+            place = authority(made.host, made.port)
+            if self._wanted.rules.find(made.host, made.port) is None:
+                self._refused[place] = place
+            else:
+                self._refused[f"{place}: {made.reason}"] = ""
 
     async def _run(self, fork: Fork, outlet: Outlet | None) -> None:
         bench, command = self._bench, self._wanted.command
@@ -160,9 +166,10 @@ class _Phase:
         last = "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
         remedy = f"The whole output is kept: {log}"
         if self._refused:
-            hosts = list(self._refused)[:_NAMED]
-            wider = ",".join([*self._wanted.rules.texts(), *hosts])
-            remedy = f"Refused: {', '.join(hosts)}; to allow it: --setup-network {wider}\n{remedy}"
+            told = list(self._refused)[:_NAMED]
+            wider = [self._refused[text] for text in told if self._refused[text]]
+            allowing = f"; to allow it: --setup-network {','.join([*self._wanted.rules.texts(), *wider])}"
+            remedy = f"Refused: {', '.join(told)}{allowing if wider else ''}\n{remedy}"
         return SetupFailed(f"The set-up `{self._wanted.command}` {_how(done)}:\n{last}", remedy)
 
 

@@ -178,3 +178,38 @@ def test_prune_finds_the_containers_of_a_dead_pawl(
 
 def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], capture_output=True, text=True, check=False).stdout.strip()
+
+
+# --- set-ups -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.bubblewrap
+def test_info_says_what_sets_up_and_prune_what_is_kept(
+    isolated: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "requirements.txt").write_text("x\n")
+    (tmp_path / "node_modules").mkdir()
+    monkeypatch.chdir(tmp_path)
+    chosen = ("--sandbox", "bubblewrap")
+    assert info(capsys, *chosen)[1]["setup"] is None
+    monkeypatch.setenv("PAWL_SETUP", "mkdir .venv; touch .venv/pyvenv.cfg; : pip")
+    wanted = {
+        "command": os.environ["PAWL_SETUP"],
+        "network": ["pypi.org:443", "files.pythonhosted.org:443"],
+        "kept": False,
+    }
+    assert info(capsys, *chosen)[1]["setup"] == wanted
+    options = ("--base-url", "http://127.0.0.1:9/v1", "-m", "m", *chosen)
+    assert main(["fix", *options, "--", "test", "-f", ".venv/pyvenv.cfg"]) == 0
+    capsys.readouterr()
+    assert info(capsys, *chosen)[1]["setup"] == wanted | {"kept": True}
+    assert main(["sandbox", "info", *chosen]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "pip (its result is kept) set-up network pypi.org:443, files.pythonhosted.org:443" in shown
+    assert main(["sandbox", "prune"]) == 0
+    assert f"for {tmp_path}, last used 20" in capsys.readouterr().out
+    assert info(capsys, *chosen)[1]["setup"]["kept"], "only told"
+    assert main(["sandbox", "prune", "--yes"]) == 0
+    capsys.readouterr()
+    assert not info(capsys, *chosen)[1]["setup"]["kept"]
+    assert not list((isolated / "state" / "setups").iterdir())

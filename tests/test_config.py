@@ -129,6 +129,17 @@ def test_without_a_sandbox_a_list_is_refused() -> None:
     assert config.load({"network": "none", "sandbox": "local"}).settings.sandbox == "local"
 
 
+def test_what_a_set_up_may_reach_is_understood_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config.load({"setup": "npm ci", "setup_network": "good.example:8443"}).settings
+    assert (settings.setup, settings.setup_network) == ("npm ci", "good.example:8443")
+    with pytest.raises(ConfigError, match=r"^--setup-network: 'alow': a name without a dot"):
+        config.load({"setup_network": "alow"})
+    monkeypatch.setenv("PAWL_SETUP", "npm ci")
+    with pytest.raises(ConfigError, match=r"^PAWL_SETUP: the sandbox `local` \(--sandbox\) has no set-up"):
+        config.load({"sandbox": "local"})
+    assert config.load({"sandbox": "local", "setup": ""}).settings.setup == "", "the flag switches it off"
+
+
 def test_set_makes_the_file_and_its_folder(isolated: Path) -> None:
     path = config.user_file()
     config.set_value("attempts", "6", path)

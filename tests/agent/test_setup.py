@@ -19,6 +19,7 @@ from agent.session import new_session
 from agent.setup import setup_hint
 from agent.workbench import Workbench
 from sandbox import kept, setup
+from sandbox.proxy import Proxy
 from sandbox.setup import SetupFailed
 from tests.sandbox.places import ISOLATING, backends
 from tests.support.pawl import identity
@@ -126,9 +127,8 @@ async def test_what_pip_installs_from_a_registry_is_there_and_the_registry_is_no
         assert "not ignored are dropped: a.py" in first.notes
         asked = list(packages.requests)
         assert len(asked) == 2
-        fetch = (
-            f"curl -sS -m 2 http://{packages.address}/; python3 -m pip download {packages.pip} pawl-greeting"
-        )
+        fetch = f"curl -sS -m 2 http://{packages.address}/"
+        fetch += f"; python3 -m pip --retries 0 download {packages.pip} pawl-greeting"
         text, _ = await first.run(f"{fetch}; env | grep -ci proxy")
         assert packages.requests == asked, text
         assert text.endswith("0\n")
@@ -186,6 +186,22 @@ async def test_a_failed_set_up_says_its_last_lines_and_what_to_do(
     assert failed[-1].ran.exit_code == 1
     assert identity(tree) == before
     assert not [place for place in kept.unused(state_of(failed[-1])) if kept.is_kept(place.place)]
+
+
+@QUICK
+async def test_a_host_that_is_allowed_but_at_an_inner_address_is_said_with_the_reason(
+    tree: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def inner(_host: str, _port: int) -> list[str]:
+        return ["10.0.0.1"]
+
+    monkeypatch.setattr(Proxy.__init__, "__kwdefaults__", Proxy.__init__.__kwdefaults__ | {"resolve": inner})
+    with pytest.raises(SetupFailed) as caught:
+        async with session(tree, backend, "curl -sSf -m 5 https://pypi.org/ || exit 9; : pip"):
+            pass
+    assert "failed (exit 9)" in str(caught.value)
+    assert "Refused: pypi.org:443: it is at 10.0.0.1 (private)" in caught.value.remedy
+    assert "to allow it" not in caught.value.remedy
 
 
 def state_of(found: Session) -> Path:

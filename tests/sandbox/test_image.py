@@ -220,3 +220,34 @@ def test_etc_knows_its_user(tmp_path: Path) -> None:
     one, other = etc.build(tmp_path, 1000, 1000), etc.build(tmp_path, 0, 0)
     assert one != other
     assert Path(other.source, "passwd").read_text() == "pawl:x:0:0:pawl:/tmp/home:/bin/sh\n"
+
+
+# --- with a set-up -----------------------------------------------------------------------------------------
+
+
+def test_the_environment_of_a_set_up_comes_first_and_the_projects_own_is_not_looked_for(
+    home: Path, tmp_path: Path
+) -> None:
+    project, base = home / "project", interpreter(tmp_path / "base")
+    virtual(project / ".venv", base)
+    environ = {"HOME": str(home), "PATH": ""}
+    assert toolchain(project, environ).path.startswith(f"{project}/.venv/bin:")
+    made = toolchain(project, environ, f"{project}/venv")
+    assert made.path.startswith(f"{project}/venv/bin:")
+    assert made.env["VIRTUAL_ENV"] == f"{project}/venv"
+    for tools in (made, toolchain(project, environ, "")):
+        assert f"{project}/.venv" not in tools.path
+        assert not any(target.startswith(str(project)) for target in targets(tools))
+
+
+def test_an_active_environment_of_the_project_is_not_run_to_be_asked(home: Path, tmp_path: Path) -> None:
+    project, witness = home / "project", tmp_path / "witness"
+    python = on_path(tmp_path / "base", pytest=True, witness=witness)
+    virtual(project / "env", python)
+    (project / "env" / "bin" / "python3").symlink_to(python)
+    active = {"HOME": str(home), "PATH": f"{project}/env/bin", "VIRTUAL_ENV": f"{project}/env"}
+    for environment in (None, "", f"{project}/.venv"):
+        toolchain(project, active, environment)
+    assert not witness.exists()
+    toolchain(project, {"HOME": str(home), "PATH": f"{tmp_path}/base/bin"})
+    assert witness.exists(), "outside of the project it is"
