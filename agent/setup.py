@@ -36,6 +36,27 @@ async def set_up(
 
     `network` is what it may reach as the person wrote it, None for its registries.
     """
+    wanted = await planned(bench, command, network)
+    phase = _Phase(bench, branch, wanted, min(timeout_s, SETUP_S))
+
+    def waits() -> None:
+        branch.emit(Noted("info", "another pawl runs this set-up; waiting for what it makes"))
+
+    kept = await obtain(bench.workspace, wanted, phase.run, on_wait=waits)
+    names = [path for path in bench.workspace.frozen[1] if "/" not in path]
+    await bench.workspace.adopt(kept)
+    if phase.ran:
+        for note in _notes(kept.made, names):
+            branch.emit(note)
+        return
+    if not any(isinstance(record.event, SetupRan) for record in branch.bus.log.records):
+        text = "the set-up is not run again: nothing that it depends on has changed"
+        branch.emit(Noted("info", text))
+    branch.emit(SetupRan(command, wanted.rules.texts(), reused=True))
+
+
+async def planned(bench: Workbench, command: str, network: str | None) -> Wanted:
+    """The set-up of a bench's workspace as it is frozen now; `network` as for `set_up`."""
     workspace = bench.workspace
     tree, files = workspace.frozen
     on = await runs_on(
@@ -45,23 +66,9 @@ async def set_up(
         image_env=bench.image_env,
         environ=bench.environ,
     )
-    wanted = await plan(
+    return await plan(
         tree, files, project=workspace.tree, command=command, network=network, on=on, state=bench.state
     )
-    phase = _Phase(bench, branch, wanted, min(timeout_s, SETUP_S))
-
-    def waits() -> None:
-        branch.emit(Noted("info", "another pawl runs this set-up; waiting for what it makes"))
-
-    kept = await obtain(workspace, wanted, phase.run, on_wait=waits)
-    await workspace.adopt(kept)
-    if phase.ran:
-        for note in _notes(kept.made, [path for path in files if "/" not in path]):
-            branch.emit(note)
-    else:
-        branch.emit(SetupRan(command, wanted.rules.texts(), reused=True))
-        text = "the set-up is not run again: nothing that it depends on has changed"
-        branch.emit(Noted("info", text))
 
 
 def setup_hint(output: str, tree: Path) -> str:

@@ -104,36 +104,44 @@ def _copy(source: Beneath, target: Beneath, listing: Listing) -> None:
 
 
 def adopt(base: Base, tree: Path, kept: Kept) -> None:
-    """Make a result part of a base of `tree`; a refresh of the base takes it out again."""
-    made = kept.made
-    own = {f"{tree}/{path}": str(kept.source(path)) for path in made.folders}
-    base.mounts = (
-        *(mount for mount in base.mounts if mount.target not in own),
-        *(Mount(source, target) for target, source in own.items()),
-    )
-    hollow = {*base.listing.hollow, *made.folders}
+    """Make a result part of a base of `tree`; a refresh of the base takes it out again.
+
+    What the user has made since in its place is theirs and stays.
+    """
+    before = base.listing
+    taken = {*before.files, *base.withheld}
+
+    def free(path: str) -> bool:
+        return taken.isdisjoint((path, *_parents(path)))
+
+    folders = [p for p in kept.made.folders if p in before.hollow or (free(p) and p not in before.folders)]
+    own = {f"{tree}/{path}": str(kept.source(path)) for path in folders}
+    hollow = {*before.hollow, *folders}
 
     def pick(path: str, name: str, is_folder: bool, parent: int) -> Verdict:
         return Verdict.HOLLOW if is_folder and path in hollow else Verdict.TAKE
 
     def add(copy: Beneath) -> Listing:
         with Beneath(kept.files, unlock=True) as source:
-            listing = walk(source)
-            listing.folders = {p: i for p, i in listing.folders.items() if p not in base.listing.folders}
-            listing.files = {p: i for p, i in listing.files.items() if p not in base.withheld}
-            _copy(source, copy, listing)
-        for path in made.folders:
+            new = walk(source)
+            new.folders = {p: i for p, i in new.folders.items() if free(p) and p not in before.folders}
+            new.files = {p: i for p, i in new.files.items() if free(p) and p not in before.folders}
+            _copy(source, copy, new)
+        for path in folders:
             with copy.folder(path, create=True):
                 pass
         listing = walk(copy, pick)
         relock(copy, listing)
         return listing
 
-    before = base.listing
-    base.listing = base.change(add)
-    base.withheld |= frozenset(made.folders)
-    old = {*before.files, *before.folders, *before.hollow}
-    base.added = frozenset((*base.listing.files, *base.listing.folders, *base.listing.hollow)) - old
+    base.listing = now = base.change(add)
+    base.mounts = (
+        *(mount for mount in base.mounts if mount.target not in own),
+        *(Mount(source, target) for target, source in own.items()),
+    )
+    base.withheld |= frozenset(folders)
+    made = {*now.files, *now.folders, *now.hollow}
+    base.added = frozenset(made - {*before.files, *before.folders, *before.hollow})
 
 
 def _parents(path: str) -> Iterable[str]:

@@ -84,13 +84,11 @@ ECOSYSTEMS = {
         ("go",),
         ("go.mod", "go.sum", "go.work", "go.work.sum"),
         ("proxy.golang.org", "sum.golang.org"),
-        (("go.mod", "go mod vendor"),),
     ),
     "ruby": Ecosystem(
         ("bundle", "bundler", "gem"),
         ("*.gemspec", "Gemfile", "Gemfile.lock", ".ruby-version"),
         ("rubygems.org", "index.rubygems.org"),
-        (("Gemfile", "BUNDLE_PATH=vendor/bundle bundle install"),),
     ),
     "java": Ecosystem(
         ("mvn", "mvnw", "gradle", "gradlew"),

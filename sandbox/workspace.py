@@ -287,7 +287,7 @@ class Workspace:
         return self._kept is not None
 
     async def adopt(self, kept: Kept) -> None:
-        """Make what a set-up made part of the base, of which no fork may be open. A refresh takes it out again.
+        """Make what a set-up made part of the base, of which no fork may be open, until the next refresh.
 
         The result is let go of by `aclose`, and when another one comes.
         """

@@ -17,9 +17,11 @@ from pathlib import Path
 from agent.cli.render import visible
 from agent.config import Settings
 from agent.paths import state_dir
+from agent.setup import planned
 from agent.workbench import Workbench
 from sandbox.base import Keys, Limits, Sandbox, SandboxError, Size
 from sandbox.choose_image import choose_image
+from sandbox.kept import use
 from sandbox.open import choose, owner, sees_mounts
 from sandbox.patch import Patch
 from sandbox.remedy import for_state
@@ -68,6 +70,8 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
             runtime=settings.runtime,
             limits=Limits(),
         )
+        if settings.setup:
+            await _set_up(bench, settings.setup, settings.setup_network)
         async with bench.candidate() as (fork, sandbox):
             code = await _relay(sandbox, command)
             patch = await fork.diff()
@@ -75,6 +79,15 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
         await workspace.aclose()
     _say(_summary(patch, cwd, state / "shells" / f"{session}.patch"))
     return code
+
+
+async def _set_up(bench: Workbench, command: str, network: str | None) -> None:
+    """Show what the set-up made; it is not run here, where no session would keep what it does."""
+    kept = await asyncio.to_thread(use, (await planned(bench, command, network)).place)
+    if kept is None:
+        _say(f"the set-up `{command}` has not run for this tree as it is; `pawl fix` and `pawl chat` run it")
+    else:
+        await bench.workspace.adopt(kept)
 
 
 def _existing(folder: Path) -> Path:

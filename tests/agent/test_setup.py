@@ -70,6 +70,13 @@ class Session:
         assert isinstance(event, SetupRan)
         return event
 
+    async def again(self) -> bool:
+        """A further turn, for which the bench follows the tree; True when the set-up was not run."""
+        self.bench = await self._desk.open_bench()
+        event = self.events(SetupRan)[-1]
+        assert isinstance(event, SetupRan)
+        return event.reused
+
     async def run(self, command: str) -> tuple[str, tuple[str, ...]]:
         """(what a command prints in a fresh candidate, the files in the patch afterwards)"""
         async with self.bench.candidate() as candidate:
@@ -161,6 +168,22 @@ async def test_it_runs_again_when_what_decides_it_has_changed(
     assert not await reused(command, f"{packages.address},files.example.org")
     assert await reused(command), "the one before is still kept"
     assert len(packages.requests) == 5
+
+
+@QUICK
+async def test_it_follows_the_tree_from_turn_to_turn(tree: Path, backend: str, packages: Registry) -> None:
+    command = f"{packages.fetch}; cp requirements.txt seen.gen"
+    async with session(tree, backend, command, packages.address) as now:
+        assert (await now.run(f"{SAY} && cat seen.gen"))[0].endswith("pawl-greeting\n")
+        (tree / "a.py").write_text("a = 2\n")
+        assert await now.again()
+        assert (await now.run(f"{SAY} && cat a.py seen.gen"))[0].endswith("a = 2\npawl-greeting\n")
+        (tree / "requirements.txt").write_text("pawl-greeting==1.0\n")
+        assert not await now.again()
+        text, patch = await now.run(f"{SAY} && cat a.py seen.gen")
+        assert text.endswith("a = 2\npawl-greeting==1.0\n")
+        assert patch == ()
+    assert len(packages.requests) == 2
 
 
 @BOTH

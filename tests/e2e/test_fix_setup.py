@@ -84,6 +84,20 @@ async def test_a_failed_set_up_is_exit_1_and_no_model_is_asked(project: Path) ->
     assert identity(project) == before
 
 
+@pytest.mark.bubblewrap
+async def test_a_shell_has_what_was_made_and_runs_no_set_up(project: Path) -> None:
+    command = "mkdir .venv && echo found >.venv/pyvenv.cfg; : pip"
+    shell = ("sandbox", "shell", "--sandbox", "bubblewrap", "--", "cat", ".venv/pyvenv.cfg")
+    done = await run_pawl(*shell, cwd=project, PAWL_SETUP=command)
+    assert "has not run for this tree as it is; `pawl fix`" in done.err
+    assert "found" not in done.out
+    done = await run_pawl("fix", "--sandbox", "bubblewrap", "--setup", command, "--", "true", cwd=project)
+    assert done.code == 0, done.err
+    done = await run_pawl(*shell, cwd=project, PAWL_SETUP=command)
+    assert (done.code, done.out.strip()) == (0, "found")
+    assert "nothing was changed" in done.err
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_a_kill_in_the_middle_leaves_nothing_half(project: Path, backend: str) -> None:
     before = identity(project)

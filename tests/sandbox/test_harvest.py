@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -15,9 +16,10 @@ from sandbox.kept import Kept, Made
 from sandbox.network import NetworkRules
 from sandbox.setup import Wanted, obtain, shown
 from sandbox.workspace import Fork, Workspace
+from tests.sandbox.places import open_workspace
 from tests.support.trees import git, make, nodes, picture
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("forks")]
 
 TREE = {
     ".gitignore": "*.gen\n/build\n.venv\nnode_modules\n.env\n",
@@ -67,7 +69,7 @@ async def set_up(
     tree: Path, folder: Path, act: Callable[[Path], None] = install
 ) -> AsyncIterator[tuple[Workspace, Kept]]:
     """An open workspace of `tree` in which `act` was the set-up; it acts on the host's side."""
-    workspace = await Workspace.open(tree, folder / "state")
+    workspace = await open_workspace(tree, folder / "state")
     wanted = Wanted("cmd", NetworkRules(), folder / "setups" / "a")
 
     async def run(fork: Fork) -> None:
@@ -168,7 +170,7 @@ async def test_the_users_own_folders_are_out_of_sight_and_give_way(tree: Path, t
         assert list((folder / ".venv").iterdir()) == []
         make(folder, {".venv/pyvenv.cfg": "made\n"})
 
-    workspace = await Workspace.open(tree, tmp_path / "other")
+    workspace = await open_workspace(tree, tmp_path / "other")
     try:
         fork = await workspace.fork("one")
         targets = {mount.target for mount in shown(fork)}
@@ -230,3 +232,45 @@ async def test_a_set_up_that_makes_nothing_is_kept_too(tree: Path, tmp_path: Pat
         assert kept.made == Made("cmd", str(tree), kept.made.duration_s, (), (), ())
         assert workspace.environment is None
         assert (await (await workspace.fork("one")).diff()).empty
+
+
+async def test_it_stays_while_the_user_works_on(tree: Path, tmp_path: Path) -> None:
+    await asyncio.sleep(0.06)  # the tree's stamps can be trusted
+    async with set_up(tree, tmp_path) as (workspace, kept):
+        assert await workspace.is_current()
+        fork = await workspace.fork("one")
+        made = nodes(fork.tree)
+        (tree / "a.py").write_text("a = 5\n")
+        assert not await workspace.is_current()
+        for _ in range(2):
+            await fork.aclose()
+            await workspace.refresh()
+            again = keeping.use(tmp_path / "setups" / "a")
+            assert again is not None
+            await workspace.adopt(again)
+            fork = await workspace.fork("one")
+            assert nodes(fork.tree) == made | {"a.py": (0o100644, b"a = 5\n")}
+            assert (await fork.diff()).empty
+        make(tree, {"node_modules/x": "x\n"})
+        assert not await workspace.is_current()
+        assert kept.source(".venv").is_dir()
+    (old,) = keeping.unused(tmp_path / "setups")
+    keeping.remove(old)
+
+
+async def test_what_the_user_made_since_in_its_place_stays(tree: Path, tmp_path: Path) -> None:
+    async with set_up(tree, tmp_path):
+        pass
+    own = {"c.gen": "own\n", "build": "a file\n", "vendor/own.c": "own\n", "link.gen/x": "own\n"}
+    make(tree, own)
+    before = picture(tree)
+    async with set_up(tree, tmp_path) as (workspace, _):
+        fork = await workspace.fork("one")
+        assert {path: (fork.tree / path).read_text() for path in own} == own
+        targets = {mount.target for mount in workspace.mounts}
+        assert f"{tree}/vendor" not in targets
+        assert f"{tree}/.venv" in targets
+        assert (await fork.diff()).empty
+        (fork.tree / "c.gen").write_text("changed\n")
+        assert (await fork.diff()).paths == ("c.gen",)
+    assert picture(tree) == before
