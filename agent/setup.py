@@ -19,7 +19,7 @@ from sandbox.network import authority
 from sandbox.open import open_sandbox
 from sandbox.proxy import Decision, Proxy
 from sandbox.registries import ONLINE, suggestion
-from sandbox.setup import SETUP_S, SetupFailed, Wanted, obtain, plan, runs_on, shown
+from sandbox.setup import SETUP_S, SetupFailed, Wanted, obtain, plan, runs_on, shown, trusted
 from sandbox.workspace import Fork
 from tools.output import readable
 
@@ -134,7 +134,7 @@ class _Phase:
             image=bench.image,
             image_env=bench.image_env,
             mounts=shown(fork),
-            env=ONLINE,
+            env=ONLINE | (trusted() if bench.image is None else {}),
             outlet=outlet,
             environment="",
             runtime=bench.runtime,
@@ -185,10 +185,11 @@ def _how(done: ExecResult) -> str:
         return f"did not end within {done.duration_s:.0f} s and was stopped"
     if done.overflow:
         return "was stopped, for it printed too much"
-    if done.bound or done.oom:
-        what = {"": "memory", "host": "free space on the host's disk"}.get(done.bound, done.bound)
+    if done.bound:
+        what = "free space on the host's disk" if done.bound == "host" else done.bound
         return f"was stopped at the limit of {what}"
-    return f"failed (exit {done.exit_code})" if done.exit_code is not None else f"was killed ({done.signal})"
+    ended = f"failed (exit {done.exit_code})" if done.exit_code is not None else f"was killed ({done.signal})"
+    return f"{ended}; memory ran out meanwhile" if done.oom else ended
 
 
 def _notes(made: Made, top: list[str]) -> list[Noted]:

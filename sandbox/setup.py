@@ -36,6 +36,9 @@ SETUP_S = 600.0
 """A set-up may take so long."""
 _MANIFEST_BYTES = 64 * 1024**2
 _LOOK_AGAIN_S = 0.2
+_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem")
+"""Where systems keep them in one file; a sandbox has a copy (`sandbox.etc`)."""
+_TRUSTING = ("CARGO_HTTP_CAINFO", "NODE_EXTRA_CA_CERTS", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _LANGUAGES = ("python3", "node", "ruby", "java", "go", "cargo")
 
 
@@ -124,6 +127,15 @@ def _interpreters(tools: Toolchain) -> list[object]:
                 found.append([name, str(program), info.st_size, info.st_mtime_ns])
                 break
     return found
+
+
+def trusted() -> dict[str, str]:
+    """Variables by which installers trust whom this system trusts, such as a company's own authority.
+
+    Many bring certificates of their own and look at no others unless told.
+    """
+    there = next((path for path in _CERTIFICATES if Path(path).is_file()), None)
+    return dict.fromkeys(_TRUSTING, there) if there else {}
 
 
 def shown(fork: Fork) -> tuple[Mount, ...]:
