@@ -18,7 +18,7 @@ from sandbox.kept import Made
 from sandbox.network import authority
 from sandbox.open import open_sandbox
 from sandbox.proxy import Decision, Proxy
-from sandbox.registries import ONLINE, suggestion
+from sandbox.registries import ONLINE, homes, suggestion
 from sandbox.setup import SETUP_S, SetupFailed, Wanted, obtain, plan, runs_on, shown, trusted
 from sandbox.workspace import Fork
 from tools.output import readable
@@ -134,9 +134,9 @@ class _Phase:
             image=bench.image,
             image_env=bench.image_env,
             mounts=shown(fork),
-            env=ONLINE | (trusted() if bench.image is None else {}),
+            env=ONLINE | homes(fork.root) | (trusted() if bench.image is None else {}),
             outlet=outlet,
-            environment="",
+            prefix="",
             runtime=bench.runtime,
         )
         log = self._branch.bus.log.artifacts / f"setup-{len(self._branch.bus.log.records) + 1}.log"

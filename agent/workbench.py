@@ -91,7 +91,8 @@ class Workbench:
                 image_env=self.image_env,
                 runtime=self.runtime,
                 mounts=(*fork.mounts, PROBE_MOUNT),
-                environment=self.workspace.environment,
+                prefix=self.workspace.prefix,
+                env=self.workspace.env,
                 outlet=self.outlet,
             )
             sandbox = await open_sandbox(

@@ -135,9 +135,9 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     outlet: Outlet | None = None
     """None: no network at all."""
-    environment: str | None = None
-    """A virtual environment by its path inside, which a set-up made and `mounts` show; "" for none, so that
-    the project's own is not looked for either. None: that one is used when it is there."""
+    prefix: str | None = None
+    """A folder inside that a set-up made and `mounts` show: its `bin` comes first on the PATH; "" for none.
+    With either the project's own virtual environment is not looked for."""
     runtime: str | None = None
     """The runtime that docker starts containers with, such as `runsc`; None is the daemon's own choice."""
 

@@ -20,6 +20,7 @@ from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Beneath, Owner
 from sandbox.freeze import Base, is_environment
 from sandbox.kept import Kept
+from sandbox.registries import PACKAGES
 from sandbox.rules import is_cache, is_dependency
 from sandbox.tree import Copier, Listing, Verdict, relock, remove_path, walk
 
@@ -56,7 +57,7 @@ def harvest(tree: Beneath, base: Base, place: Path, owner: Owner | None, sort: S
             return Verdict.SKIP
         if is_folder and path not in base.listing.folders:
             environment = is_environment(name, parent)
-            if environment or is_dependency(name) or name == _VENDORED:
+            if environment or is_dependency(name) or name == _VENDORED or path == PACKAGES:
                 folders.append(path)
                 environments.extend([path] if environment else [])
                 return Verdict.SKIP

@@ -71,22 +71,21 @@ class _Python(msgspec.Struct, frozen=True):
     pytest: bool
 
 
-def toolchain(project: Path, environ: Mapping[str, str], environment: str | None = None) -> Toolchain:
+def toolchain(project: Path, environ: Mapping[str, str], prefix: str | None = None) -> Toolchain:
     """Find the tools for a project, by the file system and the interpreters on the PATH; changes nothing.
 
     The interpreter: `.venv` or `venv` in the project; $VIRTUAL_ENV; the first `python3` on the PATH that has
     pytest; the first at all. pawl's own comes last on the PATH, so that `python` exists everywhere.
-    `environment` is as in SandboxSpec.
+    `prefix` is as in SandboxSpec.
     """
     home = Path(environ.get("HOME", "/nonexistent"))
     own = _own()
-    chosen = _chosen(project, environ, home, own_environment=environment is None)
+    chosen = _chosen(project, environ, home, own_environment=prefix is None)
     folders: list[str] = [chosen.folder] if chosen else []
     prefixes = [*(chosen.prefixes if chosen else ()), *own.prefixes]
     env = dict(chosen.env) if chosen else {}
-    if environment:
-        folders.insert(0, f"{environment}/bin")
-        env["VIRTUAL_ENV"] = environment
+    if prefix:
+        folders.insert(0, f"{prefix}/bin")
     for tool in Languages(project, environ, home, lambda folder: _showable(folder, home)).find():
         folders += tool.folders
         prefixes += tool.prefixes

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from sandbox.base import SandboxError
+from sandbox.registries import HOMES, OFFLINE, PACKAGES, homes
 from sandbox.tree import remove_path
 
 FOLDER = "setups"
@@ -62,6 +63,24 @@ class Kept:
     def source(self, path: str) -> Path:
         """Where one of `made.folders` lies."""
         return self._folders / str(self.made.folders.index(path))
+
+    def env(self, root: str) -> dict[str, str]:
+        """Variables by which programs find it in a workspace that is at `root` inside."""
+        if PACKAGES not in self.made.folders:
+            env = {}
+        else:
+            there = [name for name in HOMES if (self.source(PACKAGES) / name).is_dir()]
+            env = homes(root, there)
+            for name in there:
+                env |= OFFLINE.get(name, {})
+        if self.made.environment:
+            env["VIRTUAL_ENV"] = f"{root}/{self.made.environment}"
+        return env
+
+    def prefix(self, root: str) -> str | None:
+        """The folder inside whose `bin` is to come first on the PATH; None when it made none."""
+        env = self.env(root)
+        return env.get("VIRTUAL_ENV") or env.get(HOMES["python"])
 
     def close(self) -> None:
         """Let go of it. Idempotent."""

@@ -128,5 +128,5 @@ async def open_sandbox(
     """
     name = (await choose()).backend if backend == "auto" else backend
     found_in = dict(os.environ if environ is None else environ)
-    tools = await asyncio.to_thread(toolchain, project, found_in, spec.environment)
+    tools = await asyncio.to_thread(toolchain, project, found_in, spec.prefix)
     return await (await _loaded(name)).open(spec, tools, state)

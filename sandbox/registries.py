@@ -29,7 +29,7 @@ class Ecosystem(msgspec.Struct, frozen=True):
     """(file at the top, the command that installs what it lists into the project's folder)"""
 
 
-_VENV = "python3 -m venv .venv && .venv/bin/pip install"
+_PIP = "python3 -m pip install"
 
 ECOSYSTEMS = {
     "python": Ecosystem(
@@ -52,10 +52,10 @@ ECOSYSTEMS = {
         ("pypi.org", "files.pythonhosted.org"),
         (
             ("uv.lock", "uv sync --frozen"),
-            ("requirements.txt", f"{_VENV} -r requirements.txt"),
-            ("requirements-dev.txt", f"{_VENV} -r requirements-dev.txt"),
-            ("pyproject.toml", f"{_VENV} -e ."),
-            ("setup.py", f"{_VENV} -e ."),
+            ("requirements.txt", f"{_PIP} -r requirements.txt"),
+            ("requirements-dev.txt", f"{_PIP} -r requirements-dev.txt"),
+            ("pyproject.toml", f"{_PIP} -e ."),
+            ("setup.py", f"{_PIP} -e ."),
         ),
     ),
     "node": Ecosystem(
@@ -79,6 +79,7 @@ ECOSYSTEMS = {
         ("cargo",),
         ("Cargo.lock", "Cargo.toml", "rust-toolchain", "rust-toolchain.toml"),
         ("index.crates.io", "static.crates.io"),
+        (("Cargo.toml", "cargo fetch"),),
     ),
     "go": Ecosystem(
         ("go",),
@@ -109,10 +110,24 @@ ECOSYSTEMS = {
 ONLINE = {
     "CARGO_NET_OFFLINE": "false",
     "GOPROXY": "https://" + ECOSYSTEMS["go"].hosts[0],
+    "PIP_BREAK_SYSTEM_PACKAGES": "1",
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_NO_CACHE_DIR": "1",
 }
-"""Variables of a set-up: what keeps the later phases offline is lifted, and no cache fills up /tmp."""
+"""Variables of a set-up: what keeps the later phases offline is lifted, no cache fills up /tmp, and a plain
+`pip install` goes to PACKAGES: the system's own folder, which pip would save from it, is read-only anyway."""
+
+PACKAGES = ".pawl-packages"
+"""A folder at the top of the workspace for what installers would put into the home folder."""
+HOMES = {"cargo": "CARGO_HOME", "go": "GOMODCACHE", "python": "PYTHONUSERBASE"}
+"""Folder in PACKAGES -> the variable that names it, in the set-up and, once there is one, after it."""
+OFFLINE = {"cargo": {"CARGO_NET_OFFLINE": "true"}, "go": {"GOPROXY": "off"}}
+"""Folder in PACKAGES -> further variables after the set-up."""
+
+
+def homes(root: str, names: Iterable[str] = HOMES) -> dict[str, str]:
+    """The variables that lead to the folders `names` of PACKAGES in the workspace at `root`."""
+    return {HOMES[name]: f"{root}/{PACKAGES}/{name}" for name in names}
 
 
 def words(command: str) -> list[str]:

@@ -136,8 +136,10 @@ class Workspace:
         self.enter: tuple[str, ...] = ()
         """Words before a command that is to see the forks."""
         self._mounts: Mounts | None = None
-        self.environment: str | None = None
-        """The path inside of the virtual environment that a set-up made, if one did."""
+        self.prefix: str | None = None
+        """The folder inside with the programs that a set-up installed, if one did; see SandboxSpec."""
+        self.env: dict[str, str] = {}
+        """Variables for each sandbox, by which what a set-up made is found."""
         self._state = state
         self._owner = owner
         self._deny = deny
@@ -296,8 +298,7 @@ class Workspace:
         self._kept = kept
         await self.offload(lambda: adopt(self._base, self.tree, kept))
         self.mounts = self._base.mounts
-        own = kept.made.environment
-        self.environment = f"{self.root}/{own}" if own else None
+        self.prefix, self.env = kept.prefix(self.root), kept.env(self.root)
 
     async def accept(self, patch: Patch) -> Accepted:
         """Apply a patch to the user's tree, all of it or nothing; it becomes part of the base.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from agent.setup import setup_hint
 from agent.workbench import Workbench
 from sandbox import kept, setup
 from sandbox.proxy import Proxy
+from sandbox.registries import PACKAGES
 from sandbox.setup import SetupFailed
 from tests.sandbox.places import ISOLATING, backends
 from tests.support.pawl import identity
@@ -134,11 +136,9 @@ async def test_what_pip_installs_from_a_registry_is_there_and_the_registry_is_no
         assert "not ignored are dropped: a.py" in first.notes
         asked = list(packages.requests)
         assert len(asked) == 2
-        fetch = f"curl -sS -m 2 http://{packages.address}/"
-        fetch += f"; python3 -m pip --retries 0 download {packages.pip} pawl-greeting"
-        text, _ = await first.run(f"{fetch}; env | grep -ci proxy")
-        assert packages.requests == asked, text
-        assert text.endswith("0\n")
+        text, _ = await first.run(f"curl -m 2 http://{packages.address}/; echo $?; env | grep -ci proxy")
+        assert packages.requests == asked
+        assert text.endswith("7\n0\n"), "no way out: nothing listens there, and there is no proxy"
     async with session(tree, backend, command, packages.address) as second:
         assert second.ran.reused
         assert "is not run again" in second.notes
@@ -168,6 +168,52 @@ async def test_it_runs_again_when_what_decides_it_has_changed(
     assert not await reused(command, f"{packages.address},files.example.org")
     assert await reused(command), "the one before is still kept"
     assert len(packages.requests) == 5
+
+
+@QUICK
+async def test_a_plain_pip_install_is_kept_too(tree: Path, backend: str, packages: Registry) -> None:
+    command = f"python3 -m pip install -q {packages.pip} -r requirements.txt"
+    async with session(tree, backend, command, packages.address) as now:
+        text, patch = await now.run(f"{SAY}; greet; touch .pawl-packages/x")
+        assert text.startswith(f"hello {tree}/.pawl-packages/python/lib/python3.")
+        assert text.splitlines()[1] == "hello from the command"
+        assert "Read-only file system" in text
+        assert patch == ()
+    async with session(tree, backend, command, packages.address) as now:
+        assert now.ran.reused
+        assert (await now.run("greet"))[0] == "hello from the command\n"
+
+
+CRATE = """\
+[package]
+name = "x"
+version = "0.1.0"
+edition = "2018"
+
+[dependencies]
+pawl_greeting = { version = "1", registry = "local" }
+"""
+
+
+@QUICK
+async def test_crates_are_kept_and_used_offline(
+    tree: Path, backend: str, packages: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (cargo := shutil.which("cargo")) is None:
+        pytest.skip("cargo is not installed")
+    if (rustup := Path(cargo).parents[2] / ".rustup").is_dir():
+        monkeypatch.setenv("CARGO_HOME", str(Path(cargo).parents[1]))
+        monkeypatch.setenv("RUSTUP_HOME", str(rustup))
+    main = 'fn main() { println!("{}", pawl_greeting::say()); }\n'
+    config = f'[registries.local]\nindex = "sparse+http://{packages.address}/index/"\n'
+    make(tree, {"Cargo.toml": CRATE, "src/main.rs": main, ".cargo/config.toml": config})
+    command = "cargo fetch -q && cp Cargo.lock lock.gen"
+    async with session(tree, backend, command, packages.address) as now:
+        assert f"shown read-only: {PACKAGES}" in now.notes
+        asked = list(packages.requests)
+        text, _ = await now.run("cp lock.gen Cargo.lock; CARGO_TARGET_DIR=/tmp/t cargo run -q --locked")
+        assert text == "hello\n"
+        assert packages.requests == asked
 
 
 @QUICK

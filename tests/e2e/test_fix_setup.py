@@ -69,7 +69,9 @@ async def test_without_a_set_up_a_hint_says_that_there_is_one(project: Path) -> 
     async with ModelServer(lambda _: FIXED) as server:
         options = ("--base-url", server.base_url, "-m", "m", "--sandbox", "bubblewrap", "--attempts", "1")
         done = await run_pawl("fix", *options, "--strategy", "repair", "--", *CHECK, cwd=project)
-    assert "pawl_greeting is not installed; `--setup 'python3 -m venv .venv" in done.err
+    assert (
+        "pawl_greeting is not installed; `--setup 'python3 -m pip install -r requirements.txt'`" in done.err
+    )
 
 
 @pytest.mark.bubblewrap

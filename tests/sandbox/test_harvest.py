@@ -90,7 +90,7 @@ async def test_what_it_made_is_sorted(tree: Path, tmp_path: Path) -> None:
         assert made.environment == ".venv"
         assert made.files == ("build/deep/made.txt", "c.gen", "link.gen")
         assert made.dropped == ("a.py", "b.py", "new.py", "old.gen")
-        assert workspace.environment == f"{tree}/.venv"
+        assert workspace.prefix == workspace.env["VIRTUAL_ENV"] == f"{tree}/.venv"
         sources = {mount.target: Path(mount.source) for mount in workspace.mounts}
         venv = sources[f"{tree}/.venv"]
         assert nodes(venv) == {
@@ -230,7 +230,7 @@ async def test_a_set_up_that_fails_keeps_nothing(tree: Path, tmp_path: Path) -> 
 async def test_a_set_up_that_makes_nothing_is_kept_too(tree: Path, tmp_path: Path) -> None:
     async with set_up(tree, tmp_path, lambda _: None) as (workspace, kept):
         assert kept.made == Made("cmd", str(tree), kept.made.duration_s, (), (), ())
-        assert workspace.environment is None
+        assert (workspace.prefix, workspace.env) == (None, {})
         assert (await (await workspace.fork("one")).diff()).empty
 
 

@@ -58,10 +58,8 @@ def test_whatever_is_asked_only_files_that_are_there_decide(files: list[str], co
 @pytest.mark.parametrize(
     ("names", "option"),
     [
-        (
-            {"requirements.txt", "package.json"},
-            "--setup 'python3 -m venv .venv && .venv/bin/pip install -r requirements.txt'",
-        ),
+        ({"requirements.txt", "package.json"}, "--setup 'python3 -m pip install -r requirements.txt'"),
+        ({"Cargo.toml"}, "--setup 'cargo fetch'"),
         ({"uv.lock", "requirements.txt"}, "--setup 'uv sync --frozen'"),
         ({"package.json"}, "--setup 'npm install'"),
         ({"README.md"}, ""),

@@ -1,9 +1,12 @@
-"""A package registry over real HTTP on the loopback: an index as pip reads it (PEP 503) and one wheel."""
+"""A package registry over real HTTP on the loopback: one package, for pip (PEP 503) and cargo (RFC 2789)."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -14,10 +17,11 @@ WHEEL = f"{NAME}-1.0-py3-none-any.whl"
 
 
 def wheel(text: str = "hello") -> bytes:
-    """A package whose `say()` gives `text`."""
+    """A package whose `say()` gives `text`, with a command `greet`."""
     info = f"{NAME}-1.0.dist-info"
     files = {
-        f"{NAME}.py": f"def say():\n    return {text!r}\n",
+        f"{NAME}.py": f"def say():\n    return {text!r}\ndef main():\n    print(say(), 'from the command')\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\ngreet = {NAME}:main\n",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 1.0\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
@@ -27,6 +31,32 @@ def wheel(text: str = "hello") -> bytes:
         for name, content in files.items():
             archive.writestr(name, content)
     return made.getvalue()
+
+
+def crate() -> bytes:
+    """The same for cargo."""
+    files = {
+        "Cargo.toml": f'[package]\nname = "{NAME}"\nversion = "1.0.0"\nedition = "2018"\n',
+        "src/lib.rs": 'pub fn say() -> &\'static str { "hello" }\n',
+    }
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{NAME}-1.0.0/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content.encode()))
+    return made.getvalue()
+
+
+def _index(address: str, packed: bytes) -> dict[str, bytes]:
+    """The pages of a sparse index (https://doc.rust-lang.org/cargo/reference/registry-index.html)."""
+    entry = {"name": NAME, "vers": "1.0.0", "deps": [], "features": {}, "yanked": False}
+    entry["cksum"] = hashlib.sha256(packed).hexdigest()
+    return {
+        "/index/config.json": json.dumps({"dl": f"http://{address}/crates/{{crate}}"}).encode(),
+        f"/index/{NAME[:2]}/{NAME[2:4]}/{NAME}": json.dumps(entry).encode() + b"\n",
+        f"/crates/{NAME}": packed,
+    }
 
 
 class Registry:
@@ -80,6 +110,7 @@ def registry() -> Iterator[Registry]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    pages |= _index(f"127.0.0.1:{server.server_address[1]}", crate())
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

@@ -4,12 +4,13 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated
 
+from sandbox.registries import PACKAGES
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import workspace_path
 
 MAX_FILES = 200
 NOISE = frozenset(
-    {".git", "__pycache__", "node_modules", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+    {".git", "__pycache__", "node_modules", ".venv", PACKAGES, ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 )
 
 
