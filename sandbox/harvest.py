@@ -128,6 +128,7 @@ def adopt(base: Base, tree: Path, kept: Kept) -> None:
             new.folders = {p: i for p, i in new.folders.items() if free(p) and p not in before.folders}
             new.files = {p: i for p, i in new.files.items() if free(p) and p not in before.folders}
             _copy(source, copy, new)
+            relock(source, new)
         for path in folders:
             with copy.folder(path, create=True):
                 pass

@@ -23,19 +23,21 @@ import msgspec
 from sandbox import kept as keeping
 from sandbox.base import BackendName, Mount, SandboxUnavailable
 from sandbox.beneath import Beneath
+from sandbox.freeze import Choice
 from sandbox.image import Toolchain, toolchain
 from sandbox.kept import Kept, Made
 from sandbox.network import NetworkRules, parse_rules
 from sandbox.open import load
 from sandbox.registries import deciding, default_rules
-from sandbox.rules import DENIED, is_cache, is_denied, is_dependency
-from sandbox.tree import Verdict, walk
+from sandbox.rules import DENIED
+from sandbox.tree import walk
 from sandbox.workspace import Fork, Workspace
 
 SETUP_S = 600.0
 """A set-up may take so long."""
 _MANIFEST_BYTES = 64 * 1024**2
 _LOOK_AGAIN_S = 0.2
+_LOOKS_UNTOLD = 5
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem")
 """Where systems keep them in one file; a sandbox has a copy (`sandbox.etc`)."""
 _TRUSTING = ("CARGO_HTTP_CAINFO", "NODE_EXTRA_CA_CERTS", "PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -87,15 +89,10 @@ def _hashes(tree: Path, paths: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def look_for_files(project: Path) -> list[str]:
+def look_for_files(project: Path, state: Path) -> list[str]:
     """The files that a base of `project` would have, for `plan`, without making one."""
-
-    def pick(path: str, name: str, is_folder: bool, parent: int) -> Verdict:
-        skip = name == ".git" or is_cache(name, is_folder) or is_dependency(name) or is_denied(name, DENIED)
-        return Verdict.SKIP if skip else Verdict.TAKE
-
     with Beneath(project) as root:
-        return list(walk(root, pick).files)
+        return list(walk(root, Choice.of(project, DENIED, state)).files)
 
 
 async def runs_on(
@@ -156,7 +153,7 @@ async def obtain(
     `run` runs the command in a fork until nothing of it is left, or raises. `on_wait` hears once that another
     pawl is at it.
     """
-    told = False
+    looks = 0
     while True:
         try:
             if (kept := await asyncio.to_thread(keeping.use, wanted.place)) is not None:
@@ -166,9 +163,9 @@ async def obtain(
                     await _make(workspace, wanted, run, new)
                     await asyncio.to_thread(keeping.sweep, wanted.place.parent)
         except BlockingIOError:
-            if not told:
+            looks += 1
+            if looks == _LOOKS_UNTOLD:  # until then it may be a prune that only looks
                 on_wait()
-            told = True
             await asyncio.sleep(_LOOK_AGAIN_S)
 
 

@@ -188,7 +188,9 @@ def test_info_says_what_sets_up_and_prune_what_is_kept(
     isolated: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "requirements.txt").write_text("x\n")
-    (tmp_path / "node_modules").mkdir()
+    for path in ("node_modules/p/package.json", "env/pyvenv.cfg", "env/lib/setup.cfg", ".git/setup.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("of no weight for the set-up\n")
     monkeypatch.chdir(tmp_path)
     chosen = ("--sandbox", "bubblewrap")
     assert info(capsys, *chosen)[1]["setup"] is None

@@ -115,7 +115,7 @@ async def _set_up(settings: Settings, cwd: Path, backend: BackendName, chosen: C
     if not settings.setup:
         return None
     on = await runs_on(backend, cwd, image=chosen.image, image_env=chosen.env, environ=os.environ)
-    files = await asyncio.to_thread(look_for_files, cwd)
+    files = await asyncio.to_thread(look_for_files, cwd, state_dir())
     wanted = await plan(
         cwd,
         files,

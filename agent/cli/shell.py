@@ -83,7 +83,11 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
 
 async def _set_up(bench: Workbench, command: str, network: str | None) -> None:
     """Show what the set-up made; it is not run here, where no session would keep what it does."""
-    kept = await asyncio.to_thread(use, (await planned(bench, command, network)).place)
+    place = (await planned(bench, command, network)).place
+    try:
+        kept = await asyncio.to_thread(use, place)
+    except BlockingIOError:  # a pawl is making it
+        kept = None
     if kept is None:
         _say(f"the set-up `{command}` has not run for this tree as it is; `pawl fix` and `pawl chat` run it")
     else:

@@ -317,13 +317,14 @@ async def test_what_the_agent_phase_may_reach_is_another_thing(
 
 @QUICK
 async def test_two_at_once_run_it_once(tree: Path, backend: str, packages: Registry) -> None:
-    async def one() -> tuple[bool, str]:
-        async with session(tree, backend, packages.fetch, packages.address) as now:
-            return now.ran.reused, (await now.run(SAY))[0]
+    async def one() -> tuple[bool, str, bool]:
+        async with session(tree, backend, f"{packages.fetch} && sleep 2", packages.address) as now:
+            waited = "another pawl runs this set-up" in now.notes
+            return now.ran.reused, (await now.run(SAY))[0], waited
 
     both = await asyncio.gather(one(), one())
-    assert sorted(reused for reused, _ in both) == [False, True]
-    assert all(text.startswith("hello") for _, text in both)
+    assert sorted((reused, waited) for reused, _, waited in both) == [(False, False), (True, True)]
+    assert all(text.startswith("hello") for _, text, _ in both)
     assert len(packages.requests) == 1
 
 
