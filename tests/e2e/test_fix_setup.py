@@ -50,7 +50,7 @@ async def test_a_fresh_checkout_is_set_up_once_repaired_and_proved(project: Path
         async with ModelServer([FIXED, FIXED]) as server:
             more = ("--no-apply", "--output-format", "json")
             extra = "; echo x >made.gen; echo '# mine' >>conftest.py; echo >new.py"
-            for run in ("first", "second"):
+            for run in ("first", "second") if backend == "bubblewrap" else ("first",):
                 done = await run_pawl(
                     *words(server.base_url, packages, *more, backend=backend, extra=extra), cwd=project
                 )
