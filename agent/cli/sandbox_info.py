@@ -63,13 +63,14 @@ async def gather(settings: Settings, cwd: Path, *, check: bool) -> Facts:
     chosen = await choose_image(cwd, choice.backend, settings.image)
     image, kind = chosen.image, network_mount(cwd)
     tools = await asyncio.to_thread(toolchain, cwd, dict(os.environ))
-    versions = host_facts() | await load(choice.backend).facts()
-    versions["forks"] = await asyncio.to_thread(_forks, choice.backend)
+    asked = asyncio.create_task(load(choice.backend).facts())  # the daemon answers while the checks run
     report = None
     if check:
         report = await examine(
             choice.backend, project=cwd, image=image, runtime=settings.runtime, environ=os.environ
         )
+    versions = host_facts() | await asked
+    versions["forks"] = await asyncio.to_thread(_forks, choice.backend)
     notes = (f"{cwd} is on a network mount ({kind}): copying it is slow",) if kind else ()
     shown = image is None and choice.backend != "local"
     return Facts(
