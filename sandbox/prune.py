@@ -20,6 +20,7 @@ import msgspec
 
 from sandbox.base import BackendName, Orphan, SandboxError
 from sandbox.open import known_backends, load
+from sandbox.rejected import KEPT_DAYS, outdated
 from sandbox.tree import remove_path
 from sandbox.workspace import COPIES, Workspace
 
@@ -34,12 +35,12 @@ class Leftover(msgspec.Struct, frozen=True):
 
 
 async def leftovers(state: Path) -> list[Leftover]:
-    """All that can be removed: containers, and in `state` copies of workspaces and shared folders."""
+    """All that can be removed: containers; in `state` copies of workspaces, shared folders, old patches."""
     found: list[Leftover] = []
     for name in known_backends():
         backend = await asyncio.to_thread(load, name)  # type: ignore[arg-type]
         found += [_container(name, orphan) for orphan in await backend.orphans()]  # type: ignore[arg-type]
-    return [*found, *await asyncio.to_thread(lambda: [*_copies(state), *_shared(state)])]
+    return [*found, *await asyncio.to_thread(lambda: [*_copies(state), *_shared(state), *_rejected(state)])]
 
 
 def _container(name: BackendName, orphan: Orphan) -> Leftover:
@@ -92,6 +93,13 @@ def _shared(state: Path) -> Iterator[Leftover]:
         return
     for folder in sorted(path for kind in ("etc-*", "home-*", "removed-*") for path in state.glob(kind)):
         yield Leftover("folder", str(folder), size(folder), functools.partial(take_away, folder))
+
+
+def _rejected(state: Path) -> Iterator[Leftover]:
+    """Patches that nobody applied while they were kept; the next session would remove them as well."""
+    for file in outdated(state):
+        remove = functools.partial(asyncio.to_thread, file.unlink, missing_ok=True)
+        yield Leftover("patch", f"{file}, over {KEPT_DAYS} days old", size(file), remove)
 
 
 async def take_away(folder: Path) -> None:

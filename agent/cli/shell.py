@@ -22,6 +22,7 @@ from sandbox.base import Keys, Limits, Sandbox, SandboxError, Size
 from sandbox.choose_image import choose_image
 from sandbox.open import choose, owner, sees_mounts
 from sandbox.patch import Patch
+from sandbox.rejected import KEPT_DAYS, keep
 from sandbox.remedy import for_state
 from sandbox.workspace import Workspace
 
@@ -73,7 +74,7 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
             patch = await fork.diff()
     finally:
         await workspace.aclose()
-    _say(_summary(patch, cwd, state / "shells" / f"{session}.patch"))
+    _say(_summary(patch, cwd, state / "shells", session))
     return code
 
 
@@ -85,16 +86,16 @@ def _say(text: str) -> None:
     print(f"pawl: {visible(text)}", file=sys.stderr)
 
 
-def _summary(patch: Patch, cwd: Path, kept: Path) -> str:
-    """What was changed in the fork; the patch is written to `kept` when there is one."""
+def _summary(patch: Patch, cwd: Path, folder: Path, session: str) -> str:
+    """What was changed in the fork; the patch is kept in `folder` when there is one."""
     if not patch.changes:
         return f"nothing was changed; {cwd} was not touched"
-    kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept.write_bytes(patch.text)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    kept = keep(folder, session, patch)
     count = len(patch.changes)
     return (
         f"{count} file{'s' if count > 1 else ''} changed in the copy; {cwd} was not touched.\n"
-        f"      The patch is kept: {kept}"
+        f"      The patch is kept for {KEPT_DAYS} days: {kept}"
     )
 
 

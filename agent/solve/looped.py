@@ -10,6 +10,7 @@ from agent.loop import Agent, run_turn
 from agent.permissions import Permissions
 from agent.prompt import system_prompt
 from agent.solve.task import Task, Try
+from agent.unfinished import keep_unfinished
 from agent.verify import Verdict
 from agent.workbench import Candidate
 from tools.base import ToolContext
@@ -24,29 +25,37 @@ ROUNDS = 3
 async def attempt_loop(task: Task, number: int, branch: Branch) -> Try:
     """Let the model work in a fork; verify what it leaves; tell it what still fails, for a few rounds."""
     async with task.bench.candidate() as candidate:
-        agent = _agent(task, number, branch, candidate)
-        message = _task_message(task)
-        ended = Try("no_change", "nothing was changed")
-        for _ in range(ROUNDS):
-            end = await run_turn(agent, message)
-            patch = await candidate.fork.diff()
-            if agent.error is not None:
-                raise agent.error
-            if patch.empty:
-                message = "Nothing was changed yet. Edit the code so that the command passes."
-            else:
-                verdict = await task.verify(patch, branch)
-                if verdict.verified:
-                    return Try("verified", "", verdict.patch, verdict)
-                ended = Try("tests_fail", verdict.lost or _summary(verdict.check), patch, verdict)
-                message = _still_fails(task, verdict)
-            if end.status == "loop":
-                return Try("loop", end.detail, patch)
-            if spent := task.budget.exceeded():
-                return Try("limit", spent, patch)
-            if end.status != "done":
-                return ended
-        return ended
+        try:
+            return await _rounds(task, number, branch, candidate)
+        except BaseException:
+            await keep_unfinished(candidate.fork, branch, f"attempt-{number}")
+            raise
+
+
+async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate) -> Try:
+    agent = _agent(task, number, branch, candidate)
+    message = _task_message(task)
+    ended = Try("no_change", "nothing was changed")
+    for _ in range(ROUNDS):
+        end = await run_turn(agent, message)
+        patch = await candidate.fork.diff()
+        if agent.error is not None:
+            raise agent.error
+        if patch.empty:
+            message = "Nothing was changed yet. Edit the code so that the command passes."
+        else:
+            verdict = await task.verify(patch, branch)
+            if verdict.verified:
+                return Try("verified", "", verdict.patch, verdict)
+            ended = Try("tests_fail", verdict.lost or _summary(verdict.check), patch, verdict)
+            message = _still_fails(task, verdict)
+        if end.status == "loop":
+            return Try("loop", end.detail, patch)
+        if spent := task.budget.exceeded():
+            return Try("limit", spent, patch)
+        if end.status != "done":
+            return ended
+    return ended
 
 
 def _agent(task: Task, number: int, branch: Branch, candidate: Candidate) -> Agent:

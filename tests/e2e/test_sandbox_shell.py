@@ -52,7 +52,7 @@ async def test_a_shell_in_a_copy_of_the_tree(
         assert await screen.ends() == 5
         assert screen.settings() == cooked
     assert identity(project) == before
-    kept = re.search(r"The patch is kept: (\S+)", screen.text)
+    kept = re.search(r"The patch is kept for 14 days: (\S+)", screen.text)
     assert kept
     patch = Path(kept[1])
     assert patch.is_relative_to(isolated)
