@@ -20,6 +20,7 @@ from sandbox.facts import host_facts, network_mount
 from sandbox.image import toolchain
 from sandbox.open import choose, load, sees_mounts
 from sandbox.overlay import kind_of_forks
+from sandbox.pool import MOST
 from sandbox.selfcheck import THEMES, Report, Result, examine
 
 _CAPS = {
@@ -132,7 +133,10 @@ def _limits(limits: Limits) -> str:
     gb = 1024**3
     return (
         f"{limits.timeout_s:g} s a command, {limits.memory_bytes / gb:g} GB memory, {limits.pids} processes,"
-        f" {limits.cpus:g} CPUs, {limits.tmp_bytes / gb:g} GB /tmp, {limits.open_files} open files"
+        f" {limits.cpus:g} CPUs, {limits.tmp_bytes / gb:g} GB /tmp, {limits.open_files} open files,"
+        f" {limits.workspace_bytes / gb:g} GB workspace, {limits.stream_bytes // 1024**2} MB output,"
+        f" {limits.jobs} background jobs, {limits.host_free_bytes / gb:g} GB stay free;"
+        f" {MOST} sandboxes at once"
     )
 
 

@@ -20,8 +20,10 @@ from agent.paths import state_dir
 from agent.workbench import Workbench
 from sandbox.base import Keys, Limits, Sandbox, SandboxError, Size
 from sandbox.choose_image import choose_image
+from sandbox.network import parse_rules
 from sandbox.open import choose, owner, sees_mounts
 from sandbox.patch import Patch
+from sandbox.proxy import Decision, Proxy
 from sandbox.rejected import KEPT_DAYS, keep
 from sandbox.remedy import for_state
 from sandbox.workspace import Workspace
@@ -58,6 +60,7 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
         if isinstance(error.__cause__, OSError) and not os.access(_existing(state), os.W_OK):
             raise SandboxError(f"{error}; {for_state(state)}") from error
         raise
+    proxy = _proxy(settings)
     try:
         bench = Workbench(
             workspace,
@@ -68,14 +71,33 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
             image_env=chosen.env,
             runtime=settings.runtime,
             limits=Limits(),
+            outlet=await proxy.open() if proxy else None,
         )
         async with bench.candidate() as (fork, sandbox):
             code = await _relay(sandbox, command)
             patch = await fork.diff()
     finally:
+        if proxy:
+            await proxy.aclose()
         await workspace.aclose()
     _say(_summary(patch, cwd, state / "shells", session))
     return code
+
+
+def _proxy(settings: Settings) -> Proxy | None:
+    """The way to what the person allowed of the network; each decision is shown as it is made."""
+    rules = parse_rules(settings.network)
+    if rules.empty:
+        return None
+    _say(f"the sandbox may reach {', '.join(rules.texts())}")
+    return Proxy(rules, _show)
+
+
+def _show(made: Decision) -> None:
+    place = f"{made.host}:{made.port}" if made.port else made.host
+    how = "" if made.allowed else "refused: "
+    # the terminal is raw: a line of its own needs both of its ends
+    print(f"\r\npawl: network: {visible(place)}: {how}{visible(made.reason)}\r", file=sys.stderr)
 
 
 def _existing(folder: Path) -> Path:
