@@ -125,6 +125,7 @@ async def test_a_model_server_that_is_down(project: Path, isolated: Path) -> Non
         (("--base-url", "ftp://host/v1", "-m", "m"), "no address of a model server"),
         (("--patch", "no-such-folder/fix.patch"), "expected a file in a folder that is there"),
         (("--patch", "."), "expected a file in a folder that is there"),
+        (("--image", "no name"), "--image: expected the name of an image, such as `python:3-slim`"),
     ],
 )
 async def test_what_cannot_be_used_is_refused_before_any_work(
