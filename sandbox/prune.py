@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import functools
-import os
 import stat
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -22,7 +20,7 @@ from sandbox.base import BackendName, Orphan, SandboxError
 from sandbox.open import known_backends, load
 from sandbox.rejected import KEPT_DAYS, outdated
 from sandbox.tree import remove_path
-from sandbox.workspace import COPIES, Workspace
+from sandbox.workspace import COPIES, Workspace, held
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -68,19 +66,10 @@ async def _sweep(place: Path) -> None:
 
 def in_use(place: Path) -> bool:
     """True while a pawl holds the workspace in this folder, and when it cannot be told."""
-    try:
-        lock = os.open(place / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    if not (place / "lock").exists():
         return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    with held(place) as ours:
+        return not ours
 
 
 # --- folders that sandboxes share --------------------------------------------------------------------------
