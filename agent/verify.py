@@ -156,6 +156,7 @@ async def run_and_log(
             duration_s=check.exec.duration_s,
             tests=counts(check),
             artifact=str(log),
+            killed=check.killed,
         )
     )
     return check, log

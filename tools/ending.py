@@ -7,13 +7,19 @@ from sandbox.base import ExecResult, JobState, Limits
 
 def ending(result: ExecResult, timeout_s: float, limits: Limits) -> str:
     """Such as `exit code 1, 0.5 s, 812 bytes`; `timeout_s` is what the command was given."""
-    how = _how(result, limits)
-    if result.timed_out:
-        how = f"killed after {timeout_s:g} s, the timeout; a command that waits for input never gets any"
     left = (
         f", {result.killed} processes it left were killed" if result.killed and not result.timed_out else ""
     )
-    return f"{how}, {result.duration_s:.1f} s, {result.total_bytes} bytes{left}"
+    return (
+        f"{how_ended(result, timeout_s, limits)}, {result.duration_s:.1f} s, {result.total_bytes} bytes{left}"
+    )
+
+
+def how_ended(result: ExecResult, timeout_s: float, limits: Limits) -> str:
+    """Such as `exit code 1` or `killed after 120 s, the timeout; ...`."""
+    if result.timed_out:
+        return f"killed after {timeout_s:g} s, the timeout; a command that waits for input never gets any"
+    return _how(result, limits)
 
 
 def job_ending(state: JobState, limits: Limits) -> str:

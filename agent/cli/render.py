@@ -170,7 +170,7 @@ class Renderer:
 
 def _check_line(event: CheckRan) -> str:
     counts = ", ".join(f"{n} {what}" for what, n in event.tests.items() if n)
-    state = "timed out" if event.timed_out else f"exit {event.exit_code}"
+    state = escape(event.killed) or f"exit {event.exit_code}"
     good = event.exit_code == 0 and not event.timed_out
     where = {"base": "", "attempt": "", "clean": "clean copy: "}[event.where]
     colour = "green" if good else "yellow"

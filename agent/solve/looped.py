@@ -80,8 +80,7 @@ def _agent(task: Task, number: int, branch: Branch, candidate: Candidate) -> Age
 
 
 def _task_message(task: Task) -> str:
-    report = task.before.report
-    failure = describe(report) if report else clip(task.before.output, limit=6000)
+    failure = _failure(task.before, 6000)
     places = "\n".join(f"- {s.path}: {s.qualname} ({s.reason})" for s in task.suspects[:5])
     hint = f"\n\nThe failure points at:\n{places}" if places else ""
     return (
@@ -94,9 +93,14 @@ def _still_fails(task: Task, verdict: Verdict) -> str:
     touched = verdict.receipt.protected_files_touched
     note = f"\nChanges to {', '.join(touched)} do not count." if touched else ""
     note += f"\nThe exit code proves nothing: {verdict.lost}." if verdict.lost and verdict.check.ok else ""
-    report = verdict.check.report
-    failure = describe(report) if report else clip(verdict.check.output, limit=4000)
+    failure = _failure(verdict.check, 4000)
     return f"`{shlex.join(task.command)}` still fails:{note}\n\n{failure}"
+
+
+def _failure(check: CheckResult, limit: int) -> str:
+    if check.report is None:
+        return clip(check.output, limit=limit)
+    return describe(check.report) + (f"\n\nThe command was {check.killed}." if check.killed else "")
 
 
 def _summary(check: CheckResult) -> str:

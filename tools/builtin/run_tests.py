@@ -34,7 +34,7 @@ async def run_tests(ctx: ToolContext, selection: Annotated[str, "test file or id
         raise ToolError(f"The tests could not be run: {reason}\n{clip(check.output, limit=2000)}")
     whole = save_whole(ctx.artifacts, "tests", check.exec.output)
     if check.report is None or (not check.ok and not check.report.failures):
-        text = clip(check.output, limit=8000)
+        text = clip(check.output.removesuffix(f"[{check.killed}]\n"), limit=8000)
     else:
         text = describe(check.report)
     how = ending(check.exec, timeout, ctx.sandbox.limits)
