@@ -83,6 +83,8 @@ class Conversation:
         workspace = self.desk.workspace
         if workspace is not None and await workspace.is_current():
             return
+        if self._history:
+            await self._end_jobs()
         await self._stack.aclose()
         bench = await self.desk.open_bench()
         self._candidate = await self._stack.enter_async_context(bench.candidate())
@@ -172,7 +174,7 @@ class Conversation:
             await self._offer(patch)
 
     async def _end_jobs(self) -> None:
-        """Kill the model's background jobs: nothing may write while files are put back."""
+        """Kill the model's background jobs, for the files that they work on are to be put back or left."""
         with suppress(SandboxDied):  # then they are dead with it
             for state in await self._candidate.sandbox.jobs():
                 if state.running:
