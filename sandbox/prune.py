@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import stat
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
@@ -68,7 +69,7 @@ def in_use(place: Path) -> bool:
     """True while a pawl holds the workspace in this folder, and when it cannot be told."""
     if not (place / "lock").exists():
         return False
-    with held(place) as ours:
+    with held(place, os.O_RDONLY) as ours:
         return not ours
 
 

@@ -357,10 +357,13 @@ def _undo_accept(state: Path) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def held(state: Path) -> Iterator[bool]:
-    """Hold the lock of a workspace's state; False when there is none or another process has it."""
+def held(state: Path, mode: int = os.O_RDWR) -> Iterator[bool]:
+    """Hold the lock of a workspace's state; False when there is none or another process has it.
+
+    `mode` os.O_RDONLY is for who only wants to know, in a state that may be read-only.
+    """
     try:
-        lock = os.open(state / "lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(state / "lock", mode | os.O_CLOEXEC)
     except OSError:
         yield False
         return
