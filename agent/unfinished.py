@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from agent.bus import Branch
 from agent.events import Noted
 from sandbox.base import SandboxError
 from sandbox.rejected import KEPT_DAYS, keep
 from sandbox.workspace import Fork
+
+
+@asynccontextmanager
+async def kept_when_cut_off(fork: Fork, branch: Branch, name: str) -> AsyncIterator[None]:
+    """Keep what the body has changed when it ends by an exception, such as an interrupt."""
+    try:
+        yield
+    except BaseException:
+        await keep_unfinished(fork, branch, name)
+        raise
 
 
 async def keep_unfinished(fork: Fork, branch: Branch, name: str) -> None:

@@ -10,7 +10,7 @@ from agent.loop import Agent, run_turn
 from agent.permissions import Permissions
 from agent.prompt import system_prompt
 from agent.solve.task import Task, Try
-from agent.unfinished import keep_unfinished
+from agent.unfinished import kept_when_cut_off
 from agent.verify import Verdict
 from agent.workbench import Candidate
 from tools.base import ToolContext
@@ -24,12 +24,11 @@ ROUNDS = 3
 
 async def attempt_loop(task: Task, number: int, branch: Branch) -> Try:
     """Let the model work in a fork; verify what it leaves; tell it what still fails, for a few rounds."""
-    async with task.bench.candidate() as candidate:
-        try:
-            return await _rounds(task, number, branch, candidate)
-        except BaseException:
-            await keep_unfinished(candidate.fork, branch, f"attempt-{number}")
-            raise
+    async with (
+        task.bench.candidate() as candidate,
+        kept_when_cut_off(candidate.fork, branch, f"attempt-{number}"),
+    ):
+        return await _rounds(task, number, branch, candidate)
 
 
 async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate) -> Try:
