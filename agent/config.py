@@ -180,6 +180,8 @@ def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
         converted = msgspec.convert(value, FIELDS[key], strict=strict)
         if key in ("network", "setup_network"):
             parse_rules(converted)
+        if key == "image":
+            _check_image(converted, place)
         return converted
     except HostError as error:
         raise ConfigError(f"{place}: {error}") from error
@@ -188,6 +190,13 @@ def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
         if choices := [choice for choice in get_args(FIELDS[key]) if isinstance(choice, str)]:
             what = f"expected one of {', '.join(choices)}"
         raise ConfigError(f"{place}: {what[0].lower()}{what[1:]}, got {value!r}") from error
+
+
+def _check_image(name: str, place: str) -> None:
+    from sandbox.devcontainer import is_image_name  # brings asyncio along, which no other setting needs
+
+    if not is_image_name(name):
+        raise ConfigError(f"{place}: expected the name of an image, such as `python:3-slim`, got {name!r}")
 
 
 def _toml_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[str, int]:

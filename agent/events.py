@@ -111,6 +111,8 @@ class CheckRan(Event, frozen=True, tag="check_ran"):
     tests: dict[str, int]
     """Counts by outcome: passed, failed, errors, skipped. Empty when the output was not understood."""
     artifact: str = ""
+    killed: str = ""
+    """Why it was killed, in words; empty when it ended by itself."""
 
 
 class AttemptStarted(Event, frozen=True, tag="attempt_started"):

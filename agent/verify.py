@@ -110,7 +110,7 @@ async def verify(
     """Run the check on the base plus `patch` without its protected files, and write the receipt."""
     touched = tuple(c.path for c in patch.changes if is_protected(c.path, command) or shadows(c))
     judged = patch if allow_test_edits else patch.without(touched)
-    async with bench.candidate(judged) as candidate:
+    async with bench.candidate(judged, last=True) as candidate:  # mostly, for mostly it is verified
         check, log = await run_and_log(
             candidate.sandbox, command, "clean", branch=branch, timeout_s=timeout_s, limit_s=limit_s
         )
@@ -156,6 +156,7 @@ async def run_and_log(
             duration_s=check.exec.duration_s,
             tests=counts(check),
             artifact=str(log),
+            killed=check.killed,
         )
     )
     return check, log

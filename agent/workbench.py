@@ -63,9 +63,12 @@ class Workbench:
         self._pool.warm()
 
     @asynccontextmanager
-    async def candidate(self, patch: Patch | None = None) -> AsyncIterator[Candidate]:
-        """A fresh fork of the base, plus `patch` alone when given; gone with everything in it at the end."""
-        stack, candidate = await self._pool.take()
+    async def candidate(self, patch: Patch | None = None, *, last: bool = False) -> AsyncIterator[Candidate]:
+        """A fresh fork of the base, plus `patch` alone when given; gone with everything in it at the end.
+
+        `last`: no other is made ready in its place unless `warm` is called again.
+        """
+        stack, candidate = await self._pool.take(replace=not last)
         try:
             if patch is not None:
                 await candidate.fork.apply(patch)

@@ -283,6 +283,7 @@ class Sandbox(Protocol):
     """A place to act in. All is bounded in time and size; SandboxDied means that the place is gone."""
 
     caps: Caps
+    limits: Limits
     root: str
     """Absolute path of the workspace inside."""
 

@@ -85,6 +85,7 @@ class AgentClient:
         end: Callable[[], Awaitable[None]],
     ) -> None:
         self.caps = caps
+        self.limits = spec.limits
         self.root = spec.root
         self._spec = spec
         self._reader, self._writer = reader, writer
@@ -99,7 +100,7 @@ class AgentClient:
 
     async def begin(self, env: Mapping[str, str], *, processes: int | None = None) -> None:
         """Tell the agent what it may do and wait until it is ready. `processes` sets a limit of its own."""
-        limits = self._spec.limits
+        limits = self.limits
         request = {
             "root": self.root,
             "env": {**CLEAN_ENV, **env, **outlet.environment(self._spec), **self._spec.env},
@@ -127,7 +128,7 @@ class AgentClient:
         timeout_s: float | None = None,
         on_output: Callable[[bytes], None] | None = None,
     ) -> ExecResult:
-        limits = self._spec.limits
+        limits = self.limits
         limit = limits.timeout_s if timeout_s is None else timeout_s
         request = _order(command, cwd, env)
         request |= {"timeout_s": limit, "stream": on_output is not None}
@@ -179,8 +180,8 @@ class AgentClient:
     async def write(
         self, path: str, data: bytes, *, expect_hash: str | None = None, mode: int | None = None
     ) -> str:
-        if len(data) > self._spec.limits.write_bytes:
-            raise base.FileTooLarge(path, f"{path}: more than {self._spec.limits.write_bytes} bytes")
+        if len(data) > self.limits.write_bytes:
+            raise base.FileTooLarge(path, f"{path}: more than {self.limits.write_bytes} bytes")
         answer, _ = await self._file("write", path, {"expect": expect_hash, "mode": mode}, data)
         return answer.hash
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import functools
 import os
 import stat
@@ -22,8 +21,9 @@ import msgspec
 from sandbox import kept
 from sandbox.base import BackendName, Orphan, SandboxError
 from sandbox.open import known_backends, load
+from sandbox.rejected import KEPT_DAYS, outdated
 from sandbox.tree import remove_path
-from sandbox.workspace import COPIES, Workspace
+from sandbox.workspace import COPIES, Workspace, held
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -36,12 +36,13 @@ class Leftover(msgspec.Struct, frozen=True):
 
 
 async def leftovers(state: Path) -> list[Leftover]:
-    """All that can be removed: containers, and in `state` copies of workspaces, set-ups, shared folders."""
+    """All that can be removed: containers; in `state` copies, set-ups, shared folders, old patches."""
     found: list[Leftover] = []
     for name in known_backends():
         backend = await asyncio.to_thread(load, name)  # type: ignore[arg-type]
         found += [_container(name, orphan) for orphan in await backend.orphans()]  # type: ignore[arg-type]
-    return [*found, *await asyncio.to_thread(lambda: [*_copies(state), *_set_up(state), *_shared(state)])]
+    kinds = (_copies, _set_up, _shared, _rejected)
+    return [*found, *await asyncio.to_thread(lambda: [left for kind in kinds for left in kind(state)])]
 
 
 def _container(name: BackendName, orphan: Orphan) -> Leftover:
@@ -69,19 +70,10 @@ async def _sweep(place: Path) -> None:
 
 def in_use(place: Path) -> bool:
     """True while a pawl holds the workspace in this folder, and when it cannot be told."""
-    try:
-        lock = os.open(place / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    if not (place / "lock").exists():
         return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    with held(place, os.O_RDONLY) as ours:
+        return not ours
 
 
 # --- set-ups -----------------------------------------------------------------------------------------------
@@ -106,6 +98,13 @@ def _shared(state: Path) -> Iterator[Leftover]:
         return
     for folder in sorted(path for kind in ("etc-*", "home-*", "removed-*") for path in state.glob(kind)):
         yield Leftover("folder", str(folder), size(folder), functools.partial(take_away, folder))
+
+
+def _rejected(state: Path) -> Iterator[Leftover]:
+    """Patches that nobody applied while they were kept; the next session would remove them as well."""
+    for file in outdated(state):
+        remove = functools.partial(asyncio.to_thread, file.unlink, missing_ok=True)
+        yield Leftover("patch", f"{file}, over {KEPT_DAYS} days old", size(file), remove)
 
 
 async def take_away(folder: Path) -> None:

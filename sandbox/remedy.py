@@ -64,6 +64,11 @@ def for_runtime(name: str) -> str:
     return f"add `{name}` to the runtimes of the docker daemon, or: pawl config set runtime ''"
 
 
+def for_another_runtime() -> str:
+    """The remedy when a runtime is known but fails."""
+    return "pawl config set runtime '' goes back to the daemon's own"
+
+
 def for_state(folder: Path) -> str:
     """The remedy when pawl's own folder cannot be written."""
     return f"set PAWL_HOME to a folder that can be written, as {folder} cannot"

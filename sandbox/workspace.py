@@ -368,7 +368,7 @@ def _remove_copies(state: Path) -> None:
 def _sweep(folder: Path) -> tuple[str, ...]:
     restored: list[str] = []
     for place in sorted(folder.iterdir()) if folder.is_dir() else ():
-        with _held(place) as ours:
+        with held(place) as ours:
             if ours:
                 restored += recover(place)
                 _remove_copies(place)
@@ -380,7 +380,7 @@ def _sweep(folder: Path) -> tuple[str, ...]:
 def _undo_accept(state: Path) -> tuple[str, ...]:
     if not state.is_dir():
         return ()
-    with _held(state) as ours:
+    with held(state) as ours:
         if not ours:
             raise SandboxError(f"another pawl is using {state}; end it first")
         recover(state)
@@ -393,10 +393,13 @@ def _undo_accept(state: Path) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _held(state: Path) -> Iterator[bool]:
-    """Hold the lock of a workspace's state; False when there is none or another process has it."""
+def held(state: Path, mode: int = os.O_RDWR) -> Iterator[bool]:
+    """Hold the lock of a workspace's state; False when there is none or another process has it.
+
+    `mode` os.O_RDONLY is for who only wants to know, in a state that may be read-only.
+    """
     try:
-        lock = os.open(state / "lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(state / "lock", mode | os.O_CLOEXEC)
     except OSError:
         yield False
         return

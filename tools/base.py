@@ -63,6 +63,8 @@ class ToolContext:
         """Awaited before the calls of a step when one of them may change files: what they are can be kept."""
         self.seen: dict[str, str] = {}
         """Path -> sha256 of the content the model last saw; an edit of anything else is stale."""
+        self.heard: dict[int, int] = {}
+        """Background job -> offset up to which the model was shown its output."""
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -100,7 +102,8 @@ def _plain_schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
         variants = prop.pop("anyOf", None)
         if variants:
             prop.update(next(v for v in variants if v.get("type") != "null"))
-    return {"type": "object", "properties": body["properties"], "required": body.get("required", [])}
+    required = {"required": body["required"]} if body.get("required") else {}
+    return {"type": "object", "properties": body["properties"], **required}
 
 
 def tool(effect: Effect) -> Callable[[Callable[..., Awaitable[ToolOutput]]], Tool]:

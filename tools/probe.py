@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sandbox.base import ExecResult, Mount, Sandbox
+from tools.ending import how_ended
 from tools.output import readable
 from tools.testparse import parse_output, read_probe
 from tools.testreport import CheckResult
@@ -67,8 +68,8 @@ async def run_check(
     if not result.ok and _NOT_LOADED in result.output:
         plain = dict(extra_env or {})
         result = await sandbox.run(command, env=plain, timeout_s=timeout_s, on_output=on_output)
-        return _checked(result, b"", sandbox.root)
-    return _checked(result, await _take(sandbox, out), sandbox.root)
+        return _checked(result, b"", sandbox, timeout_s)
+    return _checked(result, await _take(sandbox, out), sandbox, timeout_s)
 
 
 async def _take(sandbox: Sandbox, path: str) -> bytes:
@@ -78,7 +79,11 @@ async def _take(sandbox: Sandbox, path: str) -> bytes:
     return b"".join(chunks)
 
 
-def _checked(result: ExecResult, records: bytes, root: str) -> CheckResult:
-    output = readable(result.output)
-    report = read_probe(records, result.exit_code, root) or parse_output(output, result.exit_code, root)
-    return CheckResult(result, report, output)
+def _checked(result: ExecResult, records: bytes, sandbox: Sandbox, timeout_s: float | None) -> CheckResult:
+    output, code, root = readable(result.output), result.exit_code, sandbox.root
+    report = read_probe(records, code, root) or parse_output(output, code, root)
+    if code is not None:
+        return CheckResult(result, report, output)
+    limit = sandbox.limits.timeout_s if timeout_s is None else timeout_s
+    killed = how_ended(result, limit, sandbox.limits)
+    return CheckResult(result, report, f"{output.rstrip()}\n[{killed}]\n".lstrip("\n"), killed)

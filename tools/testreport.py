@@ -89,7 +89,9 @@ class CheckResult(msgspec.Struct, frozen=True):
     report: TestReport | None
     """None when nothing of a test runner or a traceback was recognised."""
     output: str
-    """The output as readable text."""
+    """The output as readable text; of a command that was killed, the last line says why."""
+    killed: str = ""
+    """Why it was killed, naming the limit that it met; empty when it ended by itself."""
 
     @property
     def ok(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Literal
 
 from agent.cli.approve import Lines, TerminalApprover, can_ask
@@ -21,11 +21,13 @@ from agent.permissions import Permissions
 from agent.prompt import project_instructions, system_prompt
 from agent.solve.fix import Outcome
 from agent.solve.task import Plan
+from agent.unfinished import keep_unfinished
 from agent.workbench import Candidate
 from sandbox.accept import AcceptConflict
-from sandbox.base import SandboxError
+from sandbox.base import SandboxDied, SandboxError
 from sandbox.history import History
 from sandbox.patch import Patch
+from sandbox.rejected import KEPT_DAYS, keep
 from tools.base import ToolContext
 from tools.toolset import default_toolset
 
@@ -81,6 +83,8 @@ class Conversation:
         workspace = self.desk.workspace
         if workspace is not None and await workspace.is_current():
             return
+        if self._history:
+            await self._end_jobs()
         await self._stack.aclose()
         bench = await self.desk.open_bench()
         self._candidate = await self._stack.enter_async_context(bench.candidate())
@@ -125,6 +129,7 @@ class Conversation:
             await self._turn
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is None or task.cancelling():
+                await keep_unfinished(self._candidate.fork, self.desk.branch, "unfinished")
                 raise  # not the turn alone, but the whole conversation is to end
             self.desk.note("stopped; what was done so far is kept")
         finally:
@@ -132,6 +137,7 @@ class Conversation:
         self.desk.renderer.close()
         if (error := self.agent.error) is not None:
             if not self.asking:
+                await keep_unfinished(self._candidate.fork, self.desk.branch, "unfinished")
                 raise error  # nobody is here to say it again: it decides the exit code
             self.desk.console.print(visible(f"pawl: {error}"), style="red", markup=False, highlight=False)
         if self.desk.options.output_format == "text" and not self.asking:
@@ -150,6 +156,8 @@ class Conversation:
 
     async def _go(self, how: Literal["undo", "redo"]) -> None:
         """Undo or redo a step's changes in the fork, then offer what differs from the person's files now."""
+        if self._history:
+            await self._end_jobs()
         try:
             paths = await getattr(self._history, how)() if self._history else ()
         except SandboxError as error:
@@ -164,6 +172,14 @@ class Conversation:
             self._offered = patch
         else:
             await self._offer(patch)
+
+    async def _end_jobs(self) -> None:
+        """Kill the model's background jobs, for the files that they work on are to be put back or left."""
+        with suppress(SandboxDied):  # then they are dead with it
+            for state in await self._candidate.sandbox.jobs():
+                if state.running:
+                    await self._candidate.sandbox.kill(state.job)
+                    self.desk.note(f"background job {state.job} was ended: {state.command}")
 
     def _interrupt(self, main: asyncio.Task[object]) -> None:
         """Ctrl-C: stop the running turn; at the prompt, twice in a row leaves."""
@@ -189,13 +205,14 @@ class Conversation:
             await self._apply(patch)
         elif answer == "d":
             await self._record()
+            await self._end_jobs()
             await self._candidate.fork.reset()
             self._offered = Patch()
-            self.desk.note("discarded")
+            kept = keep(self.desk.log.artifacts, f"discarded-{self.desk.branch.turn}", patch)
+            self.desk.note(f"discarded; the patch is kept for {KEPT_DAYS} days: {kept}")
         else:
-            file = self.desk.log.artifacts / "candidate.patch"
-            file.write_bytes(patch.text)
-            self.desk.note(f"not applied; kept at {file}")
+            kept = keep(self.desk.log.artifacts, "candidate", patch)
+            self.desk.note(f"not applied; kept for {KEPT_DAYS} days: {kept}")
 
     async def _apply(self, patch: Patch) -> None:
         try:

@@ -33,6 +33,7 @@ from agent.session import SessionError, SessionLog, known_secrets, new_session, 
 from agent.setup import set_up
 from agent.solve.fix import Outcome
 from agent.workbench import Workbench
+from sandbox import rejected
 from sandbox.accept import Accepted
 from sandbox.base import Limits, Outlet, SandboxError
 from sandbox.choose_image import Chosen, choose_image
@@ -87,6 +88,7 @@ class Desk:
                 self.note(note)
             for path in await Workspace.sweep(state_dir() / "workspaces"):
                 self.note(f"put back after an accept that was cut off: {path}")
+            await asyncio.to_thread(rejected.sweep, state_dir())
             self.branch.emit(PhaseStarted("freeze", str(self.options.cwd)))
         choice, state = self._choice, state_dir()
         if self.bench is not None:

@@ -14,6 +14,7 @@ from agent.result import EXIT_CODES, Receipt, Result
 from agent.solve.fix import Outcome
 from sandbox.accept import AcceptConflict
 from sandbox.base import SandboxError
+from sandbox.rejected import KEPT_DAYS, keep
 
 if TYPE_CHECKING:
     from agent.cli.desk import Desk
@@ -71,7 +72,9 @@ async def _settle(desk: Desk, outcome: Outcome) -> Outcome:
             )
         if not await Lines(desk.console).yes("Apply this patch?"):
             kept = _keep(desk, outcome)
-            return outcome._replace(subtype="declined", text=f"Not applied. The patch is kept at {kept}.")
+            return outcome._replace(
+                subtype="declined", text=f"Not applied. The patch is kept for {KEPT_DAYS} days at {kept}."
+            )
     return await _apply(desk, outcome)
 
 
@@ -98,9 +101,7 @@ def _keep(desk: Desk, outcome: Outcome) -> str:
     if outcome.patch.empty:
         return ""
     verified = outcome.verdict is not None and outcome.verdict.verified
-    file = desk.log.artifacts / ("verified.patch" if verified else "candidate.patch")
-    file.write_bytes(outcome.patch.text)
-    return str(file)
+    return str(keep(desk.log.artifacts, "verified" if verified else "candidate", outcome.patch))
 
 
 def _show_proof(desk: Desk, outcome: Outcome) -> None:

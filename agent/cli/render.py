@@ -106,7 +106,10 @@ class Renderer:
                     f"[bold blue]{self._elapsed()}[/] {_PHASES.get(name, name)} {escape(detail)}".rstrip()
                 )
             case SetupRan(reused=False):
-                self._line("  " + _ended(event.exit_code, event.timed_out, "", event.duration_s))
+                self._line(
+                    "  "
+                    + _ended(event.exit_code, "timed out" if event.timed_out else "", "", event.duration_s)
+                )
             case CheckRan():
                 self._line("  " + _check_line(event))
             case AttemptStarted():
@@ -175,12 +178,14 @@ class Renderer:
 def _check_line(event: CheckRan) -> str:
     counts = "".join(f", {n} {what}" for what, n in event.tests.items() if n)
     where = {"base": "", "attempt": "", "clean": "clean copy: "}[event.where]
-    return where + _ended(event.exit_code, event.timed_out, counts, event.duration_s)
+    return where + _ended(
+        event.exit_code, event.killed or ("timed out" if event.timed_out else ""), counts, event.duration_s
+    )
 
 
-def _ended(exit_code: int | None, timed_out: bool, counts: str, seconds: float) -> str:
-    state = "timed out" if timed_out else f"exit {exit_code}"
-    colour = "green" if exit_code == 0 and not timed_out else "yellow"
+def _ended(exit_code: int | None, killed: str, counts: str, seconds: float) -> str:
+    state = escape(killed) or f"exit {exit_code}"
+    colour = "green" if exit_code == 0 and not killed else "yellow"
     return f"[{colour}]{state}[/]{counts} in {seconds:.1f} s"
 
 

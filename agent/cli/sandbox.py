@@ -72,6 +72,15 @@ def shell(
         list[str] | None, typer.Argument(metavar="CMD", help="Instead of a shell.", show_default=False)
     ] = None,
     sandbox: Name = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="HOST,...",
+            help="What it may reach, as for `fix`.",
+            show_default="the setting",
+        ),
+    ] = None,
     cwd: Annotated[
         Path | None,
         typer.Option("-C", "--cwd", metavar="DIR", help="Directory to work in.", show_default="this one"),
@@ -81,7 +90,8 @@ def shell(
     where = (cwd or Path.cwd()).resolve()
     if not where.is_dir():
         raise config.ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
-    raise typer.Exit(run_shell(_settings(sandbox, where), where, command or ()))
+    settings = config.load({"sandbox": sandbox, "network": network}, cwd=where).settings
+    raise typer.Exit(run_shell(settings, where, command or ()))
 
 
 @app.command()

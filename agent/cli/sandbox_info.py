@@ -21,6 +21,7 @@ from sandbox.image import toolchain
 from sandbox.kept import is_kept
 from sandbox.open import choose, load, sees_mounts
 from sandbox.overlay import kind_of_forks
+from sandbox.pool import MOST
 from sandbox.selfcheck import THEMES, Report, Result, examine
 from sandbox.setup import look_for_files, plan, runs_on
 
@@ -76,13 +77,14 @@ async def gather(settings: Settings, cwd: Path, *, check: bool) -> Facts:
     chosen = await choose_image(cwd, choice.backend, settings.image)
     image, kind = chosen.image, network_mount(cwd)
     tools = await asyncio.to_thread(toolchain, cwd, dict(os.environ))
-    versions = host_facts() | await load(choice.backend).facts()
-    versions["forks"] = await asyncio.to_thread(_forks, choice.backend)
+    asked = asyncio.create_task(load(choice.backend).facts())  # the daemon answers while the checks run
     report = None
     if check:
         report = await examine(
             choice.backend, project=cwd, image=image, runtime=settings.runtime, environ=os.environ
         )
+    versions = host_facts() | await asked
+    versions["forks"] = await asyncio.to_thread(_forks, choice.backend)
     notes = (f"{cwd} is on a network mount ({kind}): copying it is slow",) if kind else ()
     shown = image is None and choice.backend != "local"
     return Facts(
@@ -166,7 +168,10 @@ def _limits(limits: Limits) -> str:
     gb = 1024**3
     return (
         f"{limits.timeout_s:g} s a command, {limits.memory_bytes / gb:g} GB memory, {limits.pids} processes,"
-        f" {limits.cpus:g} CPUs, {limits.tmp_bytes / gb:g} GB /tmp, {limits.open_files} open files"
+        f" {limits.cpus:g} CPUs, {limits.tmp_bytes / gb:g} GB /tmp, {limits.open_files} open files,"
+        f" {limits.workspace_bytes / gb:g} GB workspace, {limits.stream_bytes // 1024**2} MB output,"
+        f" {limits.jobs} background jobs, {limits.host_free_bytes / gb:g} GB stay free;"
+        f" {MOST} sandboxes at once"
     )
 
 

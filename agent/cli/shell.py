@@ -22,8 +22,11 @@ from agent.workbench import Workbench
 from sandbox.base import Keys, Limits, Sandbox, SandboxError, Size
 from sandbox.choose_image import choose_image
 from sandbox.kept import use
+from sandbox.network import parse_rules
 from sandbox.open import choose, owner, sees_mounts
 from sandbox.patch import Patch
+from sandbox.proxy import Decision, Proxy
+from sandbox.rejected import KEPT_DAYS, keep
 from sandbox.remedy import for_state
 from sandbox.workspace import Workspace
 
@@ -59,6 +62,7 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
         if isinstance(error.__cause__, OSError) and not os.access(_existing(state), os.W_OK):
             raise SandboxError(f"{error}; {for_state(state)}") from error
         raise
+    proxy = _proxy(settings)
     try:
         bench = Workbench(
             workspace,
@@ -69,6 +73,7 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
             image_env=chosen.env,
             runtime=settings.runtime,
             limits=Limits(),
+            outlet=await proxy.open() if proxy else None,
         )
         if settings.setup:
             await _set_up(bench, settings.setup, settings.setup_network)
@@ -76,8 +81,10 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
             code = await _relay(sandbox, command)
             patch = await fork.diff()
     finally:
+        if proxy:
+            await proxy.aclose()
         await workspace.aclose()
-    _say(_summary(patch, cwd, state / "shells" / f"{session}.patch"))
+    _say(_summary(patch, cwd, state / "shells", session))
     return code
 
 
@@ -94,6 +101,22 @@ async def _set_up(bench: Workbench, command: str, network: str | None) -> None:
         await bench.workspace.adopt(kept)
 
 
+def _proxy(settings: Settings) -> Proxy | None:
+    """The way to what the person allowed of the network; each decision is shown as it is made."""
+    rules = parse_rules(settings.network)
+    if rules.empty:
+        return None
+    _say(f"the sandbox may reach {', '.join(rules.texts())}")
+    return Proxy(rules, _show)
+
+
+def _show(made: Decision) -> None:
+    place = f"{made.host}:{made.port}" if made.port else made.host
+    how = "" if made.allowed else "refused: "
+    # the terminal is raw: a line of its own needs both of its ends
+    print(f"\r\npawl: network: {visible(place)}: {how}{visible(made.reason)}\r", file=sys.stderr)
+
+
 def _existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if parent.exists())
 
@@ -102,16 +125,16 @@ def _say(text: str) -> None:
     print(f"pawl: {visible(text)}", file=sys.stderr)
 
 
-def _summary(patch: Patch, cwd: Path, kept: Path) -> str:
-    """What was changed in the fork; the patch is written to `kept` when there is one."""
+def _summary(patch: Patch, cwd: Path, folder: Path, session: str) -> str:
+    """What was changed in the fork; the patch is kept in `folder` when there is one."""
     if not patch.changes:
         return f"nothing was changed; {cwd} was not touched"
-    kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept.write_bytes(patch.text)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    kept = keep(folder, session, patch)
     count = len(patch.changes)
     return (
         f"{count} file{'s' if count > 1 else ''} changed in the copy; {cwd} was not touched.\n"
-        f"      The patch is kept: {kept}"
+        f"      The patch is kept for {KEPT_DAYS} days: {kept}"
     )
 
 

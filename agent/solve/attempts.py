@@ -11,6 +11,7 @@ from agent.solve.direct import attempt_repair
 from agent.solve.looped import attempt_loop
 from agent.solve.task import Task, Try
 from sandbox.base import SandboxError, SandboxUnavailable
+from sandbox.rejected import keep
 
 _RUNNERS = {"repair": attempt_repair, "loop": attempt_loop}
 
@@ -49,6 +50,8 @@ async def solve(task: Task) -> list[Try]:
             raise
         branch.emit(_ended(number, ended, task, before, started))
         tries.append(ended)
+        if ended.outcome != "verified" and not ended.patch.empty:
+            keep(branch.bus.log.artifacts, f"attempt-{number}", ended.patch)
         if ended.outcome in ("verified", "limit"):
             break
     return tries

@@ -15,6 +15,7 @@ from agent.solve.repair import (
     read_reply,
 )
 from agent.solve.task import Task, Try
+from agent.unfinished import kept_when_cut_off
 
 REPLIES = 3
 """How often one attempt asks until a reply is a candidate that was not run before."""
@@ -76,7 +77,10 @@ def _prompt(task: Task, number: int) -> str:
 
 
 async def _judge(task: Task, number: int, branch: Branch, files: dict[str, bytes]) -> Try:
-    async with task.bench.candidate() as candidate:
+    async with (
+        task.bench.candidate() as candidate,
+        kept_when_cut_off(candidate.fork, branch, f"attempt-{number}"),
+    ):
         for path, text in files.items():
             await candidate.sandbox.write(path, text)
         patch = await candidate.fork.diff()

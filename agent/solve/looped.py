@@ -10,6 +10,7 @@ from agent.loop import Agent, run_turn
 from agent.permissions import Permissions
 from agent.prompt import system_prompt
 from agent.solve.task import Task, Try
+from agent.unfinished import kept_when_cut_off
 from agent.verify import Verdict
 from agent.workbench import Candidate
 from tools.base import ToolContext
@@ -23,30 +24,37 @@ ROUNDS = 3
 
 async def attempt_loop(task: Task, number: int, branch: Branch) -> Try:
     """Let the model work in a fork; verify what it leaves; tell it what still fails, for a few rounds."""
-    async with task.bench.candidate() as candidate:
-        agent = _agent(task, number, branch, candidate)
-        message = _task_message(task)
-        ended = Try("no_change", "nothing was changed")
-        for _ in range(ROUNDS):
-            end = await run_turn(agent, message)
-            patch = await candidate.fork.diff()
-            if agent.error is not None:
-                raise agent.error
-            if patch.empty:
-                message = "Nothing was changed yet. Edit the code so that the command passes."
-            else:
-                verdict = await task.verify(patch, branch)
-                if verdict.verified:
-                    return Try("verified", "", verdict.patch, verdict)
-                ended = Try("tests_fail", verdict.lost or _summary(verdict.check), patch, verdict)
-                message = _still_fails(task, verdict)
-            if end.status == "loop":
-                return Try("loop", end.detail, patch)
-            if spent := task.budget.exceeded():
-                return Try("limit", spent, patch)
-            if end.status != "done":
-                return ended
-        return ended
+    async with (
+        task.bench.candidate() as candidate,
+        kept_when_cut_off(candidate.fork, branch, f"attempt-{number}"),
+    ):
+        return await _rounds(task, number, branch, candidate)
+
+
+async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate) -> Try:
+    agent = _agent(task, number, branch, candidate)
+    message = _task_message(task)
+    ended = Try("no_change", "nothing was changed")
+    for _ in range(ROUNDS):
+        end = await run_turn(agent, message)
+        patch = await candidate.fork.diff()
+        if agent.error is not None:
+            raise agent.error
+        if patch.empty:
+            message = "Nothing was changed yet. Edit the code so that the command passes."
+        else:
+            verdict = await task.verify(patch, branch)
+            if verdict.verified:
+                return Try("verified", "", verdict.patch, verdict)
+            ended = Try("tests_fail", verdict.lost or _summary(verdict.check), patch, verdict)
+            message = _still_fails(task, verdict)
+        if end.status == "loop":
+            return Try("loop", end.detail, patch)
+        if spent := task.budget.exceeded():
+            return Try("limit", spent, patch)
+        if end.status != "done":
+            return ended
+    return ended
 
 
 def _agent(task: Task, number: int, branch: Branch, candidate: Candidate) -> Agent:
@@ -71,8 +79,7 @@ def _agent(task: Task, number: int, branch: Branch, candidate: Candidate) -> Age
 
 
 def _task_message(task: Task) -> str:
-    report = task.before.report
-    failure = describe(report) if report else clip(task.before.output, limit=6000)
+    failure = _failure(task.before, 6000)
     places = "\n".join(f"- {s.path}: {s.qualname} ({s.reason})" for s in task.suspects[:5])
     hint = f"\n\nThe failure points at:\n{places}" if places else ""
     return (
@@ -85,9 +92,14 @@ def _still_fails(task: Task, verdict: Verdict) -> str:
     touched = verdict.receipt.protected_files_touched
     note = f"\nChanges to {', '.join(touched)} do not count." if touched else ""
     note += f"\nThe exit code proves nothing: {verdict.lost}." if verdict.lost and verdict.check.ok else ""
-    report = verdict.check.report
-    failure = describe(report) if report else clip(verdict.check.output, limit=4000)
+    failure = _failure(verdict.check, 4000)
     return f"`{shlex.join(task.command)}` still fails:{note}\n\n{failure}"
+
+
+def _failure(check: CheckResult, limit: int) -> str:
+    if check.report is None:
+        return clip(check.output, limit=limit)
+    return describe(check.report) + (f"\n\nThe command was {check.killed}." if check.killed else "")
 
 
 def _summary(check: CheckResult) -> str:

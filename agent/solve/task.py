@@ -97,7 +97,7 @@ class Task:
 
     async def verify(self, patch: Patch, branch: Branch) -> Verdict:
         """Run the check on the base plus `patch` alone."""
-        return await verify(
+        verdict = await verify(
             self.bench,
             patch,
             self.command,
@@ -107,6 +107,9 @@ class Task:
             limit_s=self.test_limit_s,
             allow_test_edits=self.plan.allow_test_edits,
         )
+        if not verdict.verified:
+            self.bench.warm()
+        return verdict
 
     def temperature(self, attempt: int) -> float:
         """0 for the first attempt, then rising from 0.5 to 1.0 with the last."""

@@ -41,7 +41,7 @@ from sandbox.facts import mount_namespace
 from sandbox.image import Toolchain, ordered
 from sandbox.interpreter import Interpreter, own
 from sandbox.labels import host_label, is_alive, owner_label
-from sandbox.remedy import for_docker, for_runtime
+from sandbox.remedy import for_another_runtime, for_docker, for_runtime
 
 name: BackendName = "docker"
 
@@ -134,6 +134,14 @@ def _inside() -> tuple[int, int]:
     return (0, 0) if rootless() else owner()
 
 
+@functools.cache
+def _kernel_counts(path: Path) -> tuple[bool, bool]:
+    """Whether the daemon at this socket bounds (processes, memory): a rootless one often has no cgroup."""
+    with contextlib.closing(_client()) as client:
+        about = client.info()
+    return bool(about.get("PidsLimit")), bool(about.get("MemoryLimit"))
+
+
 async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
     """Open a sandbox; raises SandboxUnavailable."""
     reason = await available()
@@ -163,8 +171,10 @@ def _explained(error: Exception, spec: SandboxSpec) -> tuple[str, str]:
         remedy = "pawl sandbox build" if built else f"docker pull {spec.image}"
         return f"there is no image {spec.image} here", remedy
     text = str(error)
-    if spec.runtime and "runtime" in text and spec.runtime in text:
-        return f"the docker daemon cannot use the runtime {spec.runtime}: {text}", for_runtime(spec.runtime)
+    if spec.runtime and "nknown" in text and f" {spec.runtime}" in text:
+        return f"the docker daemon does not know the runtime {spec.runtime}", for_runtime(spec.runtime)
+    if spec.runtime and "runtime" in text:
+        return f"the runtime {spec.runtime} could not start a sandbox: {text}", for_another_runtime()
     if spec.image and "executable file not found" in text:
         return (
             f"the image {spec.image} has no python3",
@@ -180,6 +190,7 @@ class _Container:
         self._client = client
         self._id = ""
         self._image = ""
+        self._counts = (False, False)
         self._ended = False
         self._complaint = bytearray()
 
@@ -192,6 +203,9 @@ class _Container:
             runs = await _blocking(lambda: own() or Interpreter(("python3",), ()))
         options = _options(self._client, spec, runs)
         await _blocking(self._make, options)
+        path = socket_path()
+        assert path is not None
+        self._counts = await _blocking(_kernel_counts, path)
         self._image = "host-toolchain"
         if spec.image is not None:
             self._image = (await _blocking(self._client.inspect_container, self._id))["Image"]
@@ -205,8 +219,8 @@ class _Container:
         caps = Caps(
             backend="docker",
             network=True,
-            pids=True,
-            memory=True,
+            pids=self._counts[0],
+            memory=self._counts[1],
             read_scope=True,
             image=self._image,
             allowed=outlet.allowed(spec),

@@ -150,26 +150,28 @@ def exterminate_some(members: Callable[[Table], set[int]], reap: Callable[[], ob
     A process that forks and exits for ever is in no list that is made while it runs. So only an empty list
     during which nothing was born is believed. Otherwise one signal stops every process at once, and after the
     kill those that are spared run on. Returns as `exterminate`.
+
+    A fork that is under way at the stop ends after it: its child comes into no earlier list, and is stopped
+    too. So what is to be killed is looked for until it is dead with all its children, and one signal to all,
+    which reaches such a child as well, lets the others run on.
     """
     newest = _newest()
     if not members(living()) and newest is not None and newest == _newest():
         return 0, 0
     stopped = {pid for pid, process in living().items() if process.stopped}
-    with suppress(OSError):
-        os.kill(-1, signal.SIGSTOP)
-    table = living()
-    condemned = members(table)
-    for pid in condemned:
-        send(pid, signal.SIGKILL)
-    for pid in set(table) - condemned - stopped:
-        send(pid, signal.SIGCONT)
+    killed: set[int] = set()
+    send(-1, signal.SIGSTOP)
     deadline = time.monotonic() + _DEADLINE_S
-    while True:
+    while (left := members(living())) and time.monotonic() < deadline:
+        for pid in left - killed:
+            send(pid, signal.SIGKILL)
+        killed |= left
         reap()
-        left = condemned & set(living())
-        if not left or time.monotonic() > deadline:
-            return len(condemned), len(left)
         time.sleep(0.0005)
+    send(-1, signal.SIGCONT)
+    for pid in stopped - killed:
+        send(pid, signal.SIGSTOP)
+    return len(killed), len(left)
 
 
 def _newest() -> int | None:

@@ -22,7 +22,7 @@ LIMITS = Limits(
     stream_bytes=8 * 1024**2,
     read_bytes=1024**2,
     write_bytes=1024**2,
-    memory_bytes=256 * 1024**2,
+    memory_bytes=128 * 1024**2,
     tmp_bytes=4 * 1024**2,
     pids=128,
     open_files=512,
@@ -101,21 +101,15 @@ async def attempt(sandbox: Sandbox, program: str, *arguments: str) -> list[str]:
     return done.output.decode("utf-8", "replace").splitlines()
 
 
-_ALIVE = """
-import glob, sys
-wanted, found = b'40.' + sys.argv[1].encode(), 0
-for path in glob.glob('/proc/[0-9]*/cmdline'):
-    try: found += open(path, 'rb').read() == b'sleep\\0' + wanted + b'\\0'
-    except OSError: pass
-print(found)
-"""
-
-
 def sleeper(marker: int) -> str:
     """A shell command that sleeps for long and is found by its marker."""
     return f"sleep 40.{marker}"
 
 
 async def alive(sandbox: Sandbox, marker: int) -> int:
-    """How many sleepers with the marker can be seen from inside."""
-    return int((await attempt(sandbox, _ALIVE, str(marker)))[-1])
+    """How many sleepers with the marker can be seen from inside.
+
+    By a shell, which starts in a tenth of Python's time; the brackets keep its own words from being counted.
+    """
+    found = f"cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -cx '40[.]{marker}'"
+    return int((await sandbox.run(found)).output)

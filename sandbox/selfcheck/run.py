@@ -106,7 +106,7 @@ async def check_folder_elsewhere(sandbox: Sandbox) -> None:
 
 async def check_python(sandbox: Sandbox) -> None:
     """there is a Python 3 by both of its names"""
-    done = await sandbox.run("python -c 'print(1)' && python3 -c 'print(2)'")
+    done = await sandbox.run("python -I -S -c 'print(1)' && python3 -I -S -c 'print(2)'")
     expect_equal((done.exit_code, done.output), (0, b"1\n2\n"))
 
 

@@ -29,6 +29,7 @@ EDIT = ToolCall(
 
 
 CLEANING = "rm -r tests && chmod 600 conftest.py && mkdir -p out && echo 1 > out/x"
+SERVE = ToolCall("c3", "bash", json.dumps({"command": "sleep 97.1", "background": True}))
 SHELL = ToolCall("c2", "bash", json.dumps({"command": CLEANING}))
 
 
@@ -39,6 +40,8 @@ def answer(body: Body) -> Answer | str:
         return "I changed the start value."
     if "clean" in last["content"]:
         return Answer("I clean.", tool_calls=(SHELL,))
+    if "serve" in last["content"]:
+        return Answer("I edit and serve.", tool_calls=(EDIT, SERVE))
     if "mend" in last["content"]:
         return Answer("I look.", tool_calls=(EDIT,))
     if "slow" in last["content"]:
@@ -217,6 +220,25 @@ async def test_a_conversation_in_a_terminal(project: Path) -> None:
             await window.shows("hi again\nHello to you.")
             window.type("C-d")
             await window.shows("exit code 0")
+
+
+async def test_what_is_discarded_is_kept_and_jobs_end_before_files_are_put_back(
+    project: Path, isolated: Path
+) -> None:
+    async with (
+        ModelServer(answer, append_only=True) as server,
+        terminal(project, PAWL, *chat(server.base_url)) as window,
+    ):
+        await window.shows("Enter sends")
+        window.type("serve", "Enter")
+        assert "runs in the background" in await window.shows("[d]iscard:")
+        window.type("d", "Enter")
+        screen = await window.shows("discarded; the patch is kept for 14 days")
+        assert "was ended: sleep 97.1" in screen
+        window.type("C-d")
+        await window.shows("exit code 0")
+    [kept] = (isolated / "state" / "sessions").glob("*/*/artifacts/discarded-*.patch")
+    assert b"+    result = 0" in kept.read_bytes()
 
 
 async def test_undo_and_redo_in_a_terminal(project: Path) -> None:

@@ -107,7 +107,7 @@ async def test_stream_json_begins_with_init_and_ends_with_one_result(project: Pa
 
 
 @OTHERS
-async def test_attempts_used_up_is_exit_3_and_leaves_the_tree(project: Path) -> None:
+async def test_attempts_used_up_is_exit_3_and_leaves_the_tree(project: Path, isolated: Path) -> None:
     before = identity(project)
     async with ModelServer(lambda body: WRONG) as server:
         words = fix(server.base_url, "--yes", "--attempts", "2", "--output-format", "json")
@@ -115,6 +115,7 @@ async def test_attempts_used_up_is_exit_3_and_leaves_the_tree(project: Path) -> 
     assert done.code == 3, done.err
     assert done.result["subtype"] == "tests_fail"
     assert identity(project) == before
+    assert [*(isolated / "state" / "sessions").glob("*/*/artifacts/attempt-1.patch")]
 
 
 @OTHERS

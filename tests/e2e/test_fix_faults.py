@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.messages import ToolCall
 from tests.e2e.conftest import CHECK, FIXED
 from tests.support.model_server import Answer, ModelServer, refused_url
 from tests.support.pawl import PAWL, identity, run_pawl, started
@@ -124,6 +125,7 @@ async def test_a_model_server_that_is_down(project: Path, isolated: Path) -> Non
         (("--base-url", "ftp://host/v1", "-m", "m"), "no address of a model server"),
         (("--patch", "no-such-folder/fix.patch"), "expected a file in a folder that is there"),
         (("--patch", "."), "expected a file in a folder that is there"),
+        (("--image", "no name"), "--image: expected the name of an image, such as `python:3-slim`"),
     ],
 )
 async def test_what_cannot_be_used_is_refused_before_any_work(
@@ -188,6 +190,28 @@ async def test_an_interrupt_leaves_nothing_behind(project: Path, sent: signal.Si
     assert lines[-1]["type"] == "result" and lines[-1]["subtype"] == "interrupted"
     assert identity(project) == before
     assert not sleepers(mark)
+
+
+async def test_what_an_interrupted_attempt_had_changed_is_kept(project: Path, isolated: Path) -> None:
+    edit = {"path": "sums.py", "old_string": "result = 1", "new_string": "result = 5"}
+    script = [
+        Answer(tool_calls=(ToolCall("c1", "edit", json.dumps(edit)),)),
+        Answer("Wait.", wait_for=asyncio.Event()),
+    ]
+    before = identity(project)
+    async with ModelServer(script) as server:
+        words = ("fix", *BWRAP, "--base-url", server.base_url, "-m", "m")
+        words = (*words, "--strategy", "loop", "--", *CHECK)
+        async with asyncio.timeout(60), started(*words, cwd=project) as process:
+            while len(server.requests) < 2:
+                await asyncio.sleep(0.05)
+            process.terminate()
+            _, err = await process.communicate()
+    assert process.returncode == 130, err.decode()
+    [kept] = (isolated / "state" / "sessions").glob("*/*/artifacts/attempt-1.patch")
+    assert b"+    result = 5" in kept.read_bytes()
+    assert f"kept for 14 days: {kept}" in err.decode()
+    assert identity(project) == before
 
 
 async def test_further_signals_do_not_cut_the_cleaning_short(project: Path, isolated: Path) -> None:

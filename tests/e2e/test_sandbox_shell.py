@@ -11,6 +11,7 @@ import pytest
 from sandbox.base import SandboxError, Size
 from sandbox.open import known_backends
 from tests.sandbox.places import ISOLATING, backends, opened
+from tests.support.hello import hello
 from tests.support.pawl import PAWL, identity, run_pawl
 from tests.support.terminal import on_terminal
 
@@ -52,7 +53,7 @@ async def test_a_shell_in_a_copy_of_the_tree(
         assert await screen.ends() == 5
         assert screen.settings() == cooked
     assert identity(project) == before
-    kept = re.search(r"The patch is kept: (\S+)", screen.text)
+    kept = re.search(r"The patch is kept for 14 days: (\S+)", screen.text)
     assert kept
     patch = Path(kept[1])
     assert patch.is_relative_to(isolated)
@@ -73,6 +74,24 @@ async def test_without_a_terminal_its_input_is_typed(backend: str, project: Path
     done = await run_pawl("sandbox", "shell", "--sandbox", backend, "--", "cat", cwd=project)
     assert (done.code, done.out) == (0, "")  # nothing on stdin: Ctrl-D
     assert "was not touched" in done.err
+
+
+@pytest.mark.parametrize("backend", backends(*ISOLATING))
+async def test_it_reaches_what_is_allowed_and_each_decision_is_shown(backend: str, project: Path) -> None:
+    async with hello() as port:
+        (project / "get.py").write_text(
+            "import urllib.request\n"
+            f"for port in ({port}, {port + 1}):\n"
+            "    try: print(urllib.request.urlopen(f'http://127.0.0.1:{port}/').read())\n"
+            "    except OSError as error: print(error)"
+        )
+        words = ("shell", "--sandbox", backend, "--network", f"127.0.0.1:{port}", "--", "python3", "get.py")
+        done = await run_pawl("sandbox", *words, cwd=project)
+    assert "b'hello'" in done.out, done.err
+    assert "403" in done.out
+    assert f"the sandbox may reach 127.0.0.1:{port}" in done.err
+    assert f"pawl: network: 127.0.0.1:{port}: " in done.err
+    assert f"pawl: network: 127.0.0.1:{port + 1}: refused: " in done.err
 
 
 @pytest.mark.parametrize("backend", backends("bubblewrap"))

@@ -100,8 +100,8 @@ async def opened(
     for path in (project, base, place):
         path.mkdir(exist_ok=True)
     os.chown(base, *owner(backend))  # type: ignore[arg-type]
-    mounts = HostMounts()
-    fork = Layers(folder, base, owner(backend), mounts).fork(place)  # type: ignore[arg-type]
+    made = HostMounts()
+    fork = Layers(folder, base, owner(backend), made).fork(place)  # type: ignore[arg-type]
     if os.geteuid() == 0:
         fork.mount()
     tree = fork.tree

@@ -9,19 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.base import Sandbox, SandboxSpec, SandboxUnavailable
+from sandbox.base import Outlet, Sandbox, SandboxSpec, SandboxUnavailable
+from sandbox.network import parse_rules
 from sandbox.open import open_sandbox, owner
+from sandbox.proxy import Decision, Proxy
 from tests.sandbox import images
+from tests.sandbox.nets import SAY
+from tests.support.hello import hello
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 
 
 @asynccontextmanager
-async def opened(folder: Path, image: str, **env: str) -> AsyncIterator[Sandbox]:
+async def opened(
+    folder: Path, image: str, *, outlet: Outlet | None = None, **env: str
+) -> AsyncIterator[Sandbox]:
     tree = folder / "tree"
     tree.mkdir(exist_ok=True)
     os.chown(tree, *owner("docker"))
-    spec = SandboxSpec(tree=tree, root="/project", session="test", image=image, image_env=env)
+    spec = SandboxSpec(tree=tree, root="/project", session="test", image=image, image_env=env, outlet=outlet)
     sandbox = await open_sandbox(spec, "docker", state=folder / "state", project=tree)
     try:
         yield sandbox
@@ -87,6 +93,22 @@ async def test_the_images_own_python_serves_the_commands_and_not_the_agent(tmp_p
         listed = await sandbox.run(["python3", "-c", "import os; print(sorted(os.listdir('/')))"])
         assert b"home" not in listed.output
         assert b"root" not in listed.output
+
+
+async def test_an_image_reaches_what_is_allowed_and_nothing_else(tmp_path: Path, full: str) -> None:
+    decisions: list[Decision] = []
+    async with hello() as port:
+        proxy = Proxy(parse_rules(f"127.0.0.1:{port}"), decisions.append)
+        try:
+            async with opened(tmp_path, full, outlet=await proxy.open()) as sandbox:
+                assert sandbox.caps.allowed == (f"127.0.0.1:{port}",)
+                for wanted, answer in ((port, b"hello"), (port + 1, b"403")):
+                    asked = f"GET http://127.0.0.1:{wanted}/ HTTP/1.1\r\nHost: 127.0.0.1:{wanted}\r\n\r\n"
+                    done = await sandbox.run(["python3", "-c", SAY], stdin=asked.encode())
+                    assert answer in done.output
+        finally:
+            await proxy.aclose()
+    assert [(made.port, made.allowed) for made in decisions] == [(port, True), (port + 1, False)]
 
 
 async def test_what_is_shown_of_the_host_for_the_agent_cannot_be_written(tmp_path: Path, full: str) -> None:

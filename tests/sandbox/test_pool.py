@@ -78,6 +78,45 @@ async def test_warm_it_is_ahead_by_its_size() -> None:
     assert (maker.open, pool.ready) == ({1}, 0)
 
 
+async def test_no_more_are_open_than_may_be() -> None:
+    """Those that wait ready count too, and who has to wait gets the next that is closed."""
+    maker = Maker()
+    pool = Pool(maker, size=2, most=3)
+    pool.warm()
+    held = [await pool.take(), await pool.take(), await pool.take()]
+    assert (maker.made, pool.ready) == (3, 0)
+    fourth = asyncio.ensure_future(pool.take())
+    await asyncio.sleep(0)
+    assert (maker.made, fourth.done()) == (3, False)
+    await held.pop().stack.aclose()
+    assert (await fourth).thing == 4
+    assert len(maker.open) == 3
+    await pool.aclose()
+
+
+async def test_a_failure_takes_no_room() -> None:
+    maker = Maker()
+    maker.failures = 5
+    pool = Pool(maker, most=1)
+    for _ in range(5):
+        with pytest.raises(SandboxUnavailable):
+            await pool.take()
+    assert (await pool.take()).thing == 1
+
+
+async def test_the_last_is_not_replaced_until_it_is_warmed_again() -> None:
+    maker = Maker()
+    pool = Pool(maker, most=8)
+    pool.warm()
+    await until(lambda: maker.made == 1)
+    assert (await pool.take(replace=False)).thing == 1
+    assert (maker.made, pool.ready) == (1, 0)
+    pool.warm()
+    await until(lambda: maker.made == 2)
+    await pool.aclose()
+    assert maker.open == {1}
+
+
 async def test_what_failed_ahead_of_time_is_tried_again() -> None:
     maker = Maker()
     maker.failures = 1

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import struct
+from pathlib import Path
 
 import pytest
 
 from sandbox.seccomp import docker_profile, filter_program
 from sandbox.syscalls import ALLOWED, BANNED, CONDITIONAL
 
-X86_64, AARCH64, I386 = 0xC000003E, 0xC00000B7, 0x40000003
+X86_64, AARCH64, I386, ARM = 0xC000003E, 0xC00000B7, 0x40000003, 0x40000028
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 EPERM, ENOSYS = 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
 MACHINES = [("x86_64", X86_64, 0), ("aarch64", AARCH64, 1)]
@@ -78,6 +80,33 @@ def test_ordinary_calls_pass_and_foreign_abis_do_not() -> None:
     assert decide(program, X86_64, 0x40000000 | 39) == ENOSYS
     assert decide(program, I386, 102) == KILL
     assert decide(program, AARCH64, 39) == KILL
+
+
+def test_on_arm64_ordinary_calls_pass_and_foreign_abis_do_not() -> None:
+    """openat, close, read, write, exit_group, futex, getpid, socketpair, execve, mmap, openat2, ..."""
+    program = filter_program("aarch64")
+    assert program is not None
+    for number in (56, 57, 63, 64, 94, 98, 172, 199, 221, 222, 437, 439):
+        assert decide(program, AARCH64, number) == ALLOW
+    assert decide(program, ARM, 5) == KILL
+    assert decide(program, X86_64, 63) == KILL
+
+
+@pytest.mark.parametrize(
+    ("column", "header"),
+    [(0, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"), (1, "/usr/include/asm-generic/unistd.h")],
+)
+def test_the_numbers_are_the_kernels(column: int, header: str) -> None:
+    """arm64 has the numbers of asm-generic."""
+    if not Path(header).exists():
+        pytest.skip(f"{header} is not installed")
+    known = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", Path(header).read_text()))
+    for name, numbers in {**BANNED, **CONDITIONAL}.items():
+        number = numbers[column]
+        if number is None:
+            assert name not in known
+        elif name in known:  # older headers lack the newest calls
+            assert int(known[name]) == number, name
 
 
 def test_an_unknown_machine_has_no_program() -> None:

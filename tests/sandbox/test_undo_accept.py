@@ -144,6 +144,7 @@ from pathlib import Path
 from sandbox.base import SandboxError
 from sandbox.journal import recover
 from sandbox.undo import undo_accept, undoable
+from tests.support.dying import die_at
 from tests.support.trees import nodes, picture
 tree, state = Path({str(place / "t")!r}), Path({str(place / "state")!r})
 """
@@ -171,18 +172,6 @@ async def test_case_71_killed_at_any_moment_of_an_undo(tmp_path: Path) -> None:
         f"""
         OLD, NEW = {old!r}, {new!r}
         SHAPE = picture(tree).keys()
-        def die_at(number):
-            left = [number]
-            def wrap(real):
-                def call(*args, **kwargs):
-                    left[0] -= 1
-                    if left[0] < 0:
-                        os._exit(9)
-                    return real(*args, **kwargs)
-                return call
-            for name in ("rename", "unlink", "fsync", "link", "mkdir", "rmdir", "symlink"):
-                setattr(os, name, wrap(getattr(os, name)))
-
         for number in range(500):
             if not (one := os.fork()):
                 die_at(number)

@@ -189,18 +189,6 @@ def test_case_71_killed_at_any_moment_of_an_accept_it_is_old_or_new(tmp_path: Pa
     done = _child(
         tmp_path,
         """
-        def die_at(number):
-            left = [number]
-            def wrap(real):
-                def call(*args, **kwargs):
-                    left[0] -= 1
-                    if left[0] < 0:
-                        os._exit(9)
-                    return real(*args, **kwargs)
-                return call
-            for name in ("rename", "unlink", "fsync", "link", "mkdir", "rmdir", "symlink"):
-                setattr(os, name, wrap(getattr(os, name)))
-
         for number in range(500):
             child = os.fork()
             if not child:
@@ -249,6 +237,7 @@ from sandbox.base import SandboxError
 from sandbox.patch import FileChange, Patch
 from sandbox.shadow import Shadow
 from tests.sandbox.abuse.cases import host, host_case
+from tests.support.dying import die_at
 from tests.support.trees import nodes, picture
 R, X = 0o100644, 0o100755
 tree, state = Path({str(place / "t")!r}), Path({str(place / "state")!r})

@@ -1,25 +1,50 @@
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Annotated
 
-from sandbox.base import ExecResult
-from tools.base import Effect, ToolContext, ToolOutput, tool
-from tools.output import Spill, clip, readable
+from sandbox.base import JobState, NoSuchJob, TooManyJobs
+from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
+from tools.ending import ending, job_ending
+from tools.output import Spill, clip, readable, save_whole
 
 MAX_TIMEOUT = 3600
+_POLL_S = 0.05
 
 
 @tool(Effect.EXECUTE)
 async def bash(
     ctx: ToolContext,
-    command: str,
+    command: str = "",
     timeout: Annotated[int, "seconds"] = 0,  # noqa: ASYNC109 - the name that models know
+    background: bool = False,
+    job: int = 0,
+    kill: bool = False,
 ) -> ToolOutput:
-    """Run a shell command in the workspace; nobody answers its questions.
+    """Run a shell command without input.
 
     The exit code, the duration and the size come last, where no clipping hides them. The whole output, which
     the sandbox bounds, is kept for the person when the model saw only parts of it.
+
+    One tool for background jobs too, for a second one would not fit into the prompt: `background` starts a
+    job and tells its number, `job` shows what it wrote since and waits for its end up to `timeout`, `kill`
+    ends it.
     """
+    try:
+        if job:
+            return await _ask(ctx, job, min(timeout, MAX_TIMEOUT), kill)
+        if not command.strip():
+            raise ToolError("There is no command. Give one, or the number of a background job as `job`.")
+        return await (_start(ctx, command) if background else _run(ctx, command, timeout))
+    except NoSuchJob:
+        known = ", ".join(str(state.job) for state in await ctx.sandbox.jobs()) or "none"
+        raise ToolError(f"There is no job {job}; those of this sandbox: {known}.") from None
+    except TooManyJobs as error:
+        raise ToolError(f"{str(error).capitalize()}, with job=NUMBER, kill=true.") from None
+
+
+async def _run(ctx: ToolContext, command: str, timeout_s: int) -> ToolOutput:
     whole = Spill(ctx.artifacts, "bash")
 
     def hear(data: bytes) -> None:
@@ -27,7 +52,7 @@ async def bash(
         if ctx.on_output is not None:
             ctx.on_output(data)
 
-    limit = float(min(timeout, MAX_TIMEOUT)) if timeout > 0 else ctx.timeout_s
+    limit = float(min(timeout_s, MAX_TIMEOUT)) if timeout_s > 0 else ctx.timeout_s
     artifact = ""
     try:
         result = await ctx.sandbox.run(command, timeout_s=limit, on_output=hear)
@@ -37,33 +62,47 @@ async def bash(
             artifact = str(whole.keep())
     finally:
         whole.drop()
-    body = shown if not shown or shown.endswith("\n") else shown + "\n"
-    return ToolOutput(f"{body}[{ending(result, limit)}]", artifact=artifact)
+    how = ending(result, limit, ctx.sandbox.limits)
+    return ToolOutput(f"{_ended_line(shown)}[{how}]", artifact=artifact)
 
 
-_PASSED = {
-    "processes": "too many processes at once",
-    "workspace": "the workspace takes too much disk; remove what is not needed",
-    "files": "too many files in the workspace; remove what is not needed",
-    "host": "it would leave too little free disk on this machine",
-}
-
-
-def ending(result: ExecResult, limit: float) -> str:
-    """How a command ended, in words: `exit code 1, 0.5 s, 812 bytes`."""
-    if result.timed_out:
-        how = f"killed after {limit:g} s, the timeout; a command that waits for input never gets any"
-    elif result.oom:
-        how = "killed: out of memory"
-    elif result.overflow:
-        how = "killed: too much output"
-    elif result.bound:
-        how = f"killed: {_PASSED[result.bound]}"
-    elif result.exit_code is None:
-        how = f"killed by signal {result.signal}"
-    else:
-        how = f"exit code {result.exit_code}"
-    left = (
-        f", {result.killed} processes it left were killed" if result.killed and not result.timed_out else ""
+async def _start(ctx: ToolContext, command: str) -> ToolOutput:
+    state = await ctx.sandbox.start(command)
+    return ToolOutput(
+        f"[job {state.job} runs in the background; bash with job={state.job} shows what it writes and with"
+        " a timeout waits for its end, with kill=true ends it]"
     )
-    return f"{how}, {result.duration_s:.1f} s, {result.total_bytes} bytes{left}"
+
+
+async def _ask(ctx: ToolContext, job: int, wait_s: float, kill: bool) -> ToolOutput:
+    """What a job wrote since it was last asked about, and how it is."""
+    if kill:
+        await ctx.sandbox.kill(job)
+    state = await _wait(ctx, job, wait_s)
+    pieces: list[bytes] = []
+    asked = ctx.heard.get(job, 0)
+    while asked < state.total_bytes:  # what it goes on to write meanwhile is for the next time
+        piece = await ctx.sandbox.output(job, asked)
+        if piece.offset > asked:
+            pieces.append(b"\n... [%d bytes left out] ...\n" % (piece.offset - asked))
+        pieces.append(piece.data)
+        asked = piece.next
+    ctx.heard[job] = asked
+    text = readable(b"".join(pieces))
+    shown = clip(text)
+    kept = str(save_whole(ctx.artifacts, f"job-{job}", b"".join(pieces))) if shown != text else ""
+    return ToolOutput(f"{_ended_line(shown)}[{job_ending(state, ctx.sandbox.limits)}]", artifact=kept)
+
+
+async def _wait(ctx: ToolContext, job: int, wait_s: float) -> JobState:
+    """How a job is once it has ended or the time is over."""
+    until = time.monotonic() + wait_s
+    while True:
+        state = (await ctx.sandbox.output(job)).state
+        if not state.running or time.monotonic() >= until:
+            return state
+        await asyncio.sleep(_POLL_S)
+
+
+def _ended_line(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"

@@ -4,7 +4,7 @@ import shlex
 from typing import Annotated
 
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.builtin.bash import ending
+from tools.ending import ending
 from tools.output import clip, save_whole
 from tools.probe import run_check
 from tools.testreport import could_not_start, describe
@@ -15,9 +15,7 @@ ONE_TEST = 60.0
 
 
 @tool(Effect.EXECUTE)
-async def run_tests(
-    ctx: ToolContext, selection: Annotated[str, "test file or id; empty: all"] = ""
-) -> ToolOutput:
+async def run_tests(ctx: ToolContext, selection: Annotated[str, "test file or id"] = "") -> ToolOutput:
     """Run the tests and report what fails.
 
     Without a selection the person's check command is run when there is one.
@@ -36,10 +34,11 @@ async def run_tests(
         raise ToolError(f"The tests could not be run: {reason}\n{clip(check.output, limit=2000)}")
     whole = save_whole(ctx.artifacts, "tests", check.exec.output)
     if check.report is None or (not check.ok and not check.report.failures):
-        text = clip(check.output, limit=8000)
+        text = clip(check.output.removesuffix(f"[{check.killed}]\n"), limit=8000)
     else:
         text = describe(check.report)
-    return ToolOutput(f"{text}\n[{ending(check.exec, timeout)}]", view=check.output, artifact=str(whole))
+    how = ending(check.exec, timeout, ctx.sandbox.limits)
+    return ToolOutput(f"{text}\n[{how}]", view=check.output, artifact=str(whole))
 
 
 def _selected(selection: str) -> list[str]:

@@ -15,7 +15,7 @@ from tests.sandbox.abuse.cases import agent, both, case, host
 from tests.sandbox.places import ISOLATING, Place, backends, opened
 from tools.base import ToolContext
 from tools.builtin import bash as bash_module
-from tools.builtin.bash import ending
+from tools.ending import ending
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +44,7 @@ async def test_case_15_too_large_an_allocation_is_told(place: Place) -> None:
     """Scale: 1 GB against 128 MB, in place of 3 GB. On docker the kernel ends it, on bubblewrap the agent."""
     done = await place.sandbox.run(["python3", "-c", HOG.format(1024, 0)])
     assert (done.oom, done.exit_code) == (True, None)
-    assert ending(done, 20).startswith("killed: out of memory")
+    assert ending(done, 20, place.sandbox.limits).startswith("killed: out of memory")
     await usable(place)
 
 
@@ -82,7 +82,7 @@ async def outgrows(place: Place, command: str, bound: str) -> None:
     """The command is killed for the bound, and the tree can be tidied up afterwards."""
     done = await place.sandbox.run(command, timeout_s=3)
     assert (done.bound, done.exit_code, done.survivors) == (bound, None, 0)
-    assert "killed: " in ending(done, 20)
+    assert "killed: " in ending(done, 20, place.sandbox.limits)
     await usable(place)
     assert (await place.sandbox.run("find . -mindepth 1 -delete")).ok
     assert await place.sandbox.list() == []
@@ -126,7 +126,7 @@ async def test_the_host_keeps_its_free_space(backend: str, tmp_path: Path) -> No
     async with opened(backend, tmp_path, limits=Limits(host_free_bytes=keep)) as place:
         done = await place.sandbox.run("fallocate -l 400M big; sleep 5")
         assert (done.bound, done.exit_code) == ("host", None)
-        assert "free" in ending(done, 20)
+        assert "free" in ending(done, 20, place.sandbox.limits)
         assert (await place.sandbox.run("rm big; echo gone")).output == b"gone\n"
 
 
@@ -199,7 +199,7 @@ async def test_case_22_endless_output_is_ended(place: Place) -> None:
     done = await place.sandbox.run("yes 71.4321", timeout_s=2)
     assert (done.overflow, done.exit_code) == (True, None)
     assert 1_000_000 < done.total_bytes < 20_000_000
-    assert ending(done, 20).startswith("killed: too much output")
+    assert ending(done, 20, place.sandbox.limits).startswith("killed: too much output")
     assert await place.alive("71.4321") == 0
 
 
