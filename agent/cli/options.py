@@ -75,6 +75,15 @@ def _shared(
             help="auto, docker, bubblewrap or local (none at all).",
         ),
     ] = None,
+    copy: Annotated[
+        str | None,
+        _option(
+            "--copy",
+            panel=_SANDBOX,
+            metavar="WHAT",
+            help="What the sandbox has: all, or git (not what git ignores; for very large folders).",
+        ),
+    ] = None,
     image: Annotated[
         str | None,
         _option("--image", panel=_SANDBOX, metavar="NAME", help="Docker image instead of this host's tools."),
@@ -147,6 +156,7 @@ def _shared(
         "temperature": temperature,
         "seed": seed,
         "sandbox": sandbox,
+        "copy": copy,
         "image": image,
         "network": network,
         "attempts": attempts,

@@ -33,8 +33,8 @@ Name = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
-def _settings(sandbox: str | None, cwd: Path) -> Settings:
-    return config.load({"sandbox": sandbox}, cwd=cwd).settings
+def _settings(sandbox: str | None, cwd: Path, copy: str | None = None) -> Settings:
+    return config.load({"sandbox": sandbox, "copy": copy}, cwd=cwd).settings
 
 
 @app.command()
@@ -72,6 +72,12 @@ def shell(
         list[str] | None, typer.Argument(metavar="CMD", help="Instead of a shell.", show_default=False)
     ] = None,
     sandbox: Name = None,
+    copy: Annotated[
+        str | None,
+        typer.Option(
+            "--copy", metavar="WHAT", help="all, or what git lists: git.", show_default="the setting"
+        ),
+    ] = None,
     cwd: Annotated[
         Path | None,
         typer.Option("-C", "--cwd", metavar="DIR", help="Directory to work in.", show_default="this one"),
@@ -81,7 +87,7 @@ def shell(
     where = (cwd or Path.cwd()).resolve()
     if not where.is_dir():
         raise config.ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
-    raise typer.Exit(run_shell(_settings(sandbox, where), where, command or ()))
+    raise typer.Exit(run_shell(_settings(sandbox, where, copy), where, command or ()))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from agent.paths import state_dir
 from agent.workbench import Workbench
 from sandbox.base import Keys, Limits, Sandbox, SandboxError, Size
 from sandbox.choose_image import choose_image
+from sandbox.freeze import Intake
 from sandbox.open import choose, owner, sees_mounts
 from sandbox.patch import Patch
 from sandbox.remedy import for_state
@@ -50,6 +51,7 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
             cwd,
             state / "workspaces" / session,
             owner=owner(choice.backend),
+            intake=Intake(by=settings.copy),
             overlay=sees_mounts(choice.backend),
             on_note=_say,
         )
