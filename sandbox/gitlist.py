@@ -133,8 +133,12 @@ def _list_one(
         if os.path.lexists(folder / ".git") and folder.resolve() == folder:  # no symlink on the way
             repositories.append(listed_at)
             listed.names.setdefault(listed_at, set()).add(".git")
-    for path in found.ignored:
+    outer = ""
+    for path in sorted(found.ignored):  # git names a folder and what is in it
+        if outer and path.startswith(outer):
+            continue
         if path.endswith("/"):
+            outer = path
             if listed_at := _add(listed, start + path):
                 ignored.add(listed_at)
         else:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import freeze, remedy
+from sandbox import remedy
 from sandbox.base import SandboxSpec, SandboxUnavailable
 from sandbox.facts import cgroup_version, host_facts, network_mount, user_namespaces
 from sandbox.open import open_sandbox, owner
-from sandbox.workspace import Workspace
 from tests.support.pawl import PAWL
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make this condition")
@@ -227,22 +226,3 @@ broken line
 def test_a_network_mount_is_told_from_a_local_one(path: str, kind: str | None) -> None:
     assert network_mount(Path(path), MOUNTS) == kind
     assert network_mount(Path("/proc")) is None
-
-
-@pytest.mark.anyio
-async def test_a_tree_with_very_many_files_is_said_to_be_slow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(freeze, "MANY_FILES", 20)
-    tree = tmp_path / "tree"
-    for number in range(25):
-        file = tree / ("data" if number > 3 else "src") / str(number)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    notes: list[str] = []
-    workspace = await Workspace.open(tree, tmp_path / "state", on_note=notes.append)
-    await workspace.aclose()
-    (note,) = notes
-    assert note.startswith("the folder has 25 files")
-    assert "data (21), src (4)" in note
-    assert "smaller folder" in note
