@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from agent import config
+from agent.cli.options import working_folder
 from agent.cli.render import visible
 from agent.cli.sandbox_build import build
 from agent.cli.shell import run_shell
@@ -49,7 +50,7 @@ def info(
     """
     from agent.cli.sandbox_info import Facts, gather, show
 
-    cwd = Path.cwd()
+    cwd = working_folder(None)
     facts: Facts = asyncio.run(gather(_settings(sandbox, cwd), cwd, check=check))
     if as_json:
         print(json.dumps(_plain(facts), indent=2))
@@ -84,9 +85,7 @@ def shell(
     ] = None,
 ) -> None:
     """Open a shell in a fresh copy of this tree. Whatever is done in it, the tree stays as it is."""
-    where = (cwd or Path.cwd()).resolve()
-    if not where.is_dir():
-        raise config.ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
+    where = working_folder(cwd)
     raise typer.Exit(run_shell(_settings(sandbox, where, copy), where, command or ()))
 
 

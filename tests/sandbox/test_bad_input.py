@@ -226,3 +226,39 @@ broken line
 def test_a_network_mount_is_told_from_a_local_one(path: str, kind: str | None) -> None:
     assert network_mount(Path(path), MOUNTS) == kind
     assert network_mount(Path("/proc")) is None
+
+
+@ROOT_ONLY
+@pytest.mark.bubblewrap
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="needs /dev/fuse")
+@pytest.mark.parametrize(
+    ("kind", "code", "said"),
+    [
+        ("sshfs", 0, "is on a network mount (fuse.sshfs): copying it is slow"),
+        ("bindfs", 0, ""),
+        ("gone:sshfs", 1, "cannot be read: Transport endpoint is not connected\n      mount it again"),
+    ],
+)
+def test_a_workspace_on_a_network_mount(kind: str, code: int, said: str, tmp_path: Path) -> None:
+    """A real mount, of a file system that goes by the name of one that reaches over the network."""
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    mounted = ("unshare", "--mount", sys.executable, "-m", "tests.support.fuse", str(folder), kind)
+    shell = (
+        PAWL,
+        "sandbox",
+        "shell",
+        "--sandbox",
+        "bubblewrap",
+        "-C",
+        str(folder),
+        "--",
+        "grep",
+        "x",
+        "a.py",
+    )
+    ended, told = as_told(*mounted, *shell, cwd=Path(__file__).parents[2])
+    assert ended == code, told
+    assert said in told
+    assert ("network mount (" in told) == (kind == "sshfs")
+    assert "Traceback" not in told
