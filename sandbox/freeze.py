@@ -283,7 +283,9 @@ def _advice(tree: Path, intake: Intake) -> str:
     smaller = "move data sets and build output out of it, or start in a smaller folder"
     if intake.by == "git" or enclosing(tree) is None:
         return smaller
-    return f"leave out what git ignores with `--copy git` (to keep it so: pawl config set copy git), {smaller}"
+    return (
+        f"leave out what git ignores with `--copy git` (to keep it so: pawl config set copy git), {smaller}"
+    )
 
 
 def _check_space(files: dict[str, os.stat_result], place: Path) -> None:

@@ -157,8 +157,8 @@ async def test_repositories_within_are_listed_by_their_own_rules(tmp_path: Path)
     assert git(fork.tree / "inner", "log", "--format=%s") == "kept\n"
     await workspace.aclose()
     with pytest.raises(SandboxError, match=r"more than 2 repositories; use `--copy all`"):
-        list_tree(tree, tmp_path / "listing", most=2)
-    assert not (tmp_path / "listing").exists()
+        list_tree(tree, tmp_path, most=2)
+    assert not list((tmp_path / "listing").iterdir())
 
 
 async def test_dependencies_are_shown_and_the_rest_is_told(tmp_path: Path) -> None:
@@ -243,6 +243,22 @@ async def test_snapshots_hold_what_is_made_where_something_is_left_out(tmp_path:
     assert (fork.tree / "data/made").read_text() == "1"
     await fork.reset()
     assert nodes(fork.tree).keys() == {"a", ".gitignore"}
+    await workspace.aclose()
+
+
+async def test_a_refresh_lists_anew(tmp_path: Path) -> None:
+    tree = worktree(tmp_path)[0]
+    workspace = await Workspace.open(tree, tmp_path / "state", intake=BY_GIT)
+    assert await workspace.is_current()
+    make(tree, {"data/10": "ignored as well"})
+    assert await workspace.is_current()
+    make(tree, {".gitignore": "*.log\n", "src/new": "n"})
+    (tree / "new").unlink()
+    assert not await workspace.is_current()
+    await workspace.refresh()
+    fork = await workspace.fork("one")
+    assert nodes(fork.tree).keys() == listed_by_git(tree) >= {"data/9", "data/10", "src/new"}
+    assert (fork.tree / ".git").read_text() == "gitdir: /.pawl/git/worktrees/linked\n"
     await workspace.aclose()
 
 

@@ -10,7 +10,7 @@ import pytest
 from sandbox.base import SandboxSpec
 from sandbox.gitdir import GitDir, git_dir
 from sandbox.gitview import git_mounts, pointer
-from sandbox.open import open_sandbox, owner
+from sandbox.open import open_sandbox, owner, sees_mounts
 from sandbox.workspace import Workspace
 from tests.sandbox.abuse.cases import host, host_case
 from tests.sandbox.places import ISOLATING, backends
@@ -153,7 +153,9 @@ async def test_git_works_in_a_worktree_and_a_submodule(
     git(tree, "config", "remote.origin.url", "https://user:t0ken@example.org/x")
     make(common / "hooks", {"post-checkout": (0o100755, b"#!/bin/sh\necho s3cret")})
     before = picture(tmp_path / "main") | picture(tmp_path / "linked")
-    workspace = await Workspace.open(tree, tmp_path / "state", owner=owner(backend))  # type: ignore[arg-type]
+    workspace = await Workspace.open(
+        tree, tmp_path / "state", overlay=sees_mounts(backend), owner=owner(backend)
+    )  # type: ignore[arg-type]
     fork = await workspace.fork("one")
     first, start = await fork.snapshot("first"), shape(fork.tree)
     spec = SandboxSpec(tree=fork.tree, root=fork.root, session="test", mounts=fork.mounts)

@@ -3,8 +3,8 @@
     python -m tests.support.fuse FOLDER KIND CMD...
 
 mounts one of kind `fuse.KIND` at FOLDER, which holds the file `a.py`, runs CMD and gives its exit code. With
-`gone:` before KIND the server has ended before CMD starts, as when a network goes away. Needs root and a mount
-namespace of its own, as `unshare --mount` makes it. It speaks the kernel's protocol (linux/fuse.h, 7.31).
+`gone:` before KIND the server has ended before CMD starts, as when a network goes away. Needs root and a
+mount namespace of its own, as `unshare --mount` makes it. It speaks linux/fuse.h, 7.31.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import stat
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 FILES = {1: ("", b""), 2: ("a.py", b"x = 1\n")}
 """Node -> name and content; 1 is the folder that holds the rest."""
@@ -95,7 +96,7 @@ def main(folder: str, kind: str, *command: str) -> int:
     os.close(device)
     try:
         if gone:
-            os.listdir(folder)
+            Path(folder).stat()  # the server has begun
             os.kill(server, signal.SIGKILL)
             os.waitpid(server, 0)
         return subprocess.run(command, check=False).returncode
