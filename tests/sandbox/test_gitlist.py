@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from sandbox.accept import AcceptConflict
 from sandbox.base import NotRegular, SandboxError
-from sandbox.freeze import Intake
+from sandbox.freeze import RACY_NS, Intake
 from sandbox.gitlist import list_tree
 from sandbox.patch import FileChange, Patch
 from sandbox.workspace import Workspace
@@ -248,6 +249,7 @@ async def test_snapshots_hold_what_is_made_where_something_is_left_out(tmp_path:
 
 async def test_a_refresh_lists_anew(tmp_path: Path) -> None:
     tree = worktree(tmp_path)[0]
+    await asyncio.sleep(RACY_NS / 1e9 * 1.5)
     workspace = await Workspace.open(tree, tmp_path / "state", intake=BY_GIT)
     assert await workspace.is_current()
     make(tree, {"data/10": "ignored as well"})
