@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -316,7 +317,9 @@ class Workspace:
         except SandboxError:
             raise
         except OSError as error:
-            raise SandboxError(f"workspace {self.tree}: {error}") from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = f"; make room at {self._state}, or set PAWL_HOME to another disk" if full else ""
+            raise SandboxError(f"workspace {self.tree}: {error}{advice}") from error
 
     def _finished(self, future: asyncio.Future[T]) -> None:
         self._running.discard(future)

@@ -262,3 +262,31 @@ def test_a_workspace_on_a_network_mount(kind: str, code: int, said: str, tmp_pat
     assert said in told
     assert ("network mount (" in told) == (kind == "sshfs")
     assert "Traceback" not in told
+
+
+@ROOT_ONLY
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize("full", [False, True], ids=["small", "full"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sandbox", "shell", "--sandbox", "bubblewrap"),
+        ("fix", "--sandbox", "bubblewrap", "-m", "openai/none"),
+    ],
+    ids=["shell", "fix"],
+)
+def test_a_disk_that_is_full(words: tuple[str, ...], full: bool, tmp_path: Path) -> None:
+    """A file system of 4 MB for pawl's own folder, with nothing left on it or with too little for a copy."""
+    home, project = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    project.mkdir()
+    (project / "a.py").write_text("1\n")
+    fill = 'head -c 5M /dev/zero > "$0/fill" 2>/dev/null;' if full else ""
+    script = f'mount -t tmpfs -o size=4m none "$0" && {{ {fill} exec "$@"; }}'
+    inside = ("unshare", "--mount", "sh", "-c", script, str(home))
+    env = {"PAWL_HOME": str(home / "pawl"), "OPENAI_API_KEY": "none-at-all"}
+    code, said = as_told(*inside, PAWL, *words, "--", "true", cwd=project, **env)
+    assert code == 1
+    assert "set PAWL_HOME to" in said
+    assert ("No space left on device" if full else " GB are free at ") in said
+    assert "Traceback" not in said
