@@ -219,7 +219,7 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
         notes.append(f"not in the sandbox, as git ignores it: {most}")
     if len(listing.files) > intake.many:
         notes.append(
-            f"the folder has {len(listing.files):,} files, which makes freezing it and each fork slow;"
+            f"the folder has {len(listing.files):,} files, which makes freezing and comparing it slow;"
             f" most are in {_most(listing)}: {_advice(tree, intake)}"
         )
     if choice.denied:

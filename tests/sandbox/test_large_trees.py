@@ -52,7 +52,7 @@ async def test_the_copy_by_git_listing_of_a_large_tree_sees_only_what_is_listed(
     assert len(nodes(fork.tree)) == 21
     assert notes == [
         "not in the sandbox, as git ignores it: data (1,000 files), more (1,000 files)",
-        "the folder has 21 files, which makes freezing it and each fork slow; most are in src (20), . (1): "
+        "the folder has 21 files, which makes freezing and comparing it slow; most are in src (20), . (1): "
         "move data sets and build output out of it, or start in a smaller folder",
     ]
     await workspace.aclose()
@@ -71,7 +71,7 @@ async def test_a_tree_with_very_many_files_is_said_to_be_slow(tmp_path: Path) ->
         )
         await workspace.aclose()
         (note,) = notes
-        assert note.startswith("the folder has 25 files, which makes freezing it and each fork slow;")
+        assert note.startswith("the folder has 25 files, which makes freezing and comparing it slow;")
         assert "data (21), src (4)" in note
         assert "smaller folder" in note
         assert ("with `--copy git`" in note) == offered
