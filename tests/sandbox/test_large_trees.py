@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from sandbox.base import SandboxError
 from sandbox.freeze import Intake
 from sandbox.workspace import Workspace
+from tests.support.pawl import PAWL
 from tests.support.trees import git, make, nodes
 
 pytestmark = pytest.mark.anyio
@@ -75,3 +78,22 @@ async def test_a_tree_with_very_many_files_is_said_to_be_slow(tmp_path: Path) ->
         assert "data (21), src (4)" in note
         assert "smaller folder" in note
         assert ("with `--copy git`" in note) == offered
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    ("flag", "setting", "code", "seen"),
+    [("git", "", 0, "a.py"), ("", "git", 0, "a.py"), ("all", "git", 0, "a.py\ndata"), ("gti", "", 2, "")],
+)
+def test_it_is_chosen_by_a_flag_or_a_setting(
+    flag: str, setting: str, code: int, seen: str, tmp_path: Path
+) -> None:
+    tree = make(tmp_path / "t", {"a.py": "1", "data/x": "1", ".gitignore": "data\n"})
+    git(tree, "init", "-q")
+    words = [PAWL, "sandbox", "shell", "--sandbox", "bubblewrap", *(["--copy", flag] if flag else [])]
+    env = {**os.environ, "PAWL_COPY": setting}
+    done = subprocess.run([*words, "--", "ls", "-1"], cwd=tree, env=env, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.replace("\r", "").strip() == seen
+    assert ("as git ignores it: data (1 file)" in done.stderr) == (seen == "a.py")
+    assert ("expected one of all, git" in done.stderr) == (code == 2)
