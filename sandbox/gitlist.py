@@ -23,10 +23,11 @@ from sandbox.beneath import Beneath, check_path
 from sandbox.gitdir import GitDir, git_dir, is_file
 from sandbox.gitview import exclude_rules, object_format
 from sandbox.rules import is_litter
-from sandbox.shadow import Shadow
+from sandbox.shadow import Names, Shadow
 
 MAX_REPOSITORIES = 200
 _MAX_INDEX = 1024**3
+_TIMEOUT_S = 120.0
 _COUNTED, _LOOKED_INTO = 10_000, 200
 """Files counted in a left-out folder, and such folders looked into, so that the largest can be named."""
 
@@ -67,20 +68,23 @@ def enclosing(tree: Path) -> tuple[Path, GitDir] | None:
     return None
 
 
-def list_tree(tree: Path, state: Path, *, most: int = MAX_REPOSITORIES) -> Listed:
+def list_tree(
+    tree: Path, state: Path, *, most: int = MAX_REPOSITORIES, timeout_s: float = _TIMEOUT_S
+) -> Listed:
     """List a folder without symlinks in its path; the work is done in a new folder below `state`.
 
-    Raises SandboxError when git cannot, or when there are more than `most` repositories in it.
+    Raises SandboxError when git cannot, or not in `timeout_s` a run, or when there are more than `most`
+    repositories.
     """
-    found = enclosing(tree)
-    if found is None:
+    outer = enclosing(tree)
+    if outer is None:
         raise SandboxError(
             f"`--copy git` needs a git repository, and {tree} is in none whose git directory can be trusted:"
             " use `--copy all`, or make it one with `git init`"
         )
     listed = Listed()
     ignored: set[str] = set()
-    todo = [("", *found)]
+    todo = [("", *outer)]
     repositories = 0
     work = state / "listing"
     work.mkdir(exist_ok=True, mode=0o700)
@@ -93,27 +97,27 @@ def list_tree(tree: Path, state: Path, *, most: int = MAX_REPOSITORIES) -> Liste
                     f"{tree} holds more than {most} repositories;"
                     " use `--copy all`, or start in a smaller folder"
                 )
-            for inner in _list_one(tree, at, top, git, Path(place, str(repositories)), listed, ignored):
+            shadow = Shadow(Path(place, str(repositories)), object_format(git))
+            _give_index(shadow, git)
+            try:
+                found = shadow.listing(top, tree / at, timeout_s)
+            except SandboxError as error:
+                raise SandboxError(f"{error}; use `--copy all`") from error
+            for inner in _add_all(listed, ignored, tree, at, found):
                 if own := git_dir(tree / inner):
                     todo.append((inner, tree / inner, own))
                 else:
                     listed.left_out[inner] = "a repository whose git directory is not surely its own"
     listed.ignored_folders = frozenset(ignored)
     if not listed.names and next(_files(tree), 0):
-        raise SandboxError(f"git lists nothing in {tree}: {found[0]} ignores it; use `--copy all`")
+        raise SandboxError(f"git lists nothing in {tree}: {outer[0]} ignores it; use `--copy all`")
     if os.path.lexists(tree / ".git"):
         listed.names.setdefault("", set()).add(".git")
     return listed
 
 
-def _list_one(
-    tree: Path, at: str, top: Path, git: GitDir, place: Path, listed: Listed, ignored: set[str]
-) -> list[str]:
-    """Add what one repository lists to `listed` and `ignored`; returns the repositories within it.
-
-    `at` is the folder in question, below `tree`; `top`, which holds it, is the repository's work tree.
-    """
-    shadow = Shadow(place, object_format(git))
+def _give_index(shadow: Shadow, git: GitDir) -> None:
+    """Copy what git needs of the repository: its index and its own ignore rules."""
     shadow.exclude(exclude_rules(git))
     try:
         with Beneath(git.own) as files:
@@ -121,8 +125,11 @@ def _list_one(
                 if is_file(git.own / name):
                     shadow.keep(name, files.read(name, _MAX_INDEX).data)
     except FileError as error:
-        raise SandboxError(f"the index of {top} cannot be read: {error}") from error
-    found = shadow.listing(top, tree / at)
+        raise SandboxError(f"the index in {git.own} cannot be read: {error}") from error
+
+
+def _add_all(listed: Listed, ignored: set[str], tree: Path, at: str, found: Names) -> list[str]:
+    """Add what the repository of `tree`/`at` lists; returns the repositories within it."""
     start = f"{at}/" if at else ""
     repositories = []
     for path in found.files:

@@ -86,6 +86,7 @@ class Shadow:
         *,
         work_tree: Path | None = None,
         cwd: Path | None = None,
+        timeout_s: float | None = None,
         ok: Iterable[int] = (0,),
     ) -> tuple[int, bytes]:
         env = {
@@ -100,16 +101,20 @@ class Shadow:
         }
         if work_tree is not None:
             env["GIT_WORK_TREE"] = str(work_tree)
-        done = subprocess.run(
-            [self._git, *args],
-            input=stdin,
-            capture_output=True,
-            env=env,
-            cwd=cwd or work_tree or self._path,
-            check=False,
-        )
+        name = next(word for word in args if not word.startswith(("-", "core.")))
+        try:
+            done = subprocess.run(
+                [self._git, *args],
+                input=stdin,
+                capture_output=True,
+                env=env,
+                cwd=cwd or work_tree or self._path,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise SandboxError(f"git {name} in {cwd} had no end after {timeout_s:g} s") from None
         if done.returncode not in ok:
-            name = next(word for word in args if not word.startswith(("-", "core.")))
             reason = done.stderr.decode("utf-8", "replace").strip()
             raise SandboxError(f"git {name} failed with status {done.returncode}: {reason}")
         return done.returncode, done.stdout
@@ -158,12 +163,15 @@ class Shadow:
         """Put a file of an index into the repository; for `listing`."""
         (self._path / name).write_bytes(data)
 
-    def listing(self, work_tree: Path, folder: Path) -> Names:
-        """What git lists of `folder`, which `work_tree` holds, by the index that was given to `keep`."""
+    def listing(self, work_tree: Path, folder: Path, timeout_s: float) -> Names:
+        """What git lists of `folder`, which `work_tree` holds, by the index that was given to `keep`.
+
+        Git waits for ever on a `.gitignore` that is a FIFO; therefore `timeout_s`.
+        """
 
         def names(*flags: str) -> list[str]:
             args = ["-c", "core.untrackedCache=false", "ls-files", "-z", *flags]
-            _, out = self._run(args, work_tree=work_tree, cwd=folder)
+            _, out = self._run(args, work_tree=work_tree, cwd=folder, timeout_s=timeout_s)
             return [os.fsdecode(name) for name in out.split(b"\0") if name]
 
         index = self._path / "index"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from sandbox import gitlist
+from sandbox.base import SandboxError
 from sandbox.freeze import Intake
 from sandbox.gitlist import list_tree
 from sandbox.shadow import Shadow
@@ -63,6 +65,15 @@ async def test_a_submodule_that_is_a_symlink_is_not_followed(tmp_path: Path) -> 
     assert set(listed.names) == {""}
 
 
+async def test_git_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    tree = make(tmp_path / "t", {"a": "1", "d/x": "1"})
+    git(tree, "init", "-q")
+    os.mkfifo(tree / "d/.gitignore")
+    with pytest.raises(SandboxError, match=r"git ls-files in .*/t had no end after 0\.2 s; use `--copy all`"):
+        list_tree(tree, tmp_path, timeout_s=0.2)
+    assert not list((tmp_path / "listing").iterdir())
+
+
 TRAP = "#!/bin/sh\ntouch {0}\ncat\n"
 TRAPPED = (
     "core.fsmonitor",
@@ -77,10 +88,10 @@ TRAPPED = (
 )
 
 
-def pointed_at_it(shadow: Shadow, work_tree: Path, folder: Path) -> object:
+def pointed_at_it(shadow: Shadow, work_tree: Path, folder: Path, timeout_s: float) -> object:
     """The user's own repository asked directly."""
     subprocess.run(["git", "status", "--short"], cwd=folder, check=False, capture_output=True)
-    return given(shadow, work_tree, folder)
+    return given(shadow, work_tree, folder, timeout_s)
 
 
 given = Shadow.listing
