@@ -97,3 +97,14 @@ def test_it_is_chosen_by_a_flag_or_a_setting(
     assert done.stdout.replace("\r", "").strip() == seen
     assert ("as git ignores it: data (1 file)" in done.stderr) == (seen == "a.py")
     assert ("expected one of all, git" in done.stderr) == (code == 2)
+
+
+@pytest.mark.bubblewrap
+def test_the_setting_does_not_keep_the_demo_from_its_folder(tmp_path: Path) -> None:
+    """Nothing listens at that port: the demo gets as far as its model."""
+    words = [PAWL, "demo", "--sandbox", "bubblewrap", "--base-url", "http://127.0.0.1:9/v1", "-m", "none"]
+    words += ["--timeout", "3"]
+    env = {**os.environ, "PAWL_COPY": "git"}
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert "needs a git repository" not in done.stderr
+    assert "The time limit" in done.stderr or "127.0.0.1:9" in done.stderr
