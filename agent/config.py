@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     """Address of an OpenAI-compatible server, ending in `/v1`."""
     sandbox: Literal["auto", "docker", "bubblewrap", "local"] = "auto"
+    copy: Literal["all", "git"] = "all"
+    """What of the folder is in the sandbox: all of it, or what git lists, without what it ignores."""
     image: str | None = None
     """Docker image; without one the host's toolchain is shown read-only."""
     runtime: str | None = None

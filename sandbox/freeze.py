@@ -9,17 +9,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
 from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Beneath, Owner, Stamp, stamp
-from sandbox.gitview import git_mounts, safe_config
+from sandbox.gitlist import Listed, enclosing, list_tree
+from sandbox.gitview import git_mounts, pointer, safe_config
 from sandbox.layers import Layers
 from sandbox.patch import Patch, git_mode, merge_mode
-from sandbox.rules import is_cache, is_denied, is_dependency
-from sandbox.tree import Copier, Listing, Verdict, relock, settle, walk
+from sandbox.rules import DENIED, is_cache, is_denied, is_dependency
+from sandbox.tree import MAX_FILES, Copier, Listing, TooLarge, Verdict, every_name, relock, settle, walk
 
 T = TypeVar("T")
 
@@ -28,6 +29,21 @@ RACY_NS = 50_000_000
 MANY_FILES = 50_000
 """With more, each freeze and each fork takes seconds: the person is told where they are."""
 _SPARE_BYTES = 1024**3
+
+
+class Intake(msgspec.Struct, frozen=True):
+    """What of the user's tree is copied."""
+
+    by: Literal["all", "git"] = "all"
+    """All of it, or only what git lists: tracked files, and untracked ones that it does not ignore."""
+    deny: tuple[str, ...] = DENIED
+    """Names (shell patterns) that are left out."""
+    many: int = MANY_FILES
+    most: int = MAX_FILES
+    """With more files than this the tree is refused."""
+
+
+EVERYTHING = Intake()
 
 
 class Base(msgspec.Struct):
@@ -96,16 +112,14 @@ def apply_changes(target: Beneath, patch: Patch, listing: Listing) -> None:
 class Choice:
     """Decides what of the user's tree is copied, and remembers why the rest is not."""
 
-    def __init__(self, deny: tuple[str, ...], state: str) -> None:
+    def __init__(self, deny: tuple[str, ...], state: str, listed: Listed | None) -> None:
         self._deny = deny
         self._state = state
+        self.listed = listed
+        self._ignored = listed.ignored_folders if listed else frozenset()
         self.denied: list[str] = []
         self.dependencies: list[str] = []
         self.git: list[str] = []
-
-    @classmethod
-    def of(cls, tree: Path, deny: tuple[str, ...], state: Path) -> Choice:
-        return cls(deny, str(state.relative_to(tree)) if state.is_relative_to(tree) else "")
 
     def __call__(self, path: str, name: str, is_folder: bool, parent: int) -> Verdict:
         if is_cache(name, is_folder) or path == self._state:
@@ -116,6 +130,8 @@ class Choice:
         if is_folder and (is_dependency(name) or is_environment(name, parent)):
             self.dependencies.append(path)
             return Verdict.HOLLOW
+        if path in self._ignored:
+            return Verdict.SKIP
         if is_denied(name, self._deny):
             self.denied.append(path)
             return Verdict.SKIP
@@ -132,23 +148,37 @@ def is_environment(name: str, parent: int) -> bool:
 
 
 def freeze(
-    tree: Path, place: Path, view: Path, deny: tuple[str, ...], state: Path, owner: Owner | None = None
+    tree: Path, place: Path, view: Path, intake: Intake, state: Path, owner: Owner | None = None
 ) -> tuple[Base, list[str]]:
     """Copy `tree` into the new folder `place`; returns the base and what the person should be told.
 
-    `view` is a new folder for what is shown instead of parts of `.git`; `state` is skipped when inside.
+    `view` is a new folder for what is shown instead of parts of git's; `state`, which holds all of the
+    workspace, is skipped when inside.
     """
     first = place / "tree"
     first.mkdir(mode=0o700, parents=True)
     base = Base(first, owner)
-    return base, refresh(base, tree, view, deny, state)
+    return base, refresh(base, tree, view, intake, state)
 
 
-def is_current(base: Base, tree: Path, deny: tuple[str, ...], state: Path) -> bool:
+def look(source: Beneath, tree: Path, intake: Intake, state: Path) -> tuple[Listing, Choice]:
+    """List what of the user's tree is to be copied. Raises SandboxError when that is too much."""
+    listed = list_tree(tree, state) if intake.by == "git" else None
+    inner = str(state.relative_to(tree)) if state.is_relative_to(tree) else ""
+    choice = Choice(intake.deny, inner, listed)
+    try:
+        listing = walk(source, choice, listed.names_in if listed else every_name, most=intake.most)
+    except TooLarge as error:
+        raise SandboxError(f"{error}; most are in {_most(error.seen)}: {_advice(tree, intake)}") from None
+    if pointer(tree):
+        listing.files[".git"] = (tree / ".git").lstat()
+    return listing, choice
+
+
+def is_current(base: Base, tree: Path, intake: Intake, state: Path) -> bool:
     """True when nothing says that the user's tree has changed since it was copied; contents are not read."""
-    choice = Choice.of(tree, deny, state)
     with Beneath(tree) as source:
-        listing = walk(source, choice)
+        listing, _ = look(source, tree, intake, state)
     old = base.listing
     return (
         not _stale(base, listing)
@@ -158,19 +188,22 @@ def is_current(base: Base, tree: Path, deny: tuple[str, ...], state: Path) -> bo
     )
 
 
-def refresh(base: Base, tree: Path, view: Path, deny: tuple[str, ...], state: Path) -> list[str]:
+def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> list[str]:
     """Make the base what the user's tree is now, copying only what has another stamp than it had.
 
     Returns what the person should be told. `view` as for `freeze`, new each time.
     """
-    choice = Choice.of(tree, deny, state)
     started = time.time_ns()
     with Beneath(tree) as source:
-        listing = walk(source, choice)
+        listing, choice = look(source, tree, intake, state)
         stale = _stale(base, listing)
         _check_space(stale, base.tree.parent)
-        done, failed = base.change(lambda target: _update(source, target, base.listing, listing, stale))
+        leads = pointer(tree)
+        done, failed = base.change(
+            lambda target: _update(source, target, base.listing, listing, stale, leads)
+        )
     failed |= listing.left_out | dict.fromkeys(listing.special, "a socket, FIFO or device")
+    failed |= choice.listed.left_out if choice.listed else {}
     listing.files = {p: info for p, info in listing.files.items() if p in done or p not in stale}
     base.seen = {
         path: stamp(info) for path, info in listing.files.items() if info.st_ctime_ns < started - RACY_NS
@@ -185,8 +218,13 @@ def refresh(base: Base, tree: Path, view: Path, deny: tuple[str, ...], state: Pa
     base.added = frozenset()
     settle(max((info.st_ctime_ns for info in done.values()), default=0))
     notes = [f"left out: {path} ({why})" for path, why in failed.items()]
-    if len(listing.files) > MANY_FILES:
-        notes.append(_many(listing))
+    if choice.listed and (most := choice.listed.most_ignored(tree, choice.dependencies)):
+        notes.append(f"not in the sandbox, as git ignores it: {most}")
+    if len(listing.files) > intake.many:
+        notes.append(
+            f"the folder has {len(listing.files):,} files, which makes freezing and comparing it slow;"
+            f" most are in {_most(listing)}: {_advice(tree, intake)}"
+        )
     if choice.denied:
         notes.append(f"kept from the model as possible secrets: {', '.join(choice.denied)}")
     return notes
@@ -203,9 +241,17 @@ def _modes(listing: Listing) -> dict[str, int]:
 
 
 def _update(
-    source: Beneath, target: Beneath, old: Listing, new: Listing, stale: dict[str, os.stat_result]
+    source: Beneath,
+    target: Beneath,
+    old: Listing,
+    new: Listing,
+    stale: dict[str, os.stat_result],
+    leads: str | None,
 ) -> tuple[dict[str, os.stat_result], dict[str, str]]:
-    """Make `target`, which holds `old`, hold `new`; returns what `Copier.copy` does."""
+    """Make `target`, which holds `old`, hold `new`; returns what `Copier.copy` does.
+
+    `leads` is what is written into the copy of a `.git` file.
+    """
     gone = [path for path in old.files if path in stale or path not in new.files]
     for path in gone:
         target.remove(path)
@@ -218,6 +264,8 @@ def _update(
     copier = Copier(source, target)
     done, failed = copier.copy(Listing(new.folders, stale, new.hollow))
     _clean_nested(target, stale)
+    if leads and ".git" in stale:
+        target.put(".git", leads.encode(), stat.S_IFREG | 0o644)
     was = _modes(old)
     touched = {path.rpartition("/")[0] for path in (*gone, *gone_folders, *stale)}
     touched |= {path for path, mode in _modes(new).items() if was.get(path) != mode}
@@ -225,15 +273,21 @@ def _update(
     return done, failed
 
 
-def _many(listing: Listing) -> str:
-    """What is slow about a large tree, and where most of it is."""
+def _most(listing: Listing) -> str:
+    """Where most of a tree is."""
     inside: Counter[str] = Counter()
     for path in listing.files:
         inside[path.split("/", 1)[0] if "/" in path else "."] += 1
-    most = ", ".join(f"{folder} ({count:,})" for folder, count in inside.most_common(3))
+    return ", ".join(f"{folder} ({count:,})" for folder, count in inside.most_common(3))
+
+
+def _advice(tree: Path, intake: Intake) -> str:
+    """What makes less of a large tree."""
+    smaller = "move data sets and build output out of it, or start in a smaller folder"
+    if intake.by == "git" or enclosing(tree) is None:
+        return smaller
     return (
-        f"the folder has {len(listing.files):,} files, which makes freezing it and each fork slow; most are"
-        f" in {most}: move data out, or start in a smaller folder"
+        f"leave out what git ignores with `--copy git` (to keep it so: pawl config set copy git), {smaller}"
     )
 
 

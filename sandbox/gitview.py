@@ -1,75 +1,92 @@
-"""What the sandbox sees of the user's `.git`: everything read-only, less what could hold a secret or run.
+"""What the sandbox sees of a git directory: everything read-only, less what could hold a secret or run.
 
-The configuration is read by us, as text; git itself is not asked.
+A plain `.git` folder is shown where it is. That of a linked worktree or a submodule lies elsewhere on the
+host: it is shown at a made-up place, and a made-up `.git` file leads there.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path
 
-from sandbox.base import Mount
+from sandbox.base import FileError, Mount
+from sandbox.gitdir import GitDir, entries, git_dir, is_file, is_folder, read_text
 
-_SECTION = re.compile(r'\s*\[\s*([A-Za-z0-9.-]+)\s*("(?:[^"\\]|\\.)*")?\s*\](.*)')
-_ENTRY = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:=\s*([A-Za-z0-9._/-]*)\s*)?(?:[;#].*)?$")
+PLACE = "/.pawl/git"
+"""Where the git directory of a linked worktree or a submodule is shown."""
+_PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 _KEPT = {
     "core": ("repositoryformatversion", "filemode", "bare", "symlinks", "ignorecase", "worktree"),
     "extensions": ("objectformat", "refstorage"),
 }
 
 
-def safe_config(text: str) -> str:
+def safe_config(text: str, *, without: Collection[tuple[str, str]] = ()) -> str:
     """Only the entries that say how the repository is stored: no remotes, hooks, filters or includes."""
     kept: dict[str, list[str]] = {}
-    section = ""
-    for line in text.splitlines():
-        if match := _SECTION.match(line):
-            section = "" if match[2] else match[1].lower()
-            line = match[3]
-        entry = _ENTRY.match(line)
-        if entry and entry[1].lower() in _KEPT.get(section, ()):
-            value = "true" if entry[2] is None else entry[2]
-            kept.setdefault(section, []).append(f"\t{entry[1].lower()} = {value}\n")
+    for section, key, given in entries(text):
+        value = "true" if given is None else given
+        if key in _KEPT.get(section, ()) and (section, key) not in without and _PLAIN.fullmatch(value):
+            kept.setdefault(section, []).append(f"\t{key} = {value}\n")
     return "".join(f"[{name}]\n{''.join(lines)}" for name, lines in kept.items())
 
 
-def object_format(tree: Path) -> str:
-    """`sha256` when the tree's own repository says so, else `sha1`."""
-    config = tree / ".git" / "config"
-    text = _read(config) if _is(config, stat.S_ISREG) else ""
-    return "sha256" if re.search(r"objectformat = sha256$", safe_config(text), re.M | re.I) else "sha1"
+def object_format(git: GitDir | None) -> str:
+    """`sha256` when the repository says so, else `sha1`."""
+    try:
+        text = read_text(git.common, "config") if git else ""
+    except (FileError, OSError):
+        text = ""
+    return "sha256" if ("extensions", "objectformat", "sha256") in entries(text.lower()) else "sha1"
 
 
-def exclude_rules(tree: Path) -> bytes:
+def exclude_rules(git: GitDir | None) -> bytes:
     """The ignore rules that the user keeps in the repository, outside the tree."""
-    file = tree / ".git" / "info" / "exclude"
-    return file.read_bytes() if _is(file, stat.S_ISREG) else b""
+    file = git.common / "info" / "exclude" if git else None
+    return file.read_bytes() if file and is_file(file) else b""
+
+
+def pointer(tree: Path) -> str | None:
+    """What is in the `.git` file inside; None when there is none, but a folder or nothing."""
+    git = git_dir(tree)
+    if git is None or git.own == tree / ".git":
+        return None
+    return f"gitdir: {PLACE}/{git.own.relative_to(git.common)}".removesuffix("/.") + "\n"
 
 
 def git_mounts(tree: Path, root: str, view: Path) -> tuple[Mount, ...]:
-    """Mounts, outer first, that show `tree/.git` at `root/.git`; () when it is not a plain folder.
+    """Mounts, outer first, that show the git directory of `tree`, which is at `root` inside; () without one.
 
     `view` is a new folder of ours for the files that are shown instead of the user's.
     """
-    git = tree / ".git"
-    if not _is(git, stat.S_ISDIR) or not _is(git / "config", stat.S_ISREG):
+    git = git_dir(tree)
+    if git is None:
         return ()
+    elsewhere = git.own != tree / ".git"
+    place = PLACE if elsewhere else f"{root}/.git"
     empty = view / "empty"
     empty.mkdir(parents=True, mode=0o755)
-    mounts = [Mount(str(git), f"{root}/.git")]
-    for folder in _repositories(git):
-        inside = f"{root}/.git/{folder.relative_to(git)}".removesuffix("/.")
+    mounts = [Mount(str(git.common), place)]
+
+    def instead(target: str, text: str) -> None:
+        made = view / f"file-{len(mounts)}"
+        made.write_text(text)
+        made.chmod(0o644)
+        mounts.append(Mount(str(made), target))
+
+    for folder in _repositories(git.common):
+        inside = f"{place}/{folder.relative_to(git.common)}".removesuffix("/.")
+        # a submodule's own leads from where its git directory lies on the host
+        without = [("core", "worktree")] if elsewhere and folder == git.common else []
         for name in ("config", "config.worktree"):
-            if _is(folder / name, stat.S_ISREG):
-                safe = view / f"config-{len(mounts)}"
-                safe.write_text(safe_config(_read(folder / name)))
-                safe.chmod(0o644)
-                mounts.append(Mount(str(safe), f"{inside}/{name}"))
-        if _is(folder / "hooks", stat.S_ISDIR):
+            if is_file(folder / name):
+                instead(f"{inside}/{name}", safe_config(_read(folder / name), without=without))
+        if is_folder(folder / "hooks"):
             mounts.append(Mount(str(empty), f"{inside}/hooks"))
+    if git.own != git.common:
+        instead(f"{place}/{git.own.relative_to(git.common)}/commondir", "../..\n")
     return tuple(mounts)
 
 
@@ -82,13 +99,6 @@ def _repositories(git: Path) -> list[Path]:
                 found.append(Path(folder))
                 names[:] = [name for name in names if name == "modules"]
     return found
-
-
-def _is(path: Path, kind: Callable[[int], bool]) -> bool:
-    try:
-        return kind(path.lstat().st_mode)
-    except OSError:
-        return False
 
 
 def _read(path: Path) -> str:

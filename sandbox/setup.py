@@ -23,14 +23,12 @@ import msgspec
 from sandbox import kept as keeping
 from sandbox.base import BackendName, Mount, SandboxUnavailable
 from sandbox.beneath import Beneath
-from sandbox.freeze import Choice
+from sandbox.freeze import Intake, look
 from sandbox.image import Toolchain, toolchain
 from sandbox.kept import Kept, Made
 from sandbox.network import NetworkRules, parse_rules
 from sandbox.open import load
 from sandbox.registries import deciding, default_rules
-from sandbox.rules import DENIED
-from sandbox.tree import walk
 from sandbox.workspace import Fork, Workspace
 
 SETUP_S = 600.0
@@ -89,10 +87,10 @@ def _hashes(tree: Path, paths: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def look_for_files(project: Path, state: Path) -> list[str]:
+def look_for_files(project: Path, intake: Intake, state: Path) -> list[str]:
     """The files that a base of `project` would have, for `plan`, without making one."""
     with Beneath(project) as root:
-        return list(walk(root, Choice.of(project, DENIED, state)).files)
+        return list(look(root, project, intake, state)[0].files)
 
 
 async def runs_on(

@@ -1,8 +1,9 @@
 """The one seam to git: a bare repository of our own, outside every tree, that sees only bytes we hand it.
 
-Host git is never pointed at a workspace: not at its `.git`, not at its work tree. Contents come in by
-`fast-import`, ignore rules as copies in an empty folder, merges as three temporary files. So attributes,
-filters, hooks, fsmonitor, includes and drivers that a repository or a model plants have nothing to act on.
+Host git is never pointed at a fork, nor at a user's `.git`. Contents come in by `fast-import`, ignore rules
+as copies in an empty folder, merges as three temporary files. So attributes, filters, hooks, fsmonitor,
+includes and drivers that a repository or a model plants have nothing to act on. Only `listing` looks at a
+user's work tree, with a copy of the index: for names and for `.gitignore` files, and it opens no other file.
 The environment is built from nothing, because git obeys dozens of variables (GitPython passes the host's on).
 """
 
@@ -15,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sandbox.base import SandboxError, SandboxUnavailable
 from sandbox.patch import FileChange, Patch, join_sections, sort_key
@@ -38,6 +40,17 @@ _CONFIG = """\
 [fastimport]
 \tunpackLimit = 0
 """
+
+
+class Names(NamedTuple):
+    """What git lists of a folder. Paths are relative to it; a folder's ends in `/`."""
+
+    files: list[str]
+    """Tracked paths, there or not, and untracked ones; a folder is a repository that is not tracked."""
+    links: set[str]
+    """Those of them that the index says are repositories: submodules."""
+    ignored: list[str]
+    """Ignored files and folders that hold nothing but what is ignored."""
 
 
 class Shadow:
@@ -72,6 +85,8 @@ class Shadow:
         stdin: bytes = b"",
         *,
         work_tree: Path | None = None,
+        cwd: Path | None = None,
+        timeout_s: float | None = None,
         ok: Iterable[int] = (0,),
     ) -> tuple[int, bytes]:
         env = {
@@ -86,17 +101,22 @@ class Shadow:
         }
         if work_tree is not None:
             env["GIT_WORK_TREE"] = str(work_tree)
-        done = subprocess.run(
-            [self._git, *args],
-            input=stdin,
-            capture_output=True,
-            env=env,
-            cwd=work_tree or self._path,
-            check=False,
-        )
+        name = next(word for word in args if not word.startswith(("-", "core.")))
+        try:
+            done = subprocess.run(
+                [self._git, *args],
+                input=stdin,
+                capture_output=True,
+                env=env,
+                cwd=cwd or work_tree or self._path,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise SandboxError(f"git {name} in {cwd} had no end after {timeout_s:g} s") from None
         if done.returncode not in ok:
             reason = done.stderr.decode("utf-8", "replace").strip()
-            raise SandboxError(f"git {args[0]} failed with status {done.returncode}: {reason}")
+            raise SandboxError(f"git {name} failed with status {done.returncode}: {reason}")
         return done.returncode, done.stdout
 
     def render(self, changes: Iterable[FileChange]) -> Patch:
@@ -138,6 +158,34 @@ class Shadow:
                 ["check-ignore", "--no-index", "--stdin", "-z"], stdin, work_tree=Path(name), ok=(0, 1)
             )
         return {os.fsdecode(path).removeprefix("./") for path in out.split(b"\0") if path}
+
+    def keep(self, name: str, data: bytes) -> None:
+        """Put a file of an index into the repository; for `listing`."""
+        (self._path / name).write_bytes(data)
+
+    def listing(self, work_tree: Path, folder: Path, timeout_s: float) -> Names:
+        """What git lists of `folder`, which `work_tree` holds, by the index that was given to `keep`.
+
+        Git waits for ever on a `.gitignore` that is a FIFO; therefore `timeout_s`.
+        """
+
+        def names(*flags: str) -> list[str]:
+            args = ["-c", "core.untrackedCache=false", "ls-files", "-z", *flags]
+            _, out = self._run(args, work_tree=work_tree, cwd=folder, timeout_s=timeout_s)
+            return [os.fsdecode(name) for name in out.split(b"\0") if name]
+
+        index = self._path / "index"
+        sparse = index.exists() and b"sdir" in index.read_bytes()
+        files, links = [], set()
+        for line in names("--stage", *(["--sparse"] if sparse else [])):
+            kind, _, path = line.partition("\t")
+            if kind.startswith("040000 "):
+                continue  # a folder of a sparse index: nothing of it is there
+            files.append(path)
+            if kind.startswith("160000 "):
+                links.add(path)
+        untracked = ("--others", "--exclude-standard")
+        return Names(files + names(*untracked), links, names(*untracked, "--ignored", "--directory"))
 
     def merge(self, base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
         """Three-way merge of one file's content; None when both sides changed one place, or it is binary."""

@@ -10,8 +10,8 @@ import os
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable, Collection, Iterator
+from itertools import groupby, islice
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from sandbox.base import FileError, SandboxError
 from sandbox.beneath import Beneath, open_regular, stamp
 
 MAX_FILES = 200_000
+"""With more, a walk gives up: every copy and every comparison would take minutes."""
 MAX_BYTES = 4 * 1024**3
 MAX_DEPTH = 256
 _FICLONE = 0x40049409
@@ -57,24 +58,64 @@ class Listing(msgspec.Struct):
     """Path -> why: what cannot be read, what is nested too deep."""
 
 
+class TooLarge(SandboxError):
+    """A tree is over the size that pawl handles. `seen` is what had been listed by then."""
+
+    def __init__(self, seen: Listing, what: str) -> None:
+        super().__init__(f"the folder has more than {what}")
+        self.seen = seen
+
+
+class _Named:
+    """What an os.DirEntry tells, of a name that was not found by looking but given."""
+
+    def __init__(self, name: str, folder: int) -> None:
+        self.name = name
+        self._info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        return stat.S_ISDIR(self._info.st_mode)
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        return self._info
+
+
+_Entry = os.DirEntry[str] | _Named
+Names = Callable[[str], Collection[str] | None]
+"""(path of a folder) -> the names in it that count, None for all that are there"""
+
+
+def every_name(path: str) -> None:
+    """All that is there."""
+
+
 def take_all(path: str, name: str, is_folder: bool, parent: int) -> Verdict:
     return Verdict.TAKE
 
 
-def walk(root: Beneath, pick: Pick = take_all) -> Listing:
-    """List a tree. Raises SandboxError when it is over the size that pawl handles."""
+def walk(
+    root: Beneath, pick: Pick = take_all, names: Names = every_name, *, most: int = MAX_FILES
+) -> Listing:
+    """List a tree. Raises TooLarge, as soon as it has seen more than `most` files or MAX_BYTES."""
     listing = Listing()
-    room = [MAX_FILES, MAX_BYTES]
+    room = [most, MAX_BYTES]
     todo = [""]
     while todo:
         path = todo.pop()
         try:
-            with root.folder(path) as fd, _scan(fd) as (entries, scanned):
+            with root.folder(path) as fd, _scan(fd, names(path)) as (entries, scanned):
                 listing.folders[path] = info = os.fstat(scanned)
                 if (info.st_dev, info.st_ino) in root.unlocked:
                     listing.locked[path] = root.unlocked[info.st_dev, info.st_ino]
-                for entry in sorted(entries, key=lambda entry: entry.name):
+                found = sorted(islice(entries, most + 1), key=lambda entry: entry.name)
+                for entry in found:
                     _look(listing, path, entry, scanned, pick, todo, room)
+                    if room[1] < 0:
+                        raise TooLarge(listing, f"{MAX_BYTES // 1024**3} GB")
+                    if room[0] < 0:
+                        break
+                if room[0] < 0 or len(found) > most:
+                    raise TooLarge(listing, f"{most:,} files")
         except FileNotFoundError:
             listing.folders.pop(path, None)
         except (PermissionError, NotADirectoryError) as error:
@@ -90,19 +131,28 @@ def relock(root: Beneath, listing: Listing) -> None:
 
 
 @contextlib.contextmanager
-def _scan(folder: int) -> Iterator[tuple[Iterator[os.DirEntry[str]], int]]:
+def _scan(folder: int, names: Collection[str] | None) -> Iterator[tuple[Iterator[_Entry], int]]:
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
+        if names is not None:
+            yield _named(names, fd), fd
+            return
         with os.scandir(fd) as entries:
             yield entries, fd
     finally:
         os.close(fd)
 
 
+def _named(names: Collection[str], folder: int) -> Iterator[_Named]:
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            yield _Named(name, folder)
+
+
 def _look(
     listing: Listing,
     folder: str,
-    entry: os.DirEntry[str],
+    entry: _Entry,
     parent: int,
     pick: Pick,
     todo: list[str],
@@ -124,19 +174,10 @@ def _look(
             info = entry.stat(follow_symlinks=False)
             if stat.S_ISREG(info.st_mode) or stat.S_ISLNK(info.st_mode):
                 listing.files[path] = info
-                _use_room(room, info.st_size)
+                room[0] -= 1
+                room[1] -= info.st_size
             else:
                 listing.special.append(path)
-
-
-def _use_room(room: list[int], size: int) -> None:
-    room[0] -= 1
-    room[1] -= size
-    if min(room) < 0:
-        raise SandboxError(
-            f"the folder has more than {MAX_FILES:,} files or {MAX_BYTES // 1024**3} GB; "
-            "start in a smaller folder, or move data sets and build output out of it"
-        )
 
 
 class Copier:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -21,7 +22,8 @@ from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Owner
 from sandbox.candidate import Candidate
 from sandbox.facts import network_mount
-from sandbox.freeze import Base, freeze, is_current, refresh
+from sandbox.freeze import EVERYTHING, Base, Intake, freeze, is_current, refresh
+from sandbox.gitdir import git_dir
 from sandbox.gitview import exclude_rules, object_format
 from sandbox.harvest import Harvest, adopt
 from sandbox.journal import recover
@@ -29,7 +31,6 @@ from sandbox.kept import Kept
 from sandbox.layers import Layers
 from sandbox.overlay import Mounts, open_mounts, unmount_below
 from sandbox.patch import Patch
-from sandbox.rules import DENIED
 from sandbox.shadow import Shadow
 from sandbox.snapshot import Snapshot
 from sandbox.store import Store
@@ -39,7 +40,7 @@ from sandbox.undo import undo_accept
 T = TypeVar("T")
 
 
-COPIES = ("forks", "base", "view", "shadow", "snapshots")
+COPIES = ("forks", "base", "view", "shadow", "listing", "snapshots")
 """What a workspace keeps in its state folder while it is open."""
 
 
@@ -126,7 +127,7 @@ class Workspace:
         tree: Path,
         state: Path,
         owner: Owner | None,
-        deny: tuple[str, ...],
+        intake: Intake,
         overlay: bool,
         on_note: Callable[[str], None] | None,
     ) -> None:
@@ -142,7 +143,7 @@ class Workspace:
         """Variables for each sandbox, by which what a set-up made is found."""
         self._state = state
         self._owner = owner
-        self._deny = deny
+        self._intake = intake
         self._overlay = overlay
         self._on_note = on_note
         self._candidates: list[Candidate] = []
@@ -163,18 +164,18 @@ class Workspace:
         state: Path,
         *,
         owner: Owner | None = None,
-        deny: tuple[str, ...] = DENIED,
+        intake: Intake = EVERYTHING,
         overlay: bool = True,
         on_note: Callable[[str], None] | None = None,
     ) -> Workspace:
         """Freeze `tree`. `state` is this workspace's own folder; what a crash left there is undone first.
 
-        `owner` (uid, gid) owns the forks when pawl runs as root. Names that match `deny` are left out.
+        `owner` (uid, gid) owns the forks when pawl runs as root. `intake` says what of the tree is copied.
         `overlay`: forks are overlay mounts where the kernel lets pawl make them, else copies.
         `on_note` hears one line for each thing that the person should know. Raises SandboxError.
         """
         tree, state = await asyncio.to_thread(lambda: (tree.resolve(), state.resolve()))
-        workspace = cls(tree, state, owner, deny, overlay, on_note)
+        workspace = cls(tree, state, owner, intake, overlay, on_note)
         try:
             workspace.tell(await workspace.offload(workspace._prepare))
         except BaseException:
@@ -218,12 +219,13 @@ class Workspace:
             raise SandboxError(f"another pawl is using {self._state}") from None
         notes = [f"put back after an accept that was cut off: {path}" for path in recover(self._state)]
         self._clear()
-        self._shadow = Shadow(self._state / "shadow", object_format(self.tree))
-        self._shadow.exclude(exclude_rules(self.tree))
+        git = git_dir(self.tree)
+        self._shadow = Shadow(self._state / "shadow", object_format(git))
+        self._shadow.exclude(exclude_rules(git))
         self._store = Store(self._state / "snapshots")
         (self._state / "forks").mkdir(mode=0o700)
         base, told = freeze(
-            self.tree, self._state / "base", self._view(), self._deny, self._state, self._owner
+            self.tree, self._state / "base", self._view(), self._intake, self._state, self._owner
         )
         self._base = base
         if self._overlay and not isinstance(mounts := open_mounts(self._state), str):
@@ -236,7 +238,7 @@ class Workspace:
 
     async def is_current(self) -> bool:
         """False when the user's tree has changed since it was frozen, by an accept too."""
-        return await self.offload(lambda: is_current(self._base, self.tree, self._deny, self._state))
+        return await self.offload(lambda: is_current(self._base, self.tree, self._intake, self._state))
 
     async def refresh(self) -> None:
         """Make the base what the user's tree is now; what did not change is not copied again.
@@ -246,7 +248,7 @@ class Workspace:
         if self._candidates:
             raise SandboxError("the base cannot be refreshed below an open fork")
         view = self._view()
-        self.tell(await self.offload(lambda: refresh(self._base, self.tree, view, self._deny, self._state)))
+        self.tell(await self.offload(lambda: refresh(self._base, self.tree, view, self._intake, self._state)))
         self.mounts = self._base.mounts
 
     def _view(self) -> Path:
@@ -351,7 +353,9 @@ class Workspace:
         except SandboxError:
             raise
         except OSError as error:
-            raise SandboxError(f"workspace {self.tree}: {error}") from error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            advice = f"; make room at {self._state}, or set PAWL_HOME to another disk" if full else ""
+            raise SandboxError(f"workspace {self.tree}: {error}{advice}") from error
 
     def _finished(self, future: asyncio.Future[T]) -> None:
         self._running.discard(future)

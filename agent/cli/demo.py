@@ -38,7 +38,10 @@ def run_demo(options: Options) -> int:
     settings = options.settings
     if settings.model is None and settings.base_url is None:
         settings = msgspec.structs.replace(settings, model=EMBEDDED + DEFAULT_LOCAL)
-    settings = msgspec.structs.replace(settings, attempts=settings.attempts or ATTEMPTS, setup=None)
+    # what is bundled is no git repository, and needs nothing installed
+    settings = msgspec.structs.replace(
+        settings, attempts=settings.attempts or ATTEMPTS, copy="all", setup=None
+    )
     with tempfile.TemporaryDirectory(prefix="pawl-demo-") as folder:
         copy = Path(folder).resolve() / "roster"
         with as_file(files("agent") / "demo" / "repository") as bundled:

@@ -37,6 +37,7 @@ from sandbox import rejected
 from sandbox.accept import Accepted
 from sandbox.base import Limits, Outlet, SandboxError
 from sandbox.choose_image import Chosen, choose_image
+from sandbox.freeze import Intake
 from sandbox.network import parse_rules
 from sandbox.open import Choice, choose, owner, sees_mounts
 from sandbox.patch import Patch
@@ -98,6 +99,7 @@ class Desk:
                 self.options.cwd,
                 state / "workspaces" / self.log.header.id,
                 owner=owner(choice.backend),
+                intake=Intake(by=settings.copy),
                 overlay=sees_mounts(choice.backend),
                 on_note=self.note,
             )

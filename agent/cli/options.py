@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ import typer
 
 from agent import config
 from agent.config import ConfigError, Settings
+from sandbox.base import SandboxUnavailable
 
 OutputFormat = Literal["text", "json", "stream-json"]
 
@@ -73,6 +75,15 @@ def _shared(
             panel=_SANDBOX,
             metavar="NAME",
             help="auto, docker, bubblewrap or local (none at all).",
+        ),
+    ] = None,
+    copy: Annotated[
+        str | None,
+        _option(
+            "--copy",
+            panel=_SANDBOX,
+            metavar="WHAT",
+            help="What the sandbox has: all, or git (not what git ignores; for very large folders).",
         ),
     ] = None,
     image: Annotated[
@@ -154,9 +165,7 @@ def _shared(
     if output_format not in get_args(OutputFormat):
         expected = ", ".join(get_args(OutputFormat))
         raise ConfigError(f"--output-format: expected one of {expected}, got {output_format!r}")
-    where = (cwd or Path.cwd()).resolve()
-    if not where.is_dir():
-        raise ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
+    where = working_folder(cwd)
     if patch is not None and (patch.is_dir() or not patch.absolute().parent.is_dir()):
         raise ConfigError(f"--patch: expected a file in a folder that is there, got {str(patch)!r}")
     flags = {
@@ -165,6 +174,7 @@ def _shared(
         "temperature": temperature,
         "seed": seed,
         "sandbox": sandbox,
+        "copy": copy,
         "image": image,
         "network": network,
         "setup": setup,
@@ -188,6 +198,21 @@ def _shared(
         output_format=cast(OutputFormat, output_format),
         verbosity=-1 if quiet else verbose,
     )
+
+
+def working_folder(cwd: Path | None) -> Path:
+    """The absolute path of the directory to work in: what --cwd says, else the current one."""
+    try:
+        where = (cwd or Path.cwd()).resolve()
+        if not where.is_dir():
+            raise ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
+        os.scandir(where).close()
+    except OSError as error:
+        raise SandboxUnavailable(
+            f"{cwd or 'the current directory'} cannot be read: {error.strerror}",
+            "mount it again if it is on a network mount or a disk that has gone, or start in another folder",
+        ) from error
+    return where
 
 
 def with_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from agent import config
+from agent.cli.options import working_folder
 from agent.cli.render import visible
 from agent.cli.sandbox_build import build
 from agent.cli.shell import run_shell
@@ -49,7 +50,7 @@ def info(
     """
     from agent.cli.sandbox_info import Facts, gather, show
 
-    cwd = Path.cwd()
+    cwd = working_folder(None)
     facts: Facts = asyncio.run(gather(_settings(sandbox, cwd), cwd, check=check))
     if as_json:
         print(json.dumps(_plain(facts), indent=2))
@@ -81,16 +82,20 @@ def shell(
             show_default="the setting",
         ),
     ] = None,
+    copy: Annotated[
+        str | None,
+        typer.Option(
+            "--copy", metavar="WHAT", help="all, or what git lists: git.", show_default="the setting"
+        ),
+    ] = None,
     cwd: Annotated[
         Path | None,
         typer.Option("-C", "--cwd", metavar="DIR", help="Directory to work in.", show_default="this one"),
     ] = None,
 ) -> None:
     """Open a shell in a fresh copy of this tree. Whatever is done in it, the tree stays as it is."""
-    where = (cwd or Path.cwd()).resolve()
-    if not where.is_dir():
-        raise config.ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
-    settings = config.load({"sandbox": sandbox, "network": network}, cwd=where).settings
+    where = working_folder(cwd)
+    settings = config.load({"sandbox": sandbox, "network": network, "copy": copy}, cwd=where).settings
     raise typer.Exit(run_shell(settings, where, command or ()))
 
 

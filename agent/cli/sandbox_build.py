@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from agent.cli.options import working_folder
 from agent.cli.render import visible
 from agent.config import ConfigError
 from sandbox.devcontainer import Build, DevcontainerError, beneath
@@ -37,9 +38,7 @@ def build(
     Without --network nothing is fetched, and what the build runs is offline. The same Dockerfile and lock
     files are not built twice.
     """
-    where = (cwd or Path.cwd()).resolve()
-    if not where.is_dir():
-        raise ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
+    where = working_folder(cwd)
     try:
         recipe, notes = _recipe(where, dockerfile)
     except DevcontainerError as error:

@@ -17,6 +17,7 @@ from agent.paths import state_dir
 from sandbox.base import BackendName, Limits, Mount
 from sandbox.choose_image import Chosen, choose_image
 from sandbox.facts import host_facts, network_mount
+from sandbox.freeze import Intake
 from sandbox.image import toolchain
 from sandbox.kept import is_kept
 from sandbox.open import choose, load, sees_mounts
@@ -117,7 +118,7 @@ async def _set_up(settings: Settings, cwd: Path, backend: BackendName, chosen: C
     if not settings.setup:
         return None
     on = await runs_on(backend, cwd, image=chosen.image, image_env=chosen.env, environ=os.environ)
-    files = await asyncio.to_thread(look_for_files, cwd, state_dir())
+    files = await asyncio.to_thread(look_for_files, cwd, Intake(by=settings.copy), state_dir())
     wanted = await plan(
         cwd,
         files,

@@ -21,6 +21,7 @@ from agent.setup import planned
 from agent.workbench import Workbench
 from sandbox.base import Keys, Limits, Sandbox, SandboxError, Size
 from sandbox.choose_image import choose_image
+from sandbox.freeze import Intake
 from sandbox.kept import use
 from sandbox.network import parse_rules
 from sandbox.open import choose, owner, sees_mounts
@@ -55,6 +56,7 @@ async def _shell(settings: Settings, cwd: Path, command: Sequence[str]) -> int:
             cwd,
             state / "workspaces" / session,
             owner=owner(choice.backend),
+            intake=Intake(by=settings.copy),
             overlay=sees_mounts(choice.backend),
             on_note=_say,
         )

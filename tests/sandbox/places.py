@@ -12,10 +12,10 @@ import pytest
 
 from sandbox.base import Limits, Mount, Outlet, Sandbox, SandboxSpec
 from sandbox.beneath import Owner
+from sandbox.freeze import EVERYTHING, Intake
 from sandbox.layers import Layers
 from sandbox.open import known_backends, open_sandbox, owner
 from sandbox.overlay import HostMounts
-from sandbox.rules import DENIED
 from sandbox.workspace import Fork, Workspace
 
 SESSION = f"test-{os.getpid()}"
@@ -132,12 +132,14 @@ async def open_workspace(
     tree: Path,
     state: Path,
     *,
-    deny: tuple[str, ...] = DENIED,
+    intake: Intake = EVERYTHING,
     owner: Owner | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Workspace:
     """A workspace with the kind of forks that the test is run with."""
-    return await Workspace.open(tree, state, deny=deny, owner=owner, overlay=Forks.overlay, on_note=on_note)
+    return await Workspace.open(
+        tree, state, intake=intake, owner=owner, overlay=Forks.overlay, on_note=on_note
+    )
 
 
 async def open_fork(tree: Path, state: Path) -> tuple[Workspace, Fork]:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import freeze, remedy
+from sandbox import remedy
 from sandbox.base import SandboxSpec, SandboxUnavailable
 from sandbox.facts import cgroup_version, host_facts, network_mount, user_namespaces
 from sandbox.open import open_sandbox, owner
-from sandbox.workspace import Workspace
 from tests.support.pawl import PAWL
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make this condition")
@@ -229,20 +228,65 @@ def test_a_network_mount_is_told_from_a_local_one(path: str, kind: str | None) -
     assert network_mount(Path("/proc")) is None
 
 
-@pytest.mark.anyio
-async def test_a_tree_with_very_many_files_is_said_to_be_slow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(freeze, "MANY_FILES", 20)
-    tree = tmp_path / "tree"
-    for number in range(25):
-        file = tree / ("data" if number > 3 else "src") / str(number)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    notes: list[str] = []
-    workspace = await Workspace.open(tree, tmp_path / "state", on_note=notes.append)
-    await workspace.aclose()
-    (note,) = notes
-    assert note.startswith("the folder has 25 files")
-    assert "data (21), src (4)" in note
-    assert "smaller folder" in note
+@ROOT_ONLY
+@pytest.mark.bubblewrap
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="needs /dev/fuse")
+@pytest.mark.parametrize(
+    ("kind", "code", "said"),
+    [
+        ("sshfs", 0, "is on a network mount (fuse.sshfs): copying it is slow"),
+        ("bindfs", 0, ""),
+        ("gone:sshfs", 1, "cannot be read: Transport endpoint is not connected\n      mount it again"),
+    ],
+)
+def test_a_workspace_on_a_network_mount(kind: str, code: int, said: str, tmp_path: Path) -> None:
+    """A real mount, of a file system that goes by the name of one that reaches over the network."""
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    mounted = ("unshare", "--mount", sys.executable, "-m", "tests.support.fuse", str(folder), kind)
+    shell = (
+        PAWL,
+        "sandbox",
+        "shell",
+        "--sandbox",
+        "bubblewrap",
+        "-C",
+        str(folder),
+        "--",
+        "grep",
+        "x",
+        "a.py",
+    )
+    ended, told = as_told(*mounted, *shell, cwd=Path(__file__).parents[2])
+    assert ended == code, told
+    assert said in told
+    assert ("network mount (" in told) == (kind == "sshfs")
+    assert "Traceback" not in told
+
+
+@ROOT_ONLY
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize("full", [False, True], ids=["small", "full"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sandbox", "shell", "--sandbox", "bubblewrap"),
+        ("fix", "--sandbox", "bubblewrap", "-m", "openai/none"),
+    ],
+    ids=["shell", "fix"],
+)
+def test_a_disk_that_is_full(words: tuple[str, ...], full: bool, tmp_path: Path) -> None:
+    """A file system of 4 MB for pawl's own folder, with nothing left on it or with too little for a copy."""
+    home, project = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    project.mkdir()
+    (project / "a.py").write_text("1\n")
+    fill = 'head -c 5M /dev/zero > "$0/fill" 2>/dev/null;' if full else ""
+    script = f'mount -t tmpfs -o size=4m none "$0" && {{ {fill} exec "$@"; }}'
+    inside = ("unshare", "--mount", "sh", "-c", script, str(home))
+    env = {"PAWL_HOME": str(home / "pawl"), "OPENAI_API_KEY": "none-at-all"}
+    code, said = as_told(*inside, PAWL, *words, "--", "true", cwd=project, **env)
+    assert code == 1
+    assert "set PAWL_HOME to" in said
+    assert ("No space left on device" if full else " GB are free at ") in said
+    assert "Traceback" not in said

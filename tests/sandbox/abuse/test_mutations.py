@@ -9,7 +9,14 @@ import pytest
 
 from sandbox import client, launch
 from sandbox.base import SandboxError
-from tests.sandbox import test_snapshots, test_snapshots_hostile, test_workspace, test_workspace_accept
+from tests.sandbox import (
+    test_gitlist_hostile,
+    test_gitview,
+    test_snapshots,
+    test_snapshots_hostile,
+    test_workspace,
+    test_workspace_accept,
+)
 from tests.sandbox.abuse import (
     test_escape,
     test_escape_host,
@@ -30,6 +37,8 @@ MODULES = (
     test_escape,
     test_escape_kernel,
     test_escape_host,
+    test_gitlist_hostile,
+    test_gitview,
     test_snapshots,
     test_snapshots_hostile,
     test_workspace,
