@@ -22,7 +22,7 @@ import typer
 
 from agent import config, paths
 from agent.config import ConfigError, Settings
-from agent.models import catalog, names
+from agent.models import catalog, names, providers
 from agent.models.base import ModelError
 from agent.models.catalog import ModelInfo
 from agent.models.resolve import KEY_VARIABLE, find_servers
@@ -126,7 +126,7 @@ async def _model() -> Finding:
         return await _server(settings.base_url)
     if settings.model:
         return await _named(settings.model)
-    for provider in catalog.PROVIDERS:
+    for provider in providers.PROVIDERS:
         if provider.wire == "openai_chat" and os.environ.get(provider.key_variable):
             return Finding(True, f"{provider.name}/{provider.default_model}: {provider.key_variable} is set")
     for server in await find_servers():

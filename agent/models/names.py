@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from agent.models import catalog
+from agent.models import catalog, providers
 from agent.models.address import normal_base_url
-from agent.models.catalog import ModelInfo, Provider, UnknownModel
+from agent.models.catalog import ModelInfo, UnknownModel
+from agent.models.providers import Provider
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -65,11 +66,11 @@ def parse(text: str) -> Reference:
     head, slash, rest = text.partition("/")
     if not slash or text.startswith(catalog.EMBEDDED):
         return Embedded(catalog.find(text))
-    if service := catalog.provider(head):
+    if service := providers.provider(head):
         return _service(service, rest)
     if "gguf" in rest.lower():
         return _hub_file(text, text)
-    names = [f"{known.name}/" for known in catalog.PROVIDERS] + [catalog.EMBEDDED]
+    names = [f"{known.name}/" for known in providers.PROVIDERS] + [catalog.EMBEDDED]
     near = catalog.nearest(f"{head}/", names)
     raise UnknownModel(f"there is no provider '{head}' (in '{text}'); {near}")
 

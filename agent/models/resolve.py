@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from agent.models import catalog, names
+from agent.models import catalog, names, providers
 from agent.models.base import Model, ModelAuth, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks
-from agent.models.catalog import Provider
 from agent.models.fetching import OnProgress
 from agent.models.local import LocalModel, LocalServer, OnNote, ServerSettings
+from agent.models.providers import Provider
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from agent.models.weights import pull
 from agent.paths import cache_dir
@@ -155,11 +155,11 @@ class _Opener:
 
     async def by_key(self) -> Model | None:
         """The default model of the first provider whose key is set; OPENAI_BASE_URL alone is enough too."""
-        openai = catalog.PROVIDERS[0]
+        openai = providers.PROVIDERS[0]
         if (url := self._url(openai)) != openai.base_url:
             self.on_note(f"OPENAI_BASE_URL is set: asking {url}")
             return await self.server(url, "")
-        for provider in catalog.PROVIDERS:
+        for provider in providers.PROVIDERS:
             if not self.environ.get(provider.key_variable):
                 continue
             if provider.wire != "openai_chat":
