@@ -43,6 +43,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Such as `local/qwen2.5-coder-1.5b`, `openai/...`, `http://host:port/v1#name`."""
     base_url: str | None = None
     """Address of an OpenAI-compatible server, ending in `/v1`."""
+    wire: Literal["openai_chat", "openai_responses", "anthropic_messages", "gemini"] | None = None
+    """Protocol of a server that is named by its address; without one Chat Completions."""
+    fallback: str | None = None
+    """Models that take over when the first is overloaded, out of quota or not to be reached: `NAME,NAME`."""
+    api_key_command: str | None = None
+    """Command that writes the API key, `{provider}` in it being the provider: `pass show keys/{provider}`."""
     sandbox: Literal["auto", "docker", "bubblewrap", "local"] = "auto"
     image: str | None = None
     """Docker image; without one the host's toolchain is shown read-only."""

@@ -127,7 +127,7 @@ async def _model() -> Finding:
     if settings.model:
         return await _named(settings.model)
     for provider in providers.PROVIDERS:
-        if provider.wire == "openai_chat" and os.environ.get(provider.key_variable):
+        if provider.default_model and os.environ.get(provider.key_variable):
             return Finding(True, f"{provider.name}/{provider.default_model}: {provider.key_variable} is set")
     for server in await find_servers():
         return Finding(True, f"a server answers at {server.base_url}")
@@ -144,6 +144,10 @@ async def _named(model: str) -> Finding:
             return _embedded(info)
         case names.Server(base_url):
             return await _server(base_url)
+        case names.Recording(path):
+            return Finding(path.is_file(), f"the recording {path}", "name a file that PAWL_RECORD wrote")
+        case names.Service(provider) if provider.local:
+            return await _server(os.environ.get(provider.url_variable) or provider.base_url)
         case names.Service(provider):
             known = bool(os.environ.get(provider.key_variable))
             seen = f"{model}: {provider.key_variable} is {'set' if known else 'not set'}"

@@ -6,7 +6,7 @@ traits("openai/gpt-5-mini")       -> ModelInfo of any configured model, defaults
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Literal
 
@@ -166,8 +166,15 @@ def known_names() -> list[str]:
     return [model.name for model in MODELS]
 
 
-def nearest(name: str, among: Iterable[str]) -> str:
+def nearest(name: str, among: Iterable[str], otherwise: str = "") -> str:
     """A hint for a name that does not exist: the most similar ones, else where to look."""
-    names = list(among)
-    near = get_close_matches(name.lower(), names, n=2, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else "`pawl models list` shows those that are known"
+    names = {known.lower(): known for known in among}
+    near = [names[known] for known in get_close_matches(name.lower(), names, n=2, cutoff=0.5)]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return otherwise or "`pawl models list` shows those that are known"
+
+
+def nearest_served(name: str, served: Sequence[str]) -> str:
+    """The same among the models that a server lists."""
+    return nearest(name, served, f"it lists {', '.join(served[:5])}{', ...' if len(served) > 5 else ''}")

@@ -22,6 +22,7 @@ from agent.models.base import (
     ToolCallDelta,
     ToolSpec,
 )
+from agent.models.providers import LLAMA_CPP
 from agent.models.wire.openai_chat import Decoder, to_wire
 from tests.support.model_server import Received, violations
 
@@ -58,14 +59,14 @@ def encoded(request: Request, quirks: Quirks = NO_QUIRKS) -> bytes:
 
 def test_golden_request() -> None:
     request = Request(CONVERSATION, (READ,), temperature=0.2, max_tokens=512, seed=7, stop=("END",), slot=1)
-    assert encoded(request, Quirks(llama_cpp=True)).decode() == GOLDEN.read_text().rstrip("\n")
+    assert encoded(request, LLAMA_CPP).decode() == GOLDEN.read_text().rstrip("\n")
 
 
 def test_only_what_was_asked_for_is_in_the_body() -> None:
-    body = to_wire(Request((User("Hi"),), slot=3), model="m", quirks=Quirks(stream_usage=False))
+    body = to_wire(Request((User("Hi"),), slot=3), model="m", quirks=Quirks(extra={"stream_options": None}))
     assert body == {"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
     limited = Request((User("Hi"),), max_tokens=5)
-    quirks = Quirks(max_tokens_field="max_completion_tokens", reasoning_effort="high")
+    quirks = Quirks(max_tokens_field="max_completion_tokens", effort="high")
     body = to_wire(limited, model="m", quirks=quirks)
     assert (body["max_completion_tokens"], body["reasoning_effort"]) == (5, "high")
 

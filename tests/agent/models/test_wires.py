@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from types import ModuleType
 
 import msgspec
@@ -13,7 +12,7 @@ from agent.messages import Assistant, Message, System, ToolCall, ToolResult, Use
 from agent.models import wire
 from agent.models.base import NO_QUIRKS, Finish, ModelBadReply, Request, ToolSpec
 
-NAMES = sorted(module.name for module in pkgutil.iter_modules(wire.__path__))
+NAMES = wire.names()
 TOOL = ToolSpec("read", "Read a file.", {"type": "object", "properties": {"path": {"type": "string"}}})
 STEPS: tuple[tuple[Message, ...], ...] = (
     (System("You repair code."), User("Fix größe.py \U0001f527.")),
