@@ -137,7 +137,7 @@ def fault(
         )
     if _NOT_LOADED.search(body):
         return ModelRefusedRequest(f"{address} has no model loaded; load one there, then try again{said}")
-    if status < 500 and _BLIND.search(body):
+    if _BLIND.search(body):
         return blind(model, words)
     if status in (502, 504):
         return ModelUnreachable(f"the gateway at {address} does not reach its model server ({status}){said}")

@@ -117,10 +117,7 @@ class HttpModel:
             )
         ) as deltas:
             async for delta in deltas:
-                if isinstance(delta, Finish):
-                    self._check_room(delta)
-                    delta = msgspec.structs.replace(delta, origin=self.name)
-                yield delta
+                yield self._finished(request, delta) if isinstance(delta, Finish) else delta
 
     async def aclose(self) -> None:
         await self._connections.aclose()
@@ -199,15 +196,22 @@ class HttpModel:
             return [] if self._model in names else names
         return []
 
-    def _check_room(self, finish: Finish) -> None:
-        """Some servers cut a prompt that does not fit, and then have no room left to answer."""
-        usage, limit = finish.usage, self.context_tokens
-        if limit and finish.reason == "length" and not usage.output_tokens and usage.input_tokens >= limit:
+    def _finished(self, request: Request, finish: Finish) -> Finish:
+        """The end with our name, and a bound that was reached where the server does not say so.
+
+        Raises ContextOverflow: some servers cut a prompt that does not fit and have no room left to answer.
+        """
+        usage, limit, bound = finish.usage, self.context_tokens, request.max_tokens
+        reason = finish.reason
+        if reason == "stop" and bound and usage.output_tokens >= bound:
+            reason = "length"
+        if limit and reason == "length" and not usage.output_tokens and usage.input_tokens >= limit:
             raise ContextOverflow(
                 f"the prompt fills the whole context of {self._model} ({limit:,} tokens), no answer fits",
                 usage.input_tokens,
                 limit,
             )
+        return msgspec.structs.replace(finish, origin=self.name, reason=reason)
 
     def _record(self, body: bytes, response: httpx.Response, said: bytes) -> None:
         if self._recorder:
