@@ -75,5 +75,6 @@ class Turn:
     texts: list[str] = field(default_factory=list)
     calls: list[tuple[str, object]] = field(default_factory=list)
     """Id and decoded arguments of each call."""
+    images: int = 0
     results: list[str] = field(default_factory=list)
     """Ids of the calls that are answered."""

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from tests.support.answers import USAGE, Answer, Body, error
-from tests.support.spoken import Spoken, broken_rules, extends, history, openai_chat, spoken_at
+from tests.support.spoken import Spoken, all_spoken, broken_rules, extends, history, openai_chat, spoken_at
 from tests.support.spoken.openai_chat import event_stream
 
 __all__ = ["USAGE", "Answer", "Body", "ModelServer", "Received", "error", "event_stream", "violations"]
@@ -155,12 +155,14 @@ class ModelServer:
     ) -> bool:
         """Answer one request; False when the connection is over."""
         spoken = received.spoken
-        given = received.headers.get(spoken.KEY_HEADER, "").removeprefix("Bearer ")
-        if self._api_key and given != self._api_key:
+        page = self._pages.get(received.path)
+        speakers = all_spoken().values() if page else [spoken]
+        given = {received.headers.get(one.KEY_HEADER, "").removeprefix("Bearer ") for one in speakers}
+        if self._api_key and self._api_key not in given:
             answer = error(401, "Invalid API Key", "authentication_error")
         elif spoken_at(received.path):
             answer = self._next(received)
-        elif page := self._pages.get(received.path):
+        elif page:
             answer = Answer(body=json.dumps(page).encode(), content_type="application/json")
         else:
             answer = error(404, "File Not Found", "not_found_error")

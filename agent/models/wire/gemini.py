@@ -104,8 +104,8 @@ def _parts(message: Message, quirks: Quirks, origin: str, ids: set[str]) -> Iter
         case User(text, images):
             for image in images:
                 yield {"inlineData": {"mimeType": image.media_type, "data": base64_of(image)}}
-            if text or not images:
-                yield {"text": text_of(text) or NOTHING}
+            if text.strip() or not images:
+                yield {"text": text_of(text) if text.strip() else NOTHING}
         case ToolResult():
             said = {"error" if message.is_error else "output": text_of(message.text)}
             answered = {"id": message.call_id} if message.call_id in ids else {}
@@ -114,7 +114,7 @@ def _parts(message: Message, quirks: Quirks, origin: str, ids: set[str]) -> Iter
             ids |= {part["functionCall"].get("id", "") for part in message.native if "functionCall" in part}
             yield from message.native
         case Assistant():
-            if message.text:
+            if message.text.strip():
                 yield {"text": text_of(message.text)}
             for number, call in enumerate(message.tool_calls):
                 yield _call(call) | ({} if number else _unsigned(quirks))
@@ -199,7 +199,8 @@ class Decoder:
         self._close()
         usage = self._usage
         reason = _REASONS.get(self._reason or "", "unknown")
-        signed = any(part.get("thoughtSignature") for part in self._parts)
+        kept = [part for part in self._parts if not part.get("thought") and part != {"text": ""}]
+        signed = any(part.get("thoughtSignature") for part in kept)
         return Finish(
             "tool_calls" if reason == "stop" and self._calls else reason,
             Usage(
@@ -209,7 +210,7 @@ class Decoder:
                 + count(usage.get("thoughtsTokenCount")),
                 requests=1,
             ),
-            native=tuple(part for part in self._parts if not part.get("thought")) if signed else (),
+            native=tuple(kept) if signed else (),
         )
 
 

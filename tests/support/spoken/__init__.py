@@ -79,7 +79,9 @@ def broken_rules(spoken: Spoken, body: Body, *, prefill: bool = False) -> list[s
             found.append(f"two messages of one role in a row: {roles}")
         found += [f"blank text: {turn}" for turn in turns if not all(text.strip() for text in turn.texts)]
         found += [
-            f"an empty message: {turn}" for turn in turns if not (turn.texts or turn.calls or turn.results)
+            f"an empty message: {turn}"
+            for turn in turns
+            if not (turn.texts or turn.calls or turn.results or turn.images)
         ]
     return found + _broken_calls(turns)
 

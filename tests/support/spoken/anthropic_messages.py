@@ -33,8 +33,10 @@ def turns(body: Body) -> list[Turn]:
                     turn.results.append(block["tool_use_id"])
                 case "thinking":
                     assert block["signature"], block
+                case "image":
+                    turn.images += 1
                 case other:
-                    assert other in ("image", "redacted_thinking"), block
+                    assert other == "redacted_thinking", block
         if turn.results:
             turn.role = "tool"
         found.append(turn)

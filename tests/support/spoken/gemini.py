@@ -30,10 +30,13 @@ def turns(body: Body) -> list[Turn]:
                 assert isinstance(answered["response"], dict)
                 assert open_calls and open_calls[0][1] == answered["name"], f"a result out of order: {part}"
                 turn.results.append(open_calls.pop(0)[0])
+            elif "thoughtSignature" in part:
+                assert part["thoughtSignature"], part
             elif "text" in part:
                 turn.texts.append(part["text"])
             else:
                 assert part.keys() == {"inlineData"}, part
+                turn.images += 1
         if turn.results:
             turn.role = "tool"
         found.append(turn)
