@@ -7,7 +7,7 @@ and text. Headers are left out, for they carry the key, and the key is struck ou
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import msgspec
@@ -34,18 +34,28 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Recorder:
-    """Appends exchanges to a file that only its owner can read."""
+    """Appends exchanges to a file that only its owner can read. `scrub` strikes out what else is secret."""
 
-    def __init__(self, path: Path, *, name: str, wire: str, model: str, quirks: Quirks) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str,
+        wire: str,
+        model: str,
+        quirks: Quirks,
+        scrub: Callable[[str], str] = str,
+    ) -> None:
         self._path = path
+        self._scrub = scrub
         self._head = (name, wire, model, quirks)
 
     def add(
         self, request: bytes, status: int, content_type: str, answer: bytes, *, secret: str | None
     ) -> None:
         """Write one exchange; `secret` is struck out."""
-        sent = struck_out(request.decode(), secret)
-        said = struck_out(answer.decode(errors="replace"), secret)
+        sent = self._scrub(struck_out(request.decode(), secret))
+        said = self._scrub(struck_out(answer.decode(errors="replace"), secret))
         exchange = Exchange(*self._head, msgspec.Raw(sent.encode()), status, content_type, said)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:

@@ -24,6 +24,7 @@ from agent.models.recording import RecordedModel, Recorder
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from agent.models.weights import pull
 from agent.paths import cache_dir
+from agent.session import known_secrets, scrubber
 
 PROBE_S = 0.3
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -215,7 +216,10 @@ class _Opener:
 
     def recorder(self, name: str, wire: str, model: str, quirks: Quirks) -> Recorder | None:
         path = self.environ.get("PAWL_RECORD")
-        return Recorder(Path(path), name=name, wire=wire, model=model, quirks=quirks) if path else None
+        if not path:
+            return None
+        scrub = scrubber(known_secrets(self.environ))
+        return Recorder(Path(path), name=name, wire=wire, model=model, quirks=quirks, scrub=scrub)
 
     async def by_key(self) -> Model | None:
         """The default model of the first provider whose key is set; OPENAI_BASE_URL alone is enough too."""

@@ -211,13 +211,13 @@ OVERFLOWS: dict[str, tuple[str, int | None, int | None]] = {
         "request (40031 tokens) exceeds the available context size (8192 tokens)", 40031, 8192,
     ),
     "vLLM": (
-        "This model's maximum context length is 1024 tokens. However, you requested 512 output tokens and your "
-        "prompt contains at least 700 input tokens, for a total of at least 1212 tokens.",
+        "This model's maximum context length is 1024 tokens. However, you requested 512 output tokens and "
+        "your prompt contains at least 700 input tokens, for a total of at least 1212 tokens.",
         1212,
         1024,
     ),
     "LM Studio": (
-        "The number of tokens to keep from the initial prompt is greater than the context length.", None, None,
+        "The tokens to keep from the initial prompt is greater than the context length.", None, None,
     ),
     "Ollama": ("prompt too long; exceeded max context length by 12 tokens", None, None),
     "TGI": ("`inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000", None, None),

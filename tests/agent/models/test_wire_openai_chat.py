@@ -15,6 +15,7 @@ from agent.models.base import (
     NO_QUIRKS,
     Delta,
     Finish,
+    PromptProgress,
     Quirks,
     ReasoningDelta,
     Request,
@@ -265,3 +266,30 @@ def test_arguments_that_are_no_text_become_json() -> None:
     assert decoded(call_piece(0, "a", "read", {"path": "ä"}))[0] == ToolCallDelta(
         0, "a", "read", '{"path":"ä"}'
     )
+
+
+def test_the_progress_of_a_local_server() -> None:
+    progress = {"total": 237, "cache": 100, "processed": 128, "time_ms": 181}
+    event = {"choices": [{"delta": {"role": "assistant", "content": None}}], "prompt_progress": progress}
+    assert decoded(event)[0] == PromptProgress(128, 237)
+
+
+def test_reasoning_of_mistral_comes_in_parts() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    deltas = decoded(chunk(content=[thought]), chunk("stop", content=[{"type": "text", "text": "Hi"}]))
+    assert deltas[:2] == [ReasoningDelta("Hm."), TextDelta("Hi")]
+
+
+def test_pieces_of_reasoning_details_are_one_again() -> None:
+    pieces = [{"type": "reasoning.text", "index": 0, "text": text} for text in ("H", "m.")]
+    signed = {"type": "reasoning.text", "index": 0, "signature": "s"}
+    other = {"type": "reasoning.encrypted", "index": 1, "data": "d"}
+    finish = decoded(*(chunk(reasoning_details=[one]) for one in (*pieces, signed, other)), chunk("stop"))[-1]
+    assert isinstance(finish, Finish)
+    whole = {"type": "reasoning.text", "index": 0, "text": "Hm.", "signature": "s"}
+    assert finish.native == ({"reasoning_details": [whole, other]},)
+
+
+def test_what_openrouter_says_it_cost() -> None:
+    finish = decoded(chunk("stop"), {"usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.5}})[-1]
+    assert isinstance(finish, Finish) and finish.usage.cost_usd == 0.5
