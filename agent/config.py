@@ -182,9 +182,17 @@ def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
         raise ConfigError(f"{place}: {error}") from error
     except msgspec.ValidationError as error:
         what = str(error).partition(", got ")[0]
-        if choices := [choice for choice in get_args(FIELDS[key]) if isinstance(choice, str)]:
+        if choices := _choices(FIELDS[key]):
             what = f"expected one of {', '.join(choices)}"
         raise ConfigError(f"{place}: {what[0].lower()}{what[1:]}, got {value!r}") from error
+
+
+def _choices(kind: Any) -> list[str]:
+    """The texts that a Literal allows, also where None is allowed beside it."""
+    found = [choice for choice in get_args(kind) if isinstance(choice, str)]
+    return found or [
+        choice for part in get_args(kind) for choice in get_args(part) if isinstance(choice, str)
+    ]
 
 
 def _toml_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[str, int]:

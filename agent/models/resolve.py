@@ -185,6 +185,7 @@ class _Opener:
             key,
             wire=wire,
             quirks=quirks,
+            on_retry=self.on_retry,
             recorder=self.recorder(name, wire, model, quirks),
         )
 
@@ -211,8 +212,12 @@ class _Opener:
             wire=wire,
             quirks=quirks,
             context_tokens=info.context_tokens,
+            on_retry=self.on_retry,
             recorder=self.recorder(name, wire, model, quirks),
         )
+
+    def on_retry(self, error: ModelError, wait_s: float) -> None:
+        self.on_note(f"{error}; asking again in {wait_s:.1f} s")
 
     def recorder(self, name: str, wire: str, model: str, quirks: Quirks) -> Recorder | None:
         path = self.environ.get("PAWL_RECORD")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -79,6 +81,14 @@ def test_every_wire_is_there_and_spoken_by_the_test_server() -> None:
     assert set(NAMES) == {"openai_chat", "openai_responses", "anthropic_messages", "gemini"}
     assert set(NAMES) == set(all_spoken())
     assert {provider.wire for provider in PROVIDERS} == set(NAMES)
+
+
+def test_importing_one_needs_no_event_loop_and_no_network_stack(name: str) -> None:
+    program = f"import sys; import agent.models.wire.{name}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = {module.partition(".")[0] for module in done.stdout.split()}
+    assert imported & {"asyncio", "httpx", "ssl", "socket", "rapidfuzz", "keyring"} == set()
+    assert len(done.stdout.split()) < 160
 
 
 def test_golden_request(name: str, wire: Wire) -> None:
