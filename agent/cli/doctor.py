@@ -149,6 +149,8 @@ async def _named(model: str) -> Finding:
         case names.Service(provider) if provider.local:
             return await _server(os.environ.get(provider.url_variable) or provider.base_url)
         case names.Service(provider):
+            if not os.environ.get(provider.key_variable) and _settings().api_key_command:
+                return Finding(True, f"{model}: api_key_command gives the key")
             known = bool(os.environ.get(provider.key_variable))
             seen = f"{model}: {provider.key_variable} is {'set' if known else 'not set'}"
             return Finding(known, seen, f"export {provider.key_variable}=...")

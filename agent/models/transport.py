@@ -48,7 +48,7 @@ _DRAIN_S = 0.5
 """How long to wait for a stream's end after its last event, to keep the connection for the next request."""
 _END_S = 5.0
 """How long to wait for token counts after the end of the reply itself."""
-_CALL_MARKS = "<{[`"
+_CALL_MARKS = ("<", "{", "[", "`", "Action")
 """Any of these may begin a call that is written as text."""
 
 
@@ -105,8 +105,10 @@ class HttpModel:
             raise blind(self.name)
 
         def resumable(text: str) -> bool:
-            """Never from text that may hold the beginning of a call."""
-            return self._quirks.prefill and not (request.tools and any(mark in text for mark in _CALL_MARKS))
+            """Never from text that may hold the beginning of a call, nor inside of what a schema holds."""
+            if not self._quirks.prefill or request.output_schema is not None:
+                return False
+            return not (request.tools and any(mark in text for mark in _CALL_MARKS))
 
         async with aclosing(
             retried(

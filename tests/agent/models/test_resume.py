@@ -8,7 +8,7 @@ import pytest
 
 from agent.messages import Assistant, User
 from agent.models.assemble import assemble
-from agent.models.base import NO_QUIRKS, Quirks, Request, ToolSpec
+from agent.models.base import NO_QUIRKS, ModelUnreachable, Quirks, Request, ToolSpec
 from agent.models.providers import LLAMA_CPP
 from agent.models.retry import Retries
 from agent.models.transport import HttpModel
@@ -22,11 +22,16 @@ TEXT = "Grüße und mehr"
 STREAM = event_stream(Answer(TEXT))
 
 
-async def reply(server: ModelServer, quirks: Quirks, tools: tuple[ToolSpec, ...] = ()) -> Assistant:
+async def reply(
+    server: ModelServer,
+    quirks: Quirks,
+    tools: tuple[ToolSpec, ...] = (),
+    schema: dict[str, Any] | None = None,
+) -> Assistant:
     retries = Retries(attempts=3, base_s=0.001)
     model = HttpModel("test/m", server.base_url, "m", quirks=quirks, retries=retries)
     try:
-        deltas = [delta async for delta in model.stream(Request(ASK, tools))]
+        deltas = [delta async for delta in model.stream(Request(ASK, tools, output_schema=schema))]
     finally:
         await model.aclose()
     return assemble(deltas, tools)[0]
@@ -64,3 +69,23 @@ async def test_text_that_may_begin_a_call_is_not_gone_on_from() -> None:
         message = await reply(server, LLAMA_CPP, (READ,))
     assert server.requests[0].raw == server.requests[1].raw
     assert [call.arguments for call in message.tool_calls] == ['{"path": "b.py"}']
+
+
+async def test_inside_of_a_schema_it_begins_anew() -> None:
+    answers: list[Answer | str] = [Answer(TEXT, cut_at=STREAM.index(b"d me")), TEXT]
+    async with ModelServer(answers) as server:
+        assert (await reply(server, LLAMA_CPP, schema={"type": "string"})).text == TEXT
+    assert server.requests[0].raw == server.requests[1].raw
+
+
+async def test_a_server_that_reads_may_be_silent_longer_than_one_that_writes() -> None:
+    """Its progress is no beginning of the reply: the longer limit still holds behind it."""
+    progress = b'data: {"choices": [], "prompt_progress": {"processed": 1, "total": 2}}\n\n'
+    slow = Answer(body=progress * 3 + STREAM, stall_at=len(progress) * 3)
+    async with ModelServer([slow]) as server:
+        model = HttpModel(
+            "test/m", server.base_url, "m", first_byte_s=0.3, stall_s=0.01, retries=Retries(attempts=1)
+        )
+        with pytest.raises(ModelUnreachable, match=r"nothing for 0\.3 s"):
+            [delta async for delta in model.stream(Request(ASK))]
+        await model.aclose()
