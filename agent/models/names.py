@@ -80,7 +80,8 @@ def parse(text: str) -> Reference:
     names = [f"{name}/" for known in providers.PROVIDERS for name in (known.name, *known.aliases)] + [
         catalog.EMBEDDED
     ]
-    near = catalog.nearest(f"{head}/", names)
+    known = f"known are {', '.join(found.name for found in providers.PROVIDERS)}"
+    near = catalog.nearest(f"{head}/", names, known)
     raise UnknownModel(f"there is no provider '{head}' (in '{text}'); {near}")
 
 

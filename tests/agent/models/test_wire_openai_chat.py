@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import contextlib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.messages import Assistant, Message, System, ToolCall, ToolResult, Usage, User
 from agent.models.base import (
@@ -94,40 +90,6 @@ def test_half_a_surrogate_pair_becomes_a_question_mark() -> None:
     assert (
         to_wire(Request((User(name),)), model="m", quirks=NO_QUIRKS)["messages"][0]["content"] == "gr??e.py"
     )
-
-
-texts = st.text(max_size=20)
-raw_arguments = st.one_of(st.just('{"path": "a"}'), texts)
-
-
-@st.composite
-def steps(draw: st.DrawFn) -> list[list[Message]]:
-    """A conversation as the lists of messages that each step adds."""
-    added: list[list[Message]] = [[System(draw(texts)), User(draw(texts))]]
-    for step in range(draw(st.integers(0, 6))):
-        arguments = draw(st.lists(raw_arguments, max_size=3))
-        calls = tuple(ToolCall(f"c{step}_{n}", "read", raw) for n, raw in enumerate(arguments))
-        dialect = draw(st.sampled_from(["", "hermes", "fenced_json"])) if calls else ""
-        messages: list[Message] = [Assistant(draw(texts), calls, draw(texts), dialect)]
-        messages += [ToolResult(call.id, "read", draw(texts)) for call in calls]
-        if not calls or draw(st.booleans()):
-            messages.append(User(draw(texts)))
-        added.append(messages)
-    return added
-
-
-@given(steps())
-def test_each_request_extends_the_bytes_of_the_one_before(added: list[list[Message]]) -> None:
-    conversation: list[Message] = []
-    bodies: list[bytes] = []
-    for messages in added:
-        conversation += messages
-        request = Request(tuple(conversation), (READ,), temperature=0.0)
-        assert encoded(request) == encoded(request)
-        bodies.append(encoded(request))
-        assert violations(Received("POST", "/", {}, bodies[-1])) == []
-    for shorter, longer in pairwise(bodies):
-        assert longer.startswith(shorter.removesuffix(b"]}"))
 
 
 def decoded(*events: dict[str, Any]) -> list[Delta]:
@@ -229,37 +191,6 @@ def test_counts_that_make_no_sense_are_passed_over(counts: Any) -> None:
     assert decoded(chunk("stop"), {"usage": counts, "timings": counts})[-1] == Finish(
         "stop", Usage(requests=1)
     )
-
-
-KEYS = (
-    "choices",
-    "delta",
-    "content",
-    "tool_calls",
-    "function",
-    "name",
-    "arguments",
-    "index",
-    "id",
-    "usage",
-    "error",
-)
-junk = st.recursive(
-    st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["", "x"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
-    max_leaves=12,
-)
-
-
-@given(st.lists(st.dictionaries(st.sampled_from(KEYS), junk, max_size=4), max_size=4))
-def test_any_json_is_understood_or_refused(events: list[dict[str, Any]]) -> None:
-    decoder = Decoder()
-    for event in events:
-        with contextlib.suppress(TypeError, AttributeError, ValueError):
-            assert all(
-                isinstance(delta.text, str) for delta in decoder.decode(event) if isinstance(delta, TextDelta)
-            )
-    assert decoder.finish().usage.requests == 1
 
 
 def test_arguments_that_are_no_text_become_json() -> None:

@@ -127,7 +127,7 @@ def steps(draw: st.DrawFn) -> list[list[Message]]:
 
 @pytest.mark.parametrize("each", NAMES)
 @given(added=steps())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_each_request_extends_the_one_before(each: str, added: list[list[Message]]) -> None:
     wire, spoken = wires.load(each), all_spoken()[each]
     conversation: tuple[Message, ...] = ()
@@ -219,7 +219,7 @@ KINDS = (
     events=st.lists(st.dictionaries(st.sampled_from(KEYS), junk, max_size=5), max_size=4),
     kind=st.sampled_from(KINDS),
 )
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_any_json_is_understood_or_refused(each: str, events: list[dict[str, object]], kind: str) -> None:
     stream = b"".join(
         b"data: " + msgspec.json.encode({"type": kind} | event if number % 2 else event) + b"\n\n"

@@ -30,7 +30,7 @@ READ = ToolSpec(
     "Read a file.",
     {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
 )
-FIRST: tuple[Message, ...] = (System("You are a coder."), User("Read a.py and say what x is. " * 20))
+FIRST: tuple[Message, ...] = (System("You are a coder."), User("Read a.py and say what x is. " * 8))
 CALL = ToolCall("c1", "read", '{"path": "a.py"}')
 PIXEL = Image("image/png", b"\x89PNG\r\n\x1a\n")
 
