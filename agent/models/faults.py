@@ -63,6 +63,10 @@ _BLIND = re.compile(
     r"|image (input|url)[^.]{0,40}(not|n't) support|image_url is only supported",
     re.IGNORECASE,
 )
+_NO_MODEL = re.compile(
+    r"model[^.]{0,60}(not exist|not found|not a valid)|(invalid|unknown|no such) model|not a valid model",
+    re.IGNORECASE,
+)
 _RETRY_DELAY = re.compile(r'"retryDelay":\s*"([\d.]+)s"')
 _STATUS = {
     "authentication_error": 401,
@@ -174,6 +178,11 @@ def _overflow(body: str, model: str, words: str) -> ContextOverflow:
     needed, limit = int(found["needed"]), int(found["limit"])
     over = f"{needed:,} tokens, {needed - limit:,} more than the {limit:,} that it holds"
     return ContextOverflow(f"{message}: {over}; nothing of it was left out: {words}", needed, limit)
+
+
+def unknown_model(status: int, body: str) -> bool:
+    """Whether the answer may mean that the server has no such model; some say so with a 400."""
+    return status == 404 or (status in (400, 422) and _NO_MODEL.search(body) is not None)
 
 
 def blind(model: str, words: str = "") -> ModelRefusedRequest:

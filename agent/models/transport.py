@@ -28,7 +28,7 @@ from agent.models.base import (
     Request,
 )
 from agent.models.catalog import UnknownModel, nearest_served
-from agent.models.faults import blind, fault, server_words, stream_error, struck_out
+from agent.models.faults import blind, fault, server_words, stream_error, struck_out, unknown_model
 from agent.models.retry import DEFAULT_RETRIES, OnRetry, Retries, retried, retry_after_s
 from agent.models.sse import DONE, SSEParser
 from agent.models.wire import Wire
@@ -172,7 +172,7 @@ class HttpModel:
         raw = await self._connections.read(response, MAX_ERROR_BYTES)
         self._record(body, response, raw)
         said = raw.decode(errors="replace")
-        if response.status_code == 404 and (names := await self._listed()):
+        if unknown_model(response.status_code, said) and (names := await self._listed()):
             raise UnknownModel(
                 f"{self._address} knows no model {self._model!r}; {nearest_served(self._model, names)}"
             )

@@ -148,6 +148,8 @@ FATAL: dict[str, tuple[Answer, type[ModelError], int, str]] = {
         Answer(status=502, content_type="text/html", body=b"<h1>Bad!</h1>"), ModelUnreachable, 75, "gateway",
     ),
     "no such model": (error(404, "The model does not exist"), UnknownModel, 2, "no model 'm'; .*m-2 or m-1"),
+    "no model at DeepSeek": (error(400, "Model Not Exist"), UnknownModel, 2, "no model 'm'; "),
+    "no model at OpenRouter": (error(400, "m is not a valid model ID"), UnknownModel, 2, "no model 'm'; "),
     "no model loaded": (
         error(400, "No models loaded. Please load one."), ModelRefusedRequest, 1, "no model loaded; load",
     ),
