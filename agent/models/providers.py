@@ -134,12 +134,13 @@ PROVIDERS: tuple[Provider, ...] = (
         key_variable="GEMINI_API_KEY",
         url_variable="GOOGLE_GEMINI_BASE_URL",
         base_url="https://generativelanguage.googleapis.com/v1beta",
-        default_model="gemini-3-flash-preview",
+        default_model="gemini-flash-latest",
         wire="gemini",
         quirks=Quirks(extra=_THOUGHTS, unsigned_call="skip_thought_signature_validator"),
         models=(
             ("gemini-2.5*", Quirks(extra=_THOUGHTS, efforts=_GEMINI_2_5)),
             ("gemini-[12]*", NO_QUIRKS),
+            ("gemma*", NO_QUIRKS),
         ),
     ),
     Provider(

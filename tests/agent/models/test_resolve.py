@@ -94,7 +94,7 @@ async def test_the_variable_counts_when_nothing_is_asked_for() -> None:
             ["using openai/gpt-5-mini: OPENAI_API_KEY is set"],
         ),
         ({"ANTHROPIC_API_KEY": "b"}, "anthropic/claude-sonnet-4-6", None),
-        ({"GEMINI_API_KEY": "b"}, "gemini/gemini-3-flash-preview", None),
+        ({"GEMINI_API_KEY": "b"}, "gemini/gemini-flash-latest", None),
         ({"DEEPSEEK_API_KEY": "b"}, "deepseek/deepseek-chat", None),
         ({"OPENROUTER_API_KEY": "b"}, "openrouter/openrouter/auto", None),
     ],
