@@ -20,7 +20,7 @@ BENCH_JSON ?= build/bench-sandbox.json
 # Where the table of `make abuse-report` goes.
 ABUSE_JSON ?= build/abuse.json
 
-.PHONY: help demo test lint abuse-report bench bench-sandbox sandbox weights clean
+.PHONY: help demo test lint abuse-report bench bench-wires bench-sandbox sandbox weights clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ abuse-report: $(VENV)/.installed-dev sandbox ## Run the 76 abuse cases; table, a
 
 bench: $(VENV)/.installed-dev ## Measure the start-up beside the import of what it stands on
 	@$(BIN)/python -P tests/bench/startup.py
+
+bench-wires: $(VENV)/.installed-dev ## Measure what pawl costs for each request and streamed token
+	@$(BIN)/python -P tests/bench/wires.py
 
 bench-sandbox: $(VENV)/.installed-dev sandbox ## Measure the sandboxes beside docker itself; JSON to BENCH_JSON
 	@mkdir -p $(dir $(BENCH_JSON))

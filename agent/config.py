@@ -43,6 +43,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Such as `local/qwen2.5-coder-1.5b`, `openai/...`, `http://host:port/v1#name`."""
     base_url: str | None = None
     """Address of an OpenAI-compatible server, ending in `/v1`."""
+    wire: Literal["openai_chat", "openai_responses", "anthropic_messages", "gemini"] | None = None
+    """Protocol of a server that is named by its address; without one Chat Completions."""
+    fallback: str | None = None
+    """Models that take over when the first is overloaded, out of quota or not to be reached: `NAME,NAME`."""
+    api_key_command: str | None = None
+    """Command that writes the API key, `{provider}` in it being the provider: `pass show keys/{provider}`."""
     sandbox: Literal["auto", "docker", "bubblewrap", "local"] = "auto"
     copy: Literal["all", "git"] = "all"
     """What of the folder is in the sandbox: all of it, or what git lists, without what it ignores."""
@@ -189,7 +195,7 @@ def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
         raise ConfigError(f"{place}: {error}") from error
     except msgspec.ValidationError as error:
         what = str(error).partition(", got ")[0]
-        if choices := [choice for choice in get_args(FIELDS[key]) if isinstance(choice, str)]:
+        if choices := _choices(FIELDS[key]):
             what = f"expected one of {', '.join(choices)}"
         raise ConfigError(f"{place}: {what[0].lower()}{what[1:]}, got {value!r}") from error
 
@@ -199,6 +205,14 @@ def _check_image(name: str, place: str) -> None:
 
     if not is_image_name(name):
         raise ConfigError(f"{place}: expected the name of an image, such as `python:3-slim`, got {name!r}")
+
+
+def _choices(kind: Any) -> list[str]:
+    """The texts that a Literal allows, also where None is allowed beside it."""
+    found = [choice for choice in get_args(kind) if isinstance(choice, str)]
+    return found or [
+        choice for part in get_args(kind) for choice in get_args(part) if isinstance(choice, str)
+    ]
 
 
 def _toml_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[str, int]:

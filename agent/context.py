@@ -69,7 +69,8 @@ def project(events: Iterable[Durable]) -> tuple[Message, ...]:
                 restored.append(f"[The user {RESTORED[event.how]}: {event.named}]")
             case TurnStarted() | Reminded():
                 close()
-                messages.append(User("\n\n".join([*restored, event.text])))
+                images = event.images if isinstance(event, TurnStarted) else ()
+                messages.append(User("\n\n".join([*restored, event.text]), images))
                 restored.clear()
             case AssistantReplied():
                 close()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from agent.messages import Assistant, ToolCall, ToolResult, Usage
+from agent.messages import Assistant, Image, ToolCall, ToolResult, Usage
 from agent.models.base import ToolSpec
 
 Status = Literal["done", "limit", "loop", "error", "interrupted", "declined"]
@@ -30,10 +30,11 @@ class ConversationStarted(Event, frozen=True, tag="conversation_started"):
     model: str
 
 
-class TurnStarted(Event, frozen=True, tag="turn_started"):
+class TurnStarted(Event, frozen=True, tag="turn_started", omit_defaults=True):
     """One user message until it ends."""
 
     text: str
+    images: tuple[Image, ...] = ()
 
 
 class Reminded(Event, frozen=True, tag="reminded"):
@@ -182,6 +183,13 @@ class ReasoningStreamed(Event, frozen=True, tag="reasoning"):
     text: str
 
 
+class PromptRead(Event, frozen=True, tag="prompt_read"):
+    """Ephemeral: how far a local server has read the prompt, in tokens."""
+
+    done: int
+    total: int
+
+
 class OutputStreamed(Event, frozen=True, tag="output"):
     """Ephemeral: a piece of a command's output."""
 
@@ -207,5 +215,5 @@ Durable = (
     | NetworkDecided
     | Finished
 )
-Ephemeral = TextStreamed | ReasoningStreamed | OutputStreamed
+Ephemeral = TextStreamed | ReasoningStreamed | PromptRead | OutputStreamed
 AnyEvent = Durable | Ephemeral

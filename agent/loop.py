@@ -19,7 +19,9 @@ from agent.dispatch import dispatch
 from agent.events import (
     AssistantReplied,
     ConversationStarted,
+    Noted,
     OutputStreamed,
+    PromptRead,
     ReasoningStreamed,
     Reminded,
     StepStarted,
@@ -28,15 +30,17 @@ from agent.events import (
     TurnStarted,
 )
 from agent.guards import Guard, Stop, read_progress
-from agent.messages import Assistant, Usage
+from agent.messages import Assistant, Image, Usage
 from agent.models.assemble import Assembler
 from agent.models.base import (
     Delta,
     Model,
     ModelBadReply,
     ModelError,
+    PromptProgress,
     ReasoningDelta,
     Request,
+    Restart,
     TextDelta,
     ToolSpec,
 )
@@ -76,7 +80,7 @@ class Agent:
             self.context.on_output = lambda data: self.branch.emit(OutputStreamed(data))
 
 
-async def run_turn(agent: Agent, message: str) -> TurnEnded:
+async def run_turn(agent: Agent, message: str, images: Sequence[Image] = ()) -> TurnEnded:
     """Put `message` to the model and work until the turn ends; the end is logged and returned.
 
     A ModelError ends the turn with status `error` and is kept as `agent.error`. A cancellation ends it as
@@ -88,7 +92,7 @@ async def run_turn(agent: Agent, message: str) -> TurnEnded:
     if conversation(branch.events()) is None:
         tools = tuple(ToolSpec(t.name, t.description, t.parameters) for t in agent.toolset.values())
         branch.emit(ConversationStarted(agent.system, tools, agent.model.name))
-    branch.emit(TurnStarted(message))
+    branch.emit(TurnStarted(message, tuple(images)))
     try:
         ended = await _steps(agent)
     except (asyncio.CancelledError, KeyboardInterrupt):
@@ -186,6 +190,12 @@ def _show(branch: Branch, delta: Delta) -> None:
             branch.emit(TextStreamed(text))
         case ReasoningDelta(text=text) if text:
             branch.emit(ReasoningStreamed(text))
+        case PromptProgress(done=done, total=total):
+            branch.emit(PromptRead(done, total))
+        case Restart():
+            branch.emit(
+                Noted("warning", "the connection broke in the middle of the reply, which begins anew")
+            )
         case _:
             pass
 

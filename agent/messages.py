@@ -7,6 +7,8 @@ be shown.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -23,8 +25,18 @@ class System(msgspec.Struct, frozen=True, tag="system"):
     text: str
 
 
-class User(msgspec.Struct, frozen=True, tag="user"):
+class Image(msgspec.Struct, frozen=True):
+    """A picture that is shown to the model."""
+
+    media_type: str
+    """Such as `image/png`."""
+    data: bytes
+    """The file's bytes; base64 in JSON."""
+
+
+class User(msgspec.Struct, frozen=True, tag="user", omit_defaults=True):
     text: str
+    images: tuple[Image, ...] = ()
 
 
 class Assistant(msgspec.Struct, frozen=True, tag="assistant"):
@@ -34,6 +46,10 @@ class Assistant(msgspec.Struct, frozen=True, tag="assistant"):
     reasoning: str = ""
     dialect: str = ""
     """Name of the dialect that found `tool_calls` in `text`; empty when the server gave them natively."""
+    origin: str = ""
+    """Name of the model that wrote it. Its reasoning and `native` are sent back to that model only."""
+    native: tuple[dict[str, Any], ...] = ()
+    """What the provider demands back unchanged: replies with signed reasoning, in its wire's form."""
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag="tool"):

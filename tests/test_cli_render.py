@@ -8,7 +8,15 @@ import pytest
 from rich.console import Console
 
 from agent.cli.render import Renderer, visible
-from agent.events import AttemptEnded, NetworkDecided, Noted, TextStreamed, ToolFinished, ToolStarted
+from agent.events import (
+    AttemptEnded,
+    NetworkDecided,
+    Noted,
+    PromptRead,
+    TextStreamed,
+    ToolFinished,
+    ToolStarted,
+)
 from agent.messages import ToolCall, ToolResult
 from agent.session import Envelope
 
@@ -77,3 +85,19 @@ def test_hosts_that_a_command_invents_do_not_flood_the_terminal() -> None:
     lines = shown(0, *(NetworkDecided(f"h{number}.example", 443, False, "no") for number in range(100)))
     assert len(lines) == 21
     assert lines[-1] == "network: further refusals are in the session log only"
+
+
+def test_the_progress_of_the_prompt_is_one_line_that_gives_way() -> None:
+    out = io.StringIO()
+    renderer = Renderer(Console(file=out, force_terminal=True, color_system=None, width=200))
+    for event in (PromptRead(0, 2000), PromptRead(1024, 2000), TextStreamed("Hi"), PromptRead(5, 10)):
+        renderer(event, PLACE)
+    wiped = "\r\x1b[2K"
+    first, second = (f"reading the prompt, 2,000 tokens: {share}%" for share in (0, 51))
+    assert out.getvalue() == f"{first}{wiped}{second}{wiped}Hi"
+
+
+def test_the_progress_of_the_prompt_is_for_terminals_alone() -> None:
+    out = io.StringIO()
+    Renderer(Console(file=out, width=200), 2)(PromptRead(1, 2), PLACE)
+    assert out.getvalue() == ""

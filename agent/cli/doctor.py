@@ -22,7 +22,7 @@ import typer
 
 from agent import config, paths
 from agent.config import ConfigError, Settings
-from agent.models import catalog, names
+from agent.models import catalog, names, providers
 from agent.models.base import ModelError
 from agent.models.catalog import ModelInfo
 from agent.models.resolve import KEY_VARIABLE, find_servers
@@ -126,8 +126,8 @@ async def _model() -> Finding:
         return await _server(settings.base_url)
     if settings.model:
         return await _named(settings.model)
-    for provider in catalog.PROVIDERS:
-        if provider.wire == "openai_chat" and os.environ.get(provider.key_variable):
+    for provider in providers.PROVIDERS:
+        if provider.default_model and os.environ.get(provider.key_variable):
             return Finding(True, f"{provider.name}/{provider.default_model}: {provider.key_variable} is set")
     for server in await find_servers():
         return Finding(True, f"a server answers at {server.base_url}")
@@ -144,7 +144,13 @@ async def _named(model: str) -> Finding:
             return _embedded(info)
         case names.Server(base_url):
             return await _server(base_url)
+        case names.Recording(path):
+            return Finding(path.is_file(), f"the recording {path}", "name a file that PAWL_RECORD wrote")
+        case names.Service(provider) if provider.local:
+            return await _server(os.environ.get(provider.url_variable) or provider.base_url)
         case names.Service(provider):
+            if not os.environ.get(provider.key_variable) and _settings().api_key_command:
+                return Finding(True, f"{model}: api_key_command gives the key")
             known = bool(os.environ.get(provider.key_variable))
             seen = f"{model}: {provider.key_variable} is {'set' if known else 'not set'}"
             return Finding(known, seen, f"export {provider.key_variable}=...")

@@ -14,6 +14,7 @@ from agent.models import names
 from agent.models.address import normal_base_url
 from agent.models.base import Model
 from agent.models.catalog import traits
+from agent.models.fallback import Fallback
 from agent.models.resolve import open_model
 from agent.solve.task import Plan
 
@@ -24,23 +25,36 @@ def check_name(settings: Settings) -> None:
         normal_base_url(settings.base_url)
     elif settings.model:
         names.parse(settings.model)
+    for name in _fallbacks(settings):
+        names.parse(name)
+
+
+def _fallbacks(settings: Settings) -> list[str]:
+    return [name.strip() for name in (settings.fallback or "").split(",") if name.strip()]
 
 
 def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaitable[tuple[Model, Plan]]]:
     """What opens the model when it is needed. The plan: settings first, then the model's catalogue entry."""
     settings = desk.options.settings
 
-    async def open_it() -> tuple[Model, Plan]:
-        desk.branch.emit(PhaseStarted("model", settings.model or ""))
+    async def named(name: str | None, base_url: str | None = None) -> Model:
         quiet = desk.options.verbosity < 0
         with nullcontext(_unheard) if quiet else pull_progress("weights") as on_progress:
-            model = await open_model(
-                settings.model,
-                base_url=settings.base_url,
+            return await open_model(
+                name,
+                base_url=base_url,
                 environ=os.environ,
                 on_note=desk.note,
                 on_progress=on_progress,
+                wire=settings.wire,
+                key_command=settings.api_key_command,
             )
+
+    async def open_it() -> tuple[Model, Plan]:
+        desk.branch.emit(PhaseStarted("model", settings.model or ""))
+        model = await named(settings.model, settings.base_url)
+        if others := _fallbacks(settings):
+            model = Fallback(model, others, named, desk.note)
         return model, plan_for(model.name, settings, allow_test_edits=allow_test_edits)
 
     return open_it

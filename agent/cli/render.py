@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.control import Control
 from rich.markup import escape
+from rich.segment import ControlType
 from rich.text import Text
 
 from agent.events import (
@@ -26,6 +28,7 @@ from agent.events import (
     Noted,
     OutputStreamed,
     PhaseStarted,
+    PromptRead,
     ReasoningStreamed,
     Reminded,
     SetupRan,
@@ -77,6 +80,8 @@ class Renderer:
         self._started = clock()
         self._mid_line = False
         """True while a streamed text has not ended its line."""
+        self._reading = False
+        """True while the line shows how far the prompt is read."""
         self._streams = console.is_terminal or verbosity >= 1
         self._refused: set[str] = set()
         """Hosts whose refusal was said."""
@@ -94,6 +99,8 @@ class Renderer:
                 self._stream(text, "")
             case ReasoningStreamed(text=text):
                 self._stream(text, "dim")
+            case PromptRead() if self.console.is_terminal:
+                self._progress(event)
             case OutputStreamed(data=data) if self.verbosity >= 2:
                 self._stream(readable(data), "dim")
             case _:
@@ -155,16 +162,33 @@ class Renderer:
 
     def close(self) -> None:
         """End a line that is still open, such as after an interrupt."""
+        self._wipe()
         if self._mid_line:
             self._line("")
+
+    def _progress(self, event: PromptRead) -> None:
+        """One line, written over until something else is shown."""
+        if self._mid_line and not self._reading:
+            return
+        share = 100 * event.done // max(event.total, 1)
+        self._wipe()
+        self.console.print(f"[dim]reading the prompt, {event.total:,} tokens: {share}%[/]", end="")
+        self._reading = True
+
+    def _wipe(self) -> None:
+        if self._reading:
+            self.console.control(Control((ControlType.CARRIAGE_RETURN,), (ControlType.ERASE_IN_LINE, 2)))
+            self._reading = False
 
     def _stream(self, text: str, style: str) -> None:
         if not self._streams or not text:
             return
+        self._wipe()
         self.console.print(Text(visible(text), style=style), end="", soft_wrap=True)
         self._mid_line = not text.endswith("\n")
 
     def _line(self, markup: str) -> None:
+        self._wipe()
         if self._mid_line:
             self.console.print()
             self._mid_line = False

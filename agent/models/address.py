@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit, urlunsplit
 
 from agent.models.catalog import UnknownModel
 
+_PAGE = re.compile(r"/(chat/completions|responses|messages|models)$")
+_VERSION = re.compile(r"/v\d\w*$")
 
-def normal_base_url(base_url: str) -> str:
+
+def normal_base_url(base_url: str, version: str = "/v1", *, always: bool = False) -> str:
     """The URL that paths such as `/chat/completions` are appended to, without a trailing slash.
 
     `localhost:8080`, `http://localhost:8080/` and `http://localhost:8080/v1/` all become
-    `http://localhost:8080/v1`. A path that is there is kept, for some providers version theirs otherwise.
-    Raises UnknownModel when it is no address.
+    `http://localhost:8080/v1`. A path that is there is kept, for some providers version theirs otherwise;
+    with `always` the version is appended to one that does not end in any. Raises UnknownModel when it is no
+    address.
     """
     url = base_url.strip()
     try:
@@ -23,8 +28,10 @@ def normal_base_url(base_url: str) -> str:
     if not valid:
         shown = base_url.rpartition("@")[2]
         raise UnknownModel(f"{shown!r} is no address of a model server; write http://host:port/v1")
-    path = parts.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", "", ""))
+    path = _PAGE.sub("", parts.path.rstrip("/")).rstrip("/")
+    if not path or (always and not _VERSION.search(path)):
+        path += version
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
 def server_root(base_url: str) -> str:

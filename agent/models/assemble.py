@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from agent.messages import Assistant, ToolCall
 from agent.models import dialects
-from agent.models.base import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, ToolSpec
+from agent.models.base import (
+    Delta,
+    Finish,
+    PromptProgress,
+    ReasoningDelta,
+    Restart,
+    TextDelta,
+    ToolCallDelta,
+    ToolSpec,
+)
 from agent.models.dialects import Dialect
 
 
@@ -42,6 +53,8 @@ class Assembler:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._calls: dict[int, _CallPieces] = {}
+        self._renamed = False
+        """The server gave two calls one id: what it wants back unchanged would name them wrongly."""
 
     def add(self, delta: Delta) -> None:
         match delta:
@@ -54,11 +67,24 @@ class Assembler:
                 pieces.id = pieces.id or delta.id
                 pieces.name = pieces.name or delta.name
                 pieces.arguments.append(delta.arguments)
+            case Restart():
+                self._text.clear()
+                self._reasoning.clear()
+                self._calls.clear()
+            case PromptProgress():
+                pass
             case Finish():
                 self.finish = delta
 
     def message(self) -> Assistant:
         """The message so far. Before its end it has no calls, for none is known to be whole."""
+        message = self._message()
+        if self.finish is None:
+            return message
+        native = () if self._renamed else self.finish.native
+        return msgspec.structs.replace(message, origin=self.finish.origin, native=native)
+
+    def _message(self) -> Assistant:
         text, reasoning = "".join(self._text), "".join(self._reasoning)
         if self.finish is None:
             return Assistant(text, reasoning=reasoning)
@@ -74,6 +100,7 @@ class Assembler:
         calls: list[ToolCall] = []
         taken: set[str] = set()
         for number, (_, pieces) in enumerate(sorted(self._calls.items()), 1):
+            self._renamed = self._renamed or pieces.id in taken
             call_id = pieces.id if pieces.id and pieces.id not in taken else f"{self._prefix}{number}"
             taken.add(call_id)
             calls.append(ToolCall(call_id, pieces.name, "".join(pieces.arguments)))

@@ -14,7 +14,7 @@ Errors::
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -60,7 +60,12 @@ class ModelRefusedRequest(ModelError):
 
 
 class ContextOverflow(ModelError):
-    pass
+    """`needed` and `limit` are tokens, when the server told them."""
+
+    def __init__(self, message: str, needed: int | None = None, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.limit = limit
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -82,19 +87,41 @@ class Request(msgspec.Struct, frozen=True):
     stop: tuple[str, ...] = ()
     slot: int | None = None
     """Slot of a llama.cpp server to pin this conversation to; ignored by other servers."""
+    output_schema: dict[str, Any] | None = None
+    """JSON Schema that the text of the reply must follow, where the server can hold the model to one."""
 
 
 class Quirks(msgspec.Struct, frozen=True):
     """What a server wants done differently. Data, so that a new provider needs no new branch."""
 
-    llama_cpp: bool = False
-    """Send `cache_prompt` and `id_slot`, which only llama.cpp knows."""
-    max_tokens_field: str = "max_tokens"
-    """`max_completion_tokens` for OpenAI's reasoning models."""
-    stream_usage: bool = True
-    """Ask for token counts at the end of the stream; off for servers that reject `stream_options`."""
-    reasoning_effort: str = ""
-    """Sent as `reasoning_effort`, such as `high`; empty: what the server takes by itself."""
+    extra: Mapping[str, Any] = {}
+    """Merged into the body, nested objects too; None takes a field out that the server refuses."""
+    effort: str = ""
+    """How much the model is to reason, such as `high`; empty: what the server takes by itself."""
+    effort_field: str = ""
+    """Where in the body the effort goes, dots between nested names; empty: where its wire has it."""
+    efforts: Mapping[str, Mapping[str, Any]] = {}
+    """Effort -> what it adds to the body, like `extra`, in place of the effort's name."""
+    max_tokens_field: str = ""
+    """Name of the bound of a reply; empty: the wire's own."""
+    slot_field: str = ""
+    """Name under which `Request.slot` is sent; empty: not at all."""
+    reasoning_field: str = ""
+    """Field of an assistant message that reasoning goes back in; empty: it is not sent back as text."""
+    reasoning_always: bool = False
+    """Send that field with every call, also empty: without it the server refuses the request."""
+    call_id_length: int = 0
+    """Ids of calls must be so many letters and digits; others are replaced. 0: any id will do."""
+    unsigned_call: str = ""
+    """Signature of a call that another model made; empty: such a call needs none."""
+    cache_marks: bool = False
+    """Mark where the provider may cache the prompt."""
+    key_header: str = ""
+    """Header that carries the key; empty: the wire's own."""
+    images: bool | None = None
+    """Whether the model sees images; None: not known."""
+    prefill: bool = False
+    """Goes on with a last message of the assistant's: a reply that was cut off can be resumed."""
 
 
 NO_QUIRKS = Quirks()
@@ -117,6 +144,17 @@ class ToolCallDelta(msgspec.Struct, frozen=True, tag="tool_call"):
     arguments: str = ""
 
 
+class PromptProgress(msgspec.Struct, frozen=True, tag="prompt_progress"):
+    """How far a local server has read the prompt, in tokens, those of its cache included."""
+
+    done: int
+    total: int
+
+
+class Restart(msgspec.Struct, frozen=True, tag="restart"):
+    """The connection broke in the middle of the reply: all deltas before this one are void."""
+
+
 StopReason = Literal["stop", "tool_calls", "length", "content_filter", "unknown"]
 
 
@@ -128,9 +166,13 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
     prompt_ms: float | None = None
     """Time the server spent on reading the prompt, when it tells."""
     output_ms: float | None = None
+    origin: str = ""
+    """Name of the model that wrote the reply."""
+    native: tuple[dict[str, Any], ...] = ()
+    """See `Assistant.native`."""
 
 
-Delta = TextDelta | ReasoningDelta | ToolCallDelta | Finish
+Delta = TextDelta | ReasoningDelta | ToolCallDelta | PromptProgress | Restart | Finish
 
 
 class Model(Protocol):

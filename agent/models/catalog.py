@@ -6,7 +6,7 @@ traits("openai/gpt-5-mini")       -> ModelInfo of any configured model, defaults
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Literal
 
@@ -140,44 +140,6 @@ MODELS: tuple[ModelInfo, ...] = (
 """The embedded models, the default first."""
 
 
-class Provider(msgspec.Struct, frozen=True):
-    """A service that models are asked at over HTTP."""
-
-    name: str
-    key_variable: str
-    base_url: str
-    default_model: str
-    wire: Literal["openai_chat", "other"] = "openai_chat"
-    """`other`: its own protocol, which pawl does not speak yet."""
-    max_tokens_field: str = "max_tokens"
-
-
-PROVIDERS: tuple[Provider, ...] = (
-    Provider(
-        name="openai",
-        key_variable="OPENAI_API_KEY",
-        base_url="https://api.openai.com/v1",
-        default_model="gpt-5-mini",
-        max_tokens_field="max_completion_tokens",
-    ),
-    Provider(
-        name="openrouter",
-        key_variable="OPENROUTER_API_KEY",
-        base_url="https://openrouter.ai/api/v1",
-        default_model="openrouter/auto",
-    ),
-    Provider(
-        name="deepseek",
-        key_variable="DEEPSEEK_API_KEY",
-        base_url="https://api.deepseek.com/v1",
-        default_model="deepseek-chat",
-    ),
-    Provider("anthropic", "ANTHROPIC_API_KEY", base_url="", default_model="", wire="other"),
-    Provider("gemini", "GEMINI_API_KEY", base_url="", default_model="", wire="other"),
-)
-"""In the order in which their keys are looked for."""
-
-
 def find(name: str) -> ModelInfo:
     """The embedded model of this name, with or without `local/`. Raises UnknownModel."""
     bare = name.removeprefix(EMBEDDED)
@@ -185,10 +147,6 @@ def find(name: str) -> ModelInfo:
         if model.name == bare.lower():
             return model
     raise UnknownModel(f"there is no model '{name}'; {nearest(bare, known_names())}")
-
-
-def provider(name: str) -> Provider | None:
-    return next((found for found in PROVIDERS if found.name == name), None)
 
 
 def traits(name: str) -> ModelInfo:
@@ -208,8 +166,15 @@ def known_names() -> list[str]:
     return [model.name for model in MODELS]
 
 
-def nearest(name: str, among: Iterable[str]) -> str:
+def nearest(name: str, among: Iterable[str], otherwise: str = "") -> str:
     """A hint for a name that does not exist: the most similar ones, else where to look."""
-    names = list(among)
-    near = get_close_matches(name.lower(), names, n=2, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else "`pawl models list` shows those that are known"
+    names = {known.lower(): known for known in among}
+    near = [names[known] for known in get_close_matches(name.lower(), names, n=2, cutoff=0.5)]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return otherwise or "`pawl models list` shows those that are known"
+
+
+def nearest_served(name: str, served: Sequence[str]) -> str:
+    """The same among the models that a server lists."""
+    return nearest(name, served, f"it lists {', '.join(served[:5])}{', ...' if len(served) > 5 else ''}")

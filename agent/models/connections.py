@@ -139,6 +139,11 @@ def _translated(error: httpx.HTTPError | httpx.InvalidURL, address: str) -> Mode
             return ModelUnreachable(f"{address} did not take a connection within {CONNECT_S:g} s")
         case httpx.ConnectError() if "WRONG_VERSION_NUMBER" in words or "record layer" in words.lower():
             return ModelUnreachable(f"{address} does not speak https; try http:// in the base URL ({words})")
+        case httpx.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in words:
+            return ModelRefusedRequest(
+                f"the certificate of {address} is not trusted here ({words}); "
+                "name a file with its CA's certificate in SSL_CERT_FILE"
+            )
         case httpx.ConnectError() | httpx.ProxyError():
             return ModelUnreachable(f"nothing answers at {address} ({words}); is the server running?")
         case httpx.DecodingError():

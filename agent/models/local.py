@@ -29,8 +29,9 @@ import msgspec
 
 from agent.models import machine
 from agent.models.address import normal_base_url, server_root
-from agent.models.base import Delta, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks, Request
+from agent.models.base import Delta, ModelError, ModelRefusedRequest, ModelUnreachable, Request
 from agent.models.gguf import Head, NotGguf, read_head
+from agent.models.providers import LLAMA_CPP
 from agent.models.retry import Retries
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from agent.paths import state_dir
@@ -209,7 +210,7 @@ class LocalModel:
             server.base_url,
             server.model,
             server.api_key,
-            quirks=Quirks(llama_cpp=True),
+            quirks=LLAMA_CPP,
             context_tokens=server.context_tokens,
             retries=RETRIES,
         )

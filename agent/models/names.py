@@ -4,6 +4,7 @@ local/NAME, NAME                 an embedded model of the catalogue
 provider/model[:effort]          a service: openai/gpt-5-mini:high
 http://host:port/v1[#model]      a compatible server
 path/to/file.gguf                weights on this machine
+replay:path/to/file              a recording of what a model said (see `recording`)
 hf:owner/repo[/file]             weights on Hugging Face; a repository named GGUF needs no `hf:`
 """
 
@@ -13,9 +14,10 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from agent.models import catalog
+from agent.models import catalog, providers
 from agent.models.address import normal_base_url
-from agent.models.catalog import ModelInfo, Provider, UnknownModel
+from agent.models.catalog import ModelInfo, UnknownModel
+from agent.models.providers import Provider
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -48,7 +50,11 @@ class HubFile(msgspec.Struct, frozen=True):
     """Path in the repository. Empty: its only GGUF, or the one of medium 4-bit quantisation."""
 
 
-Reference = Embedded | Service | Server | GgufFile | HubFile
+class Recording(msgspec.Struct, frozen=True):
+    path: Path
+
+
+Reference = Embedded | Recording | Service | Server | GgufFile | HubFile
 
 
 def parse(text: str) -> Reference:
@@ -58,6 +64,8 @@ def parse(text: str) -> Reference:
         url, _, model = text.partition("#")
         normal_base_url(url)
         return Server(url, model)
+    if text.startswith("replay:"):
+        return Recording(Path(text.removeprefix("replay:")).expanduser().absolute())
     if text.startswith("hf:"):
         return _hub_file(text.removeprefix("hf:"), text)
     if text.lower().endswith(".gguf") and (Path(text).expanduser().exists() or _looks_like_a_path(text)):
@@ -65,12 +73,15 @@ def parse(text: str) -> Reference:
     head, slash, rest = text.partition("/")
     if not slash or text.startswith(catalog.EMBEDDED):
         return Embedded(catalog.find(text))
-    if service := catalog.provider(head):
+    if service := providers.provider(head):
         return _service(service, rest)
     if "gguf" in rest.lower():
         return _hub_file(text, text)
-    names = [f"{known.name}/" for known in catalog.PROVIDERS] + [catalog.EMBEDDED]
-    near = catalog.nearest(f"{head}/", names)
+    names = [f"{name}/" for known in providers.PROVIDERS for name in (known.name, *known.aliases)] + [
+        catalog.EMBEDDED
+    ]
+    known = f"known are {', '.join(found.name for found in providers.PROVIDERS)}"
+    near = catalog.nearest(f"{head}/", names, known)
     raise UnknownModel(f"there is no provider '{head}' (in '{text}'); {near}")
 
 

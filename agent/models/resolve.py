@@ -13,14 +13,18 @@ from pathlib import Path
 
 import msgspec
 
-from agent.models import catalog, names
+from agent.models import catalog, names, providers
 from agent.models.base import Model, ModelAuth, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks
-from agent.models.catalog import Provider
+from agent.models.catalog import UnknownModel
 from agent.models.fetching import OnProgress
+from agent.models.keys import find_key
 from agent.models.local import LocalModel, LocalServer, OnNote, ServerSettings
+from agent.models.providers import Provider, WireName
+from agent.models.recording import RecordedModel, Recorder
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from agent.models.weights import pull
 from agent.paths import cache_dir
+from agent.session import known_secrets, scrubber
 
 PROBE_S = 0.3
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -48,13 +52,17 @@ async def open_model(
     settings: ServerSettings | None = None,
     cache: Path | None = None,
     ports: Sequence[int] = tuple(LOOPBACK),
+    wire: WireName | None = None,
+    key_command: str | None = None,
 ) -> Model:
     """Open the model; the caller closes it. `on_note` hears which one and why, `on_progress` of a download.
 
     `spec` is a model string; with `base_url` it is the model's name at that server. `settings` are for the
-    embedded server. Raises UnknownModel, ModelAuth, WeightsError, ServerFailed and ModelUnreachable.
+    embedded server, `wire` is for a server that is named by its URL, `key_command` gives keys (see `keys`).
+    With PAWL_RECORD in the environment every exchange is appended to that file (see `recording`). Raises
+    UnknownModel, ModelAuth, WeightsError, ServerFailed and ModelUnreachable.
     """
-    opener = _Opener(environ, on_note, on_progress, settings, cache or cache_dir())
+    opener = _Opener(environ, on_note, on_progress, settings, cache or cache_dir(), wire, key_command)
     spec = spec or environ.get("PAWL_MODEL") or None
     if base_url:
         return await opener.server(base_url, spec or "")
@@ -93,19 +101,25 @@ class _Opener:
         on_progress: OnProgress,
         settings: ServerSettings | None,
         cache: Path,
+        wire: WireName | None,
+        key_command: str | None,
     ) -> None:
         self.environ = environ
         self.on_note = on_note
         self.on_progress = on_progress
         self.settings = settings
         self.cache = cache
+        self.wire = wire
+        self.key_command = key_command
 
     async def named(self, spec: str) -> Model:
         match names.parse(spec):
             case names.Server(base_url, model):
                 return await self.server(base_url, model)
             case names.Service(provider, model, effort):
-                return self.service(provider, model, effort)
+                return await self.service(provider, model, effort)
+            case names.Recording(path):
+                return RecordedModel(path)
             case names.Embedded(info):
                 return await self.embedded(catalog.EMBEDDED + info.name)
             case _:
@@ -119,8 +133,10 @@ class _Opener:
         server = await LocalServer.launch(weights, self.settings, on_note=self.on_note)
         return LocalModel(name, server)
 
-    async def server(self, base_url: str, model: str) -> Model:
-        """A compatible server at a URL; without a name its first model."""
+    async def server(
+        self, base_url: str, model: str, provider: Provider | None = None, effort: str = ""
+    ) -> Model:
+        """A compatible server at a URL; without a name its first model. `provider`: its kind, if known."""
         key = self.environ.get(KEY_VARIABLE)
         try:
             info = await server_info(base_url, key)
@@ -132,49 +148,101 @@ class _Opener:
             info = ServerInfo(models=(), context_tokens=None, is_llama_cpp=False, slots=None)
         if not model:
             if not info.models:
-                raise ModelRefusedRequest(f"{base_url} lists no model; name one: {base_url}#model")
+                raise ModelRefusedRequest(
+                    f"{base_url} lists no model; load one there, or name one: {base_url}#model"
+                )
             model = _chat_model(info)
             self.on_note(f"using {model}, the first model that {base_url} lists")
-        return _http_model(base_url, model, info, key)
+        kind = providers.of_owner(info.owner) or provider
+        if kind and not kind.any_model and info.models:
+            _check_listed(model, info.models, base_url)
+        return self.http(f"{base_url}#{model}", base_url, model, key, kind, info, effort)
 
-    def service(self, provider: Provider, model: str, effort: str = "") -> Model:
-        if provider.wire != "openai_chat":
+    async def service(self, provider: Provider, model: str, effort: str = "") -> Model:
+        url = self.environ.get(provider.url_variable) if provider.url_variable else None
+        if provider.local:
+            return await self.server(url or provider.base_url, model, provider, effort)
+        if not (url or provider.base_url):
             raise ModelRefusedRequest(
-                f"pawl does not speak {provider.name}'s own protocol yet; "
-                f"reach its models as openrouter/{provider.name}/... or at a compatible server (--base-url)"
+                f"{provider.name} has an address for each customer: set {provider.url_variable}"
             )
-        key = self.environ.get(provider.key_variable)
+        if not model:
+            raise UnknownModel(f"{provider.name} has no default model; name one: {provider.name}/MODEL")
+        key = await find_key(provider.name, provider.key_variable, self.environ, self.key_command)
         if not key:
-            raise ModelAuth(f"{provider.name} needs a key: set {provider.key_variable}")
-        quirks = Quirks(max_tokens_field=provider.max_tokens_field, reasoning_effort=effort)
-        return HttpModel(f"{provider.name}/{model}", self._url(provider), model, key, quirks=quirks)
+            raise ModelAuth(
+                f"{provider.name} needs a key: set {provider.key_variable}, or the setting api_key_command"
+            )
+        wire, quirks = provider.wire, provider.quirks_of(model, effort)
+        if url and provider.elsewhere:
+            wire, quirks = provider.elsewhere
+            quirks = msgspec.structs.replace(quirks, effort=effort)
+        name = f"{provider.name}/{model}"
+        return HttpModel(
+            name,
+            url or provider.base_url,
+            model,
+            key,
+            wire=wire,
+            quirks=quirks,
+            on_retry=self.on_retry,
+            recorder=self.recorder(name, wire, model, quirks),
+        )
 
-    def _url(self, provider: Provider) -> str:
-        moved = self.environ.get("OPENAI_BASE_URL") if provider.name == "openai" else None
-        return moved or provider.base_url
+    def http(
+        self,
+        name: str,
+        base_url: str,
+        model: str,
+        key: str | None,
+        kind: Provider | None,
+        info: ServerInfo,
+        effort: str = "",
+    ) -> HttpModel:
+        """The model of a server that is named by its URL."""
+        quirks = kind.quirks_of(model, effort) if kind else Quirks(effort=effort)
+        if info.images is not None:
+            quirks = msgspec.structs.replace(quirks, images=info.images)
+        wire = self.wire or "openai_chat"
+        return HttpModel(
+            name,
+            base_url,
+            model,
+            key,
+            wire=wire,
+            quirks=quirks,
+            context_tokens=info.context_tokens,
+            on_retry=self.on_retry,
+            recorder=self.recorder(name, wire, model, quirks),
+        )
+
+    def on_retry(self, error: ModelError, wait_s: float) -> None:
+        self.on_note(f"{error}; asking again in {wait_s:.1f} s")
+
+    def recorder(self, name: str, wire: str, model: str, quirks: Quirks) -> Recorder | None:
+        path = self.environ.get("PAWL_RECORD")
+        if not path:
+            return None
+        scrub = scrubber(known_secrets(self.environ))
+        return Recorder(Path(path), name=name, wire=wire, model=model, quirks=quirks, scrub=scrub)
 
     async def by_key(self) -> Model | None:
         """The default model of the first provider whose key is set; OPENAI_BASE_URL alone is enough too."""
-        openai = catalog.PROVIDERS[0]
-        if (url := self._url(openai)) != openai.base_url:
+        if url := self.environ.get("OPENAI_BASE_URL"):
             self.on_note(f"OPENAI_BASE_URL is set: asking {url}")
             return await self.server(url, "")
-        for provider in catalog.PROVIDERS:
-            if not self.environ.get(provider.key_variable):
-                continue
-            if provider.wire != "openai_chat":
-                self.on_note(
-                    f"{provider.key_variable} is passed over: pawl does not speak {provider.name} yet"
-                )
-                continue
-            self.on_note(f"using {provider.name}/{provider.default_model}: {provider.key_variable} is set")
-            return self.service(provider, provider.default_model)
+        for provider in providers.PROVIDERS:
+            if provider.default_model and self.environ.get(provider.key_variable):
+                name = f"{provider.name}/{provider.default_model}"
+                self.on_note(f"using {name}: {provider.key_variable} is set")
+                return await self.service(provider, provider.default_model)
         return None
 
     def found(self, server: FoundServer) -> Model:
         model = _chat_model(server.info)
         self.on_note(f"using {model}: a server answers at {server.base_url}")
-        return _http_model(server.base_url, model, server.info, None)
+        kind = providers.of_owner(server.info.owner)
+        return self.http(f"{server.base_url}#{model}", server.base_url, model, None, kind, server.info)
 
 
 def _chat_model(info: ServerInfo) -> str:
@@ -182,12 +250,7 @@ def _chat_model(info: ServerInfo) -> str:
     return next((model for model in info.models if "embed" not in model.lower()), info.models[0])
 
 
-def _http_model(base_url: str, model: str, info: ServerInfo, key: str | None) -> HttpModel:
-    return HttpModel(
-        f"{base_url}#{model}",
-        base_url,
-        model,
-        key,
-        quirks=Quirks(llama_cpp=info.is_llama_cpp),
-        context_tokens=info.context_tokens,
-    )
+def _check_listed(model: str, listed: Sequence[str], base_url: str) -> None:
+    """Raise UnknownModel unless the server lists the model; Ollama lets its tag `latest` be left out."""
+    if not {model, f"{model}:latest"} & set(listed):
+        raise UnknownModel(f"{base_url} serves no model {model!r}; {catalog.nearest_served(model, listed)}")

@@ -12,7 +12,15 @@ from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from agent.models.base import Delta, ModelError, ModelOverloaded
+from agent.models.base import (
+    Delta,
+    ModelError,
+    ModelOverloaded,
+    ReasoningDelta,
+    Restart,
+    TextDelta,
+    ToolCallDelta,
+)
 
 
 class Retries(msgspec.Struct, frozen=True):
@@ -23,7 +31,7 @@ class Retries(msgspec.Struct, frozen=True):
     base_s: float = 0.5
     cap_s: float = 30.0
     total_s: float = 120.0
-    """No wait begins that would end later than this after the first request began."""
+    """No wait begins that would end later than this after the first request or the last piece."""
 
 
 DEFAULT_RETRIES = Retries()
@@ -57,32 +65,47 @@ def wait_s(error: ModelError, attempt: int, policy: Retries, dice: float) -> flo
 
 
 async def retried(
-    open_stream: Callable[[], AsyncGenerator[Delta, None]],
+    open_stream: Callable[[str], AsyncGenerator[Delta, None]],
     policy: Retries,
     *,
+    resumable: Callable[[str], bool] = lambda text: False,
     on_retry: OnRetry | None = None,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     clock: Callable[[], float] = time.monotonic,
     dice: Callable[[], float] = random.random,
 ) -> AsyncGenerator[Delta, None]:
-    """The deltas of `open_stream()`, opened again after a retryable error while none has been given out."""
-    started = clock()
+    """The deltas of one reply, asked for again after each retryable error.
+
+    `open_stream` is given the text to go on from. A reply of which only text has come goes on from it, if
+    `resumable` says so of that text. Any other begins anew behind a Restart, so what comes of a call is
+    always of one piece.
+    """
+    since = clock()
+    received: list[str] = []
+    text_only = True
     attempt = 0
     while True:
         attempt += 1
-        given = False
         try:
-            async with aclosing(open_stream()) as deltas:
+            async with aclosing(open_stream("".join(received))) as deltas:
                 async for delta in deltas:
-                    given = True
+                    if isinstance(delta, TextDelta):
+                        received.append(delta.text)
+                    elif isinstance(delta, ReasoningDelta | ToolCallDelta):
+                        text_only = False
+                    since = clock()
                     yield delta
             return
         except ModelError as error:
-            if given or not error.retryable or attempt >= policy.attempts:
+            if not error.retryable or attempt >= policy.attempts:
                 raise
             wait = wait_s(error, attempt, policy, dice())
-            if clock() - started + wait > policy.total_s:
+            if clock() - since + wait > policy.total_s:
                 raise
             if on_retry:
                 on_retry(error, wait)
         await sleep(wait)
+        if (received or not text_only) and not (text_only and resumable("".join(received))):
+            yield Restart()
+            received.clear()
+            text_only = True

@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-compatible server over HTTP."""
+"""A model behind a server over HTTP, on any wire."""
 
 from __future__ import annotations
 
@@ -6,36 +6,50 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
+from agent.messages import Assistant, User
+from agent.models import wire as wires
 from agent.models.address import normal_base_url, server_root, shown_address
 from agent.models.base import (
     NO_QUIRKS,
+    ContextOverflow,
     Delta,
     Finish,
+    ModelAuth,
     ModelBadReply,
     ModelError,
     ModelRefusedRequest,
     ModelUnreachable,
+    PromptProgress,
     Quirks,
     Request,
 )
-from agent.models.faults import fault, server_words, stream_error, struck_out
+from agent.models.catalog import UnknownModel, nearest_served
+from agent.models.faults import blind, fault, server_words, stream_error, struck_out, unknown_model
 from agent.models.retry import DEFAULT_RETRIES, OnRetry, Retries, retried, retry_after_s
 from agent.models.sse import DONE, SSEParser
-from agent.models.wire import openai_chat
+from agent.models.wire import Wire
 
 if TYPE_CHECKING:
     import httpx
 
     from agent.models.connections import Connections
+    from agent.models.recording import Recorder
 
 MAX_ERROR_BYTES = 64 * 2**10
 """How much of an error's body is read."""
 MAX_JSON_BYTES = 16 * 2**20
+LIST_S = 10.0
+"""How long the server may take to list its models."""
 _DRAIN_S = 0.5
 """How long to wait for a stream's end after its last event, to keep the connection for the next request."""
+_END_S = 5.0
+"""How long to wait for token counts after the end of the reply itself."""
+_CALL_MARKS = ("<", "{", "[", "`", "Action")
+"""Any of these may begin a call that is written as text."""
 
 
 class HttpModel:
@@ -53,12 +67,14 @@ class HttpModel:
         model: str,
         api_key: str | None = None,
         *,
+        wire: str = "openai_chat",
         quirks: Quirks = NO_QUIRKS,
         context_tokens: int | None = None,
         first_byte_s: float = 600.0,
         stall_s: float = 120.0,
         retries: Retries = DEFAULT_RETRIES,
         on_retry: OnRetry | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         from agent.models.connections import Connections  # httpx is loaded only by those who talk to a server
 
@@ -71,25 +87,51 @@ class HttpModel:
         self._first_byte_s = first_byte_s
         self._stall_s = stall_s
         self._retries = retries
-        self._url = normal_base_url(base_url) + openai_chat.PATH
+        self._recorder = recorder
+        self._wire = spoken = wires.load(wire)
+        self._root = normal_base_url(base_url, spoken.VERSION, always=spoken.VERSION_ALWAYS)
+        self._url = self._root + spoken.PATH.format(model=quote(model))
         self._address = shown_address(self._url)
-        headers = {"content-type": "application/json", "accept": "text/event-stream"}
-        self._connections = Connections(self._url, headers | _authorization(api_key))
+        headers = {"content-type": "application/json", "accept": "text/event-stream", **spoken.HEADERS}
+        key_header = quirks.key_header or spoken.KEY_HEADER
+        self._connections = Connections(self._url, headers | authorization(api_key, key_header))
 
     def __repr__(self) -> str:
         return f"HttpModel({self.name!r}, {self._address!r}, {self._model!r})"
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Stream one reply, its Finish last. Raises ModelError; closing the generator ends the request."""
-        body = msgspec.json.encode(openai_chat.to_wire(request, model=self._model, quirks=self._quirks))
+        if self._quirks.images is False and any(isinstance(m, User) and m.images for m in request.messages):
+            raise blind(self.name)
+
+        def resumable(text: str) -> bool:
+            """Never from text that may hold the beginning of a call, nor inside of what a schema holds."""
+            if not self._quirks.prefill or request.output_schema is not None:
+                return False
+            return not (request.tools and any(mark in text for mark in _CALL_MARKS))
+
         async with aclosing(
-            retried(lambda: self._exchange(body), self._retries, on_retry=self.on_retry)
+            retried(
+                lambda received: self._exchange(self._body(request, received)),
+                self._retries,
+                resumable=resumable,
+                on_retry=self.on_retry,
+            )
         ) as deltas:
             async for delta in deltas:
-                yield delta
+                yield self._finished(request, delta) if isinstance(delta, Finish) else delta
 
     async def aclose(self) -> None:
         await self._connections.aclose()
+
+    def _body(self, request: Request, received: str) -> bytes:
+        """The request as bytes; `received` is what it has been answered already."""
+        if received:
+            messages = (*request.messages, Assistant(received))
+            request = msgspec.structs.replace(request, messages=messages)
+        return msgspec.json.encode(
+            self._wire.to_wire(request, model=self._model, quirks=self._quirks, origin=self.name)
+        )
 
     async def _exchange(self, body: bytes) -> AsyncGenerator[Delta, None]:
         """One request and its reply."""
@@ -97,41 +139,86 @@ class HttpModel:
         async with connections.request(
             "POST", self._url, content=body, header_s=self._first_byte_s
         ) as response:
-            await self._check(response)
-            reply = _Reply(self._address, self._fault)
+            await self._check(response, body)
+            reply = Reply(self._wire, self._address, self._fault)
             stall_s = self._first_byte_s
             async with connections.body(response) as chunks:
                 while not reply.done:
                     try:
-                        chunk = await connections.next_chunk(chunks, stall_s)
+                        chunk = await connections.next_chunk(chunks, _END_S if reply.ended else stall_s)
                     except ModelUnreachable:
-                        if reply.decoder.ended:
+                        if reply.ended:
                             break
                         raise
                     if chunk is None:
                         break
+                    if self._recorder:
+                        reply.kept.append(chunk)
                     for delta in reply.feed(chunk):
-                        stall_s = self._stall_s
+                        if not isinstance(delta, PromptProgress):
+                            stall_s = self._stall_s
                         yield delta
+                self._record(body, response, b"".join(reply.kept))
                 finish = reply.finish()
                 with suppress(ModelUnreachable):
                     await connections.next_chunk(chunks, _DRAIN_S)
         yield finish
 
-    async def _check(self, response: httpx.Response) -> None:
+    async def _check(self, response: httpx.Response, body: bytes) -> None:
         """Raise unless an event stream follows."""
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if response.status_code == 200 and kind in ("text/event-stream", ""):
             return
-        body = (await self._connections.read(response, MAX_ERROR_BYTES)).decode(errors="replace")
+        raw = await self._connections.read(response, MAX_ERROR_BYTES)
+        self._record(body, response, raw)
+        said = raw.decode(errors="replace")
+        if unknown_model(response.status_code, said) and (names := await self._listed()):
+            raise UnknownModel(
+                f"{self._address} knows no model {self._model!r}; {nearest_served(self._model, names)}"
+            )
         if response.status_code != 200:
             raise self._fault(
-                response.status_code, body, retry_after=retry_after_s(response.headers, datetime.now(UTC))
+                response.status_code, said, retry_after=retry_after_s(response.headers, datetime.now(UTC))
             )
+        with suppress(msgspec.DecodeError, TypeError, AttributeError):
+            if error := self._wire.failure(msgspec.json.decode(said, type=dict[str, Any])):
+                raise self._fault(*stream_error(error))
         raise ModelBadReply(
             f"{self._address} answered {kind} where an event stream was due; "
-            f"is the base URL right? It said: {server_words(struck_out(body, self._key))}"
+            f"is the base URL right? It said: {server_words(struck_out(said, self._key))}"
         )
+
+    async def _listed(self) -> list[str]:
+        """The models that the server lists, empty when it does not or when ours is among them."""
+        url = f"{self._root}/models"
+        with suppress(ModelError):
+            listed = await _get_json(self._connections, url, self._key, LIST_S)
+            found = [m for m in listed.get("data") or listed.get("models") or () if isinstance(m, dict)]
+            names = [str(m.get("id") or m.get("name")).removeprefix("models/") for m in found]
+            return [] if self._model in names else names
+        return []
+
+    def _finished(self, request: Request, finish: Finish) -> Finish:
+        """The end with our name, and a bound that was reached where the server does not say so.
+
+        Raises ContextOverflow: some servers cut a prompt that does not fit and have no room left to answer.
+        """
+        usage, limit, bound = finish.usage, self.context_tokens, request.max_tokens
+        reason = finish.reason
+        if reason == "stop" and bound and usage.output_tokens >= bound:
+            reason = "length"
+        if limit and reason == "length" and not usage.output_tokens and usage.input_tokens >= limit:
+            raise ContextOverflow(
+                f"the prompt fills the whole context of {self._model} ({limit:,} tokens), no answer fits",
+                usage.input_tokens,
+                limit,
+            )
+        return msgspec.structs.replace(finish, origin=self.name, reason=reason)
+
+    def _record(self, body: bytes, response: httpx.Response, said: bytes) -> None:
+        if self._recorder:
+            kind = response.headers.get("content-type", "")
+            self._recorder.add(body, response.status_code, kind, said, secret=self._key)
 
     def _fault(self, status: int, body: str, retry_after: float | None = None) -> ModelError:
         return fault(
@@ -139,15 +226,24 @@ class HttpModel:
         )
 
 
-class _Reply:
+class Reply:
     """The pure part of reading one reply: bytes in, deltas out."""
 
-    def __init__(self, address: str, fault_of: Callable[[int, str], ModelError]) -> None:
+    def __init__(self, wire: Wire, address: str, fault_of: Callable[[int, str], ModelError]) -> None:
         self.done = False
-        self.decoder = openai_chat.Decoder()
+        """Nothing follows any more."""
+        self.kept: list[bytes] = []
+        """The bytes as they came, where somebody keeps them."""
+        self._wire = wire
+        self._decoder = wire.Decoder()
         self._parser = SSEParser()
         self._address = address
         self._fault_of = fault_of
+
+    @property
+    def ended(self) -> bool:
+        """The reply is whole; only token counts can follow."""
+        return self._decoder.ended
 
     def feed(self, chunk: bytes) -> Iterator[Delta]:
         """Deltas of the next bytes. Raises ModelBadReply, or what an error in the stream means."""
@@ -157,21 +253,24 @@ class _Reply:
                     self.done = True
                     break
                 event = msgspec.json.decode(data, type=dict[str, Any])
-                if error := event.get("error"):
+                if error := self._wire.failure(event):
                     raise self._fault_of(*stream_error(error))
-                yield from self.decoder.decode(event)
-        except (ValueError, TypeError, AttributeError) as error:
+                yield from self._decoder.decode(event)
+                if self._decoder.done:
+                    self.done = True
+                    break
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
             raise ModelBadReply(
                 f"{self._address} sent an event that cannot be understood: {error}"
             ) from error
 
     def finish(self) -> Finish:
         """The end of the reply. Raises when there was none."""
-        if not self.done and not self.decoder.ended:
+        if not self.done and not self._decoder.ended:
             raise ModelUnreachable(f"{self._address} closed the connection in the middle of a reply")
-        if self.decoder.empty:
+        if self._decoder.empty:
             raise ModelBadReply(f"{self._address} ended its reply without having begun one")
-        return self.decoder.finish()
+        return self._decoder.finish()
 
 
 class ServerInfo(msgspec.Struct, frozen=True):
@@ -183,6 +282,10 @@ class ServerInfo(msgspec.Struct, frozen=True):
     is_llama_cpp: bool
     slots: int | None
     """Conversations that a llama.cpp server holds at a time."""
+    owner: str = ""
+    """Who owns the models, as it says; each kind of local server says something of its own."""
+    images: bool | None = None
+    """Whether the model sees images, as far as the server tells."""
 
 
 async def server_info(base_url: str, api_key: str | None = None, *, timeout_s: float = 10.0) -> ServerInfo:
@@ -190,7 +293,7 @@ async def server_info(base_url: str, api_key: str | None = None, *, timeout_s: f
     from agent.models.connections import Connections
 
     root, base = server_root(base_url), normal_base_url(base_url)
-    connections = Connections(base, _authorization(api_key))
+    connections = Connections(base, authorization(api_key))
     try:
         listed = await _get_json(connections, f"{base}/models", api_key, timeout_s)
         models = [m for m in listed.get("data") or () if isinstance(m, dict) and m.get("id")]
@@ -207,6 +310,8 @@ async def server_info(base_url: str, api_key: str | None = None, *, timeout_s: f
         context_tokens=context or (contexts.pop() if len(contexts) == 1 else None),
         is_llama_cpp=any(m.get("owned_by") == "llamacpp" for m in models),
         slots=props.get("total_slots"),
+        owner=str(models[0].get("owned_by") or "") if models else "",
+        images=(props.get("modalities") or {}).get("vision"),
     )
 
 
@@ -233,5 +338,10 @@ async def _get_json(connections: Connections, url: str, key: str | None, timeout
         raise ModelBadReply(f"{address} is no model server: {server_words(struck_out(body, key))}") from error
 
 
-def _authorization(api_key: str | None) -> dict[str, str]:
-    return {"authorization": f"Bearer {api_key}"} if api_key else {}
+def authorization(api_key: str | None, header: str = "authorization") -> dict[str, str]:
+    """The header that carries the key. Raises ModelAuth, which does not show it, when no header can."""
+    if not api_key:
+        return {}
+    if not api_key.isascii() or not api_key.isprintable():
+        raise ModelAuth("the API key holds characters that no key has; was something else pasted with it?")
+    return {header: f"Bearer {api_key}" if header == "authorization" else api_key}

@@ -85,7 +85,7 @@ async def test_an_empty_folder(tmp_path: Path) -> None:
 )
 async def test_a_model_server_that_is_no_good(project: Path, answer: Answer, code: int, word: str) -> None:
     before = identity(project)
-    async with ModelServer(lambda body: answer) as server:
+    async with ModelServer(lambda body: answer, prefill=True) as server:
         words = (
             "fix",
             *BWRAP,

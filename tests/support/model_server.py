@@ -1,4 +1,4 @@
-"""A real HTTP/1.1 server on loopback that speaks streamed Chat Completions from a script, faults included.
+"""A real HTTP/1.1 server on loopback that speaks every wire, streamed, from a script, faults included.
 
     async with ModelServer([Answer("hello"), Answer(status=503)], api_key="k") as server:
         model = HttpModel("m", server.base_url, "m", "k")
@@ -11,51 +11,22 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
-from agent.messages import ToolCall
+from tests.support.answers import USAGE, Answer, Body, error
+from tests.support.spoken import Spoken, all_spoken, broken_rules, extends, history, openai_chat, spoken_at
+from tests.support.spoken.openai_chat import event_stream
 
-Body = dict[str, Any]
+__all__ = ["USAGE", "Answer", "Body", "ModelServer", "Received", "error", "event_stream", "violations"]
 
-USAGE: Body = {"prompt_tokens": 100, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 90}}
 LLAMA_CPP_PROPS: Body = {"total_slots": 4, "default_generation_settings": {"n_ctx": 8192}}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One scripted answer. The defaults are a plain, whole, well-formed stream."""
-
-    text: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    reasoning: str = ""
-    finish: str | None = None
-    """`tool_calls` or `stop` by what the answer holds, when None."""
-    usage: Mapping[str, Any] | None = field(default_factory=lambda: USAGE)
-    timings: Mapping[str, Any] | None = None
-    status: int = 200
-    content_type: str = "text/event-stream"
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    """Sent instead of the event stream."""
-    write_bytes: int = 2**16
-    """Bytes of the body per write, each an HTTP chunk of its own."""
-    wait_for: asyncio.Event | None = None
-    """Nothing is sent until this is set: a slow first byte."""
-    stall_at: int | None = None
-    """Bytes of the body after which nothing more comes, the connection staying open."""
-    cut_at: int | None = None
-    """Bytes of the body after which the connection is closed."""
-    reset: bool = False
-    """Break the connection instead of answering."""
-    second_end: bool = False
-    """The final events come twice."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +39,17 @@ class Received:
     raw: bytes
 
     @property
+    def spoken(self) -> Spoken:
+        return spoken_at(self.path) or openai_chat
+
+    @property
     def body(self) -> Body:
         return msgspec.json.decode(self.raw, type=Body)
 
     @property
     def raw_messages(self) -> bytes:
         """The bytes of the messages array."""
-        return bytes(msgspec.json.decode(self.raw, type=dict[str, msgspec.Raw])["messages"])
-
-
-def error(status: int, message: str, kind: str = "error", **headers: str) -> Answer:
-    """An answer as servers word their errors; header names are written with underscores."""
-    body = json.dumps({"error": {"message": message, "type": kind, "code": status}}).encode()
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status=status, body=body, content_type="application/json", headers=named)
+        return history(self.spoken, self.raw)
 
 
 def refused_url() -> str:
@@ -91,91 +59,28 @@ def refused_url() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
 
 
-def event_stream(answer: Answer) -> bytes:
-    """The body of a well-formed streamed answer."""
-    deltas: list[Body] = [{"role": "assistant", "content": None}]
-    deltas += [{"reasoning_content": piece} for piece in _pieces(answer.reasoning)]
-    deltas += [{"content": piece} for piece in _pieces(answer.text)]
-    for index, call in enumerate(answer.tool_calls):
-        head = {
-            "index": index,
-            "id": call.id,
-            "type": "function",
-            "function": {"name": call.name, "arguments": ""},
-        }
-        deltas.append({"tool_calls": [head]})
-        for piece in _pieces(call.arguments):
-            deltas.append({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
-    finish = answer.finish or ("tool_calls" if answer.tool_calls else "stop")
-    events = [_event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}) for delta in deltas]
-    end = _event({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
-    if answer.usage is not None or answer.timings is not None:
-        counts = {"usage": answer.usage, "timings": answer.timings}
-        end += _event({"choices": [], **{key: value for key, value in counts.items() if value is not None}})
-    end += b"data: [DONE]\n\n"
-    return b"".join(events) + end * (2 if answer.second_end else 1)
-
-
-def _event(data: Body) -> bytes:
-    return (
-        b"data: "
-        + json.dumps({"object": "chat.completion.chunk"} | data, ensure_ascii=False).encode()
-        + b"\n\n"
-    )
-
-
-def _pieces(text: str) -> list[str]:
-    return [text[at : at + 4] for at in range(0, len(text), 4)]
-
-
 def violations(
-    received: Received, secrets: Iterable[str] = (), previous: Received | None = None
+    received: Received,
+    secrets: Iterable[str] = (),
+    previous: Received | None = None,
+    *,
+    prefill: bool = False,
 ) -> list[str]:
     """What is wrong with a request. `previous` is the one that this one must extend, byte for byte."""
     found = [f"the secret {secret!r} is in the body" for secret in secrets if secret.encode() in received.raw]
-    if previous and not received.raw_messages.startswith(previous.raw_messages[:-1]):
+    if previous and not extends(received.spoken, previous.raw, received.raw):
         found.append("the messages do not extend those of the request before")
-    messages = received.body.get("messages") or []
-    roles = [message.get("role") for message in messages]
-    if not roles or roles[-1] not in ("user", "tool"):
-        found.append(f"the last message must be the user's or a tool's: {roles}")
-    if "system" in roles[1:]:
-        found.append("a system message may only be the first")
-    if any(pair == ("assistant", "assistant") for pair in pairwise(roles)):
-        found.append("two assistant messages in a row")
-    if strange := set(roles) - {"system", "user", "assistant", "tool"}:
-        found.append(f"unknown roles: {strange}")
-    found += [f"content is no text: {m}" for m in messages if not isinstance(m.get("content"), str)]
-    return found + _call_violations(messages)
-
-
-def _call_violations(messages: list[Body]) -> list[str]:
-    """Each call has a new id, an object as arguments, and exactly one result, right behind its message."""
-    found: list[str] = []
-    open_ids: list[str] = []
-    seen: set[str] = set()
-    for message in messages:
-        if message["role"] == "tool":
-            if message.get("tool_call_id") in open_ids:
-                open_ids.remove(message["tool_call_id"])
-            else:
-                found.append(f"a result without a call: {message.get('tool_call_id')!r}")
-            continue
-        found += [f"a call without a result: {call_id!r}" for call_id in open_ids]
-        calls = message.get("tool_calls") or []
-        open_ids = [call["id"] for call in calls]
-        found += [f"a call's id is empty or not new: {i!r}" for i in open_ids if not i or i in seen]
-        seen.update(open_ids)
-        for call in calls:
-            if not isinstance(json.loads(call["function"]["arguments"]), dict):
-                found.append(f"arguments are no object: {call['function']['arguments']!r}")
-    return found + [f"a call without a result: {call_id!r}" for call_id in open_ids]
+    try:
+        return found + broken_rules(received.spoken, received.body, prefill=prefill)
+    except (AssertionError, KeyError) as broken:
+        return [*found, f"{type(broken).__name__}: {broken}"]
 
 
 class ModelServer:
     """Answers completion N with answer N, a plain string being an answer of that text, or by a function.
 
-    With `append_only`, each completion must extend the one before it. A wrong key gets a 401.
+    With `append_only`, each completion must extend the one before it; with `prefill` it may end in a message
+    of the assistant's. A wrong key gets a 401.
     """
 
     def __init__(
@@ -185,6 +90,8 @@ class ModelServer:
         api_key: str | None = None,
         secrets: Iterable[str] = (),
         append_only: bool = False,
+        prefill: bool = False,
+        tls: ssl.SSLContext | None = None,
         models: Iterable[Mapping[str, Any]] = ({"id": "m", "owned_by": "llamacpp"},),
         props: Mapping[str, Any] | None = None,
     ) -> None:
@@ -193,7 +100,10 @@ class ModelServer:
         self._api_key = api_key
         self._secrets = (*secrets, *([api_key] if api_key else ()))
         self._append_only = append_only
-        self._pages = {"/v1/models": {"object": "list", "data": list(models)}, "/props": props}
+        self._prefill = prefill
+        self._tls = tls
+        listed = {"object": "list", "data": list(models)}
+        self._pages = {"/v1/models": listed, "/v1beta/models": listed, "/props": props}
         self._tasks: set[asyncio.Task[None]] = set()
         self.requests: list[Received] = []
         """The completions that were asked for."""
@@ -205,8 +115,11 @@ class ModelServer:
         """Set once a client has gone away in the middle of an answer."""
 
     async def __aenter__(self) -> ModelServer:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.base_url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        self.root = (
+            f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        )
+        self.base_url = f"{self.root}/v1"
         return self
 
     async def __aexit__(
@@ -241,15 +154,19 @@ class ModelServer:
         self, received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Answer one request; False when the connection is over."""
-        if self._api_key and received.headers.get("authorization") != f"Bearer {self._api_key}":
+        spoken = received.spoken
+        page = self._pages.get(received.path)
+        speakers = all_spoken().values() if page else [spoken]
+        given = {received.headers.get(one.KEY_HEADER, "").removeprefix("Bearer ") for one in speakers}
+        if self._api_key and self._api_key not in given:
             answer = error(401, "Invalid API Key", "authentication_error")
-        elif received.path == "/v1/chat/completions":
+        elif spoken_at(received.path):
             answer = self._next(received)
-        elif page := self._pages.get(received.path):
+        elif page:
             answer = Answer(body=json.dumps(page).encode(), content_type="application/json")
         else:
             answer = error(404, "File Not Found", "not_found_error")
-        return await _Sender(reader, writer, self.left).send(answer)
+        return await _Sender(reader, writer, self.left).send(answer, spoken)
 
     def _next(self, received: Received) -> Answer:
         number = len(self.requests)
@@ -257,7 +174,8 @@ class ModelServer:
         self.requests.append(received)
         self.came.set()
         self.violations += [
-            f"request {number + 1}: {v}" for v in violations(received, self._secrets, previous)
+            f"request {number + 1}: {broken}"
+            for broken in violations(received, self._secrets, previous, prefill=self._prefill)
         ]
         if self._answer_to:
             answer = self._answer_to(received.body)
@@ -295,7 +213,7 @@ class _Sender:
         self._writer = writer
         self._left = left
 
-    async def send(self, answer: Answer) -> bool:
+    async def send(self, answer: Answer, spoken: Spoken) -> bool:
         if answer.wait_for and not await self._or_left(answer.wait_for):
             return False
         if answer.reset:
@@ -305,7 +223,9 @@ class _Sender:
         head = {"content-type": answer.content_type, "transfer-encoding": "chunked", **answer.headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         self._writer.write(f"HTTP/1.1 {answer.status} Scripted\r\n{lines}\r\n".encode())
-        body = event_stream(answer) if answer.body is None else answer.body
+        body = spoken.event_stream(answer) if answer.body is None else answer.body
+        if answer.problem:
+            body = json.dumps(spoken.error_body(answer.status, *answer.problem)).encode()
         sent = body[: answer.cut_at][: answer.stall_at]
         for at in range(0, len(sent), answer.write_bytes):
             piece = sent[at : at + answer.write_bytes]

@@ -1,25 +1,23 @@
-"""OpenAI Chat Completions: requests to plain data, streamed chunks to deltas. Pure.
-
-The messages are the last key of the body and each is a function of itself alone, so the request of a longer
-conversation repeats the bytes of the shorter one and a server's prompt cache holds.
+"""OpenAI Chat Completions, which most providers and all local servers speak.
 
 Sources: OpenAI API reference, "Chat" (`chat.completion.chunk`); llama.cpp `tools/server/README.md` for
-`id_slot`, `cache_prompt` and `timings`; `reasoning_content` as DeepSeek, llama.cpp and vLLM name it,
-`reasoning` as OpenRouter and newer vLLM do.
+`id_slot`, `cache_prompt`, `timings` and `prompt_progress`; `reasoning_content` as DeepSeek, llama.cpp and
+SGLang name it, `reasoning` and `reasoning_details` as OpenRouter does; Mistral's API reference for content in
+parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from agent.messages import Assistant, Message, System, ToolResult, Usage, User
-from agent.models import dialects
 from agent.models.base import (
     Delta,
     Finish,
+    PromptProgress,
     Quirks,
     ReasoningDelta,
     Request,
@@ -27,10 +25,26 @@ from agent.models.base import (
     TextDelta,
     ToolCallDelta,
 )
+from agent.models.wire._plain import (
+    Object,
+    arguments_text,
+    call_id,
+    count,
+    data_url,
+    json_text,
+    number,
+    object_of,
+    plain,
+    string,
+    text_of,
+    with_quirks,
+)
 
 PATH = "/chat/completions"
-
-Object = dict[str, Any]
+VERSION = "/v1"
+VERSION_ALWAYS = False
+KEY_HEADER = "authorization"
+HEADERS: Mapping[str, str] = {}
 
 _REASONS: dict[str, StopReason] = {
     "stop": "stop",
@@ -40,15 +54,15 @@ _REASONS: dict[str, StopReason] = {
     "function_call": "tool_calls",
     "length": "length",
     "max_tokens": "length",
+    "model_length": "length",
     "content_filter": "content_filter",
+    "sensitive": "content_filter",
 }
 
 
-def to_wire(request: Request, *, model: str, quirks: Quirks) -> Object:
-    """The body of `POST /chat/completions`, its keys in a fixed order and the messages last."""
-    body: Object = {"model": model, "stream": True}
-    if quirks.stream_usage:
-        body["stream_options"] = {"include_usage": True}
+def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -> Object:
+    """The body of `POST /chat/completions`."""
+    body: Object = {"model": model, "stream": True, "stream_options": {"include_usage": True}}
     if request.tools:
         body["tools"] = [
             {"type": "function", "function": msgspec.to_builtins(tool)} for tool in request.tools
@@ -56,99 +70,77 @@ def to_wire(request: Request, *, model: str, quirks: Quirks) -> Object:
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.max_tokens is not None:
-        body[quirks.max_tokens_field] = request.max_tokens
+        body[quirks.max_tokens_field or "max_tokens"] = request.max_tokens
     if request.seed is not None:
         body["seed"] = request.seed
     if request.stop:
         body["stop"] = list(request.stop)
-    if quirks.reasoning_effort:
-        body["reasoning_effort"] = quirks.reasoning_effort
-    if quirks.llama_cpp:
-        body["cache_prompt"] = True
-        if request.slot is not None:
-            body["id_slot"] = request.slot
-    body["messages"] = list(_messages(request.messages))
+    if request.output_schema is not None:
+        schema = {"name": "reply", "schema": request.output_schema, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if quirks.slot_field and request.slot is not None:
+        body[quirks.slot_field] = request.slot
+    with_quirks(body, quirks, "reasoning_effort")
+    body["messages"] = list(_messages(request.messages, quirks, origin))
     return body
 
 
-def _messages(messages: Iterable[Message]) -> Iterator[Object]:
-    """Results of calls that a dialect found in text go back as that dialect's text in a user message.
-
-    Such an assistant message is sent as the model wrote it, without `tool_calls`: a server's template would
-    write the calls a second time, and the prompt would no longer repeat what the model's cache holds.
-    """
-    dialect = ""
-    results: list[ToolResult] = []
-    for message in messages:
-        if dialect and isinstance(message, ToolResult):
-            results.append(message)
-            continue
-        if results:
-            yield _results(dialect, results)
-            results = []
-        if isinstance(message, Assistant):
-            dialect = message.dialect
-        yield _message(message)
-    if results:
-        yield _results(dialect, results)
+def _messages(messages: Iterable[Message], quirks: Quirks, origin: str) -> Iterator[Object]:
+    for message in plain(messages):
+        match message:
+            case System(text):
+                yield {"role": "system", "content": text_of(text)}
+            case User(text, images):
+                yield {"role": "user", "content": _content(message) if images else text_of(text)}
+            case ToolResult():
+                answered = call_id(message.call_id, quirks)
+                yield {"role": "tool", "tool_call_id": answered, "content": text_of(message.text)}
+            case Assistant():
+                yield _assistant(message, quirks, origin)
 
 
-def _results(dialect: str, results: list[ToolResult]) -> Object:
-    return {"role": "user", "content": _text(dialects.load()[dialect].render_results(results))}
+def _content(message: User) -> list[Object]:
+    parts: list[Object] = [
+        {"type": "image_url", "image_url": {"url": data_url(image)}} for image in message.images
+    ]
+    return [*parts, {"type": "text", "text": text_of(message.text)}] if message.text else parts
 
 
-def _message(message: Message) -> Object:
-    match message:
-        case System(text):
-            return {"role": "system", "content": _text(text)}
-        case User(text):
-            return {"role": "user", "content": _text(text)}
-        case ToolResult():
-            return {"role": "tool", "tool_call_id": message.call_id, "content": _text(message.text)}
-        case Assistant():
-            sent: Object = {"role": "assistant", "content": _text(message.text)}
-            if message.tool_calls and not message.dialect:
-                sent["tool_calls"] = [
-                    {
-                        "id": call.id,
-                        "type": "function",
-                        "function": {"name": call.name, "arguments": _arguments(call.arguments)},
-                    }
-                    for call in message.tool_calls
-                ]
-            return sent
+def _assistant(message: Assistant, quirks: Quirks, origin: str) -> Object:
+    sent: Object = {"role": "assistant", "content": text_of(message.text)}
+    if origin and message.origin == origin:
+        for fields in message.native:
+            sent |= fields
+        if quirks.reasoning_field and not message.native and message.reasoning:
+            sent[quirks.reasoning_field] = text_of(message.reasoning)
+    if message.tool_calls:
+        if quirks.reasoning_always:
+            sent.setdefault(quirks.reasoning_field, "")
+        sent["tool_calls"] = [
+            {
+                "id": call_id(call.id, quirks),
+                "type": "function",
+                "function": {"name": call.name, "arguments": arguments_text(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    return sent
 
 
-def _text(text: str) -> str:
-    """Half a surrogate pair (an undecodable file name) cannot be sent; it becomes `?`."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode(errors="replace").decode()
-    return text
-
-
-def _arguments(raw: str) -> str:
-    """The arguments as written, if they are a JSON object.
-
-    Servers parse the arguments of earlier calls too; broken ones would make every later request fail.
-    """
-    raw = _text(raw)
-    try:
-        if isinstance(msgspec.json.decode(raw or "{}"), dict):
-            return raw or "{}"
-    except msgspec.DecodeError:
-        pass
-    return msgspec.json.encode({"unparsed": raw}).decode()
+def failure(event: Object) -> Any:
+    return event.get("error")
 
 
 class Decoder:
-    """Turns the decoded JSON of one stream's events into deltas; lenient where servers differ."""
+    """Chunks to deltas. The stream ends with `[DONE]`, which the transport knows."""
+
+    done = False
 
     def __init__(self) -> None:
         self._reason: str | None = None
         self._usage: Object = {}
         self._timings: Object = {}
+        self._details: list[Object] = []
         self._call_ids: list[str] = []
         self._call_of: dict[int, int] = {}
         """The server's index of a call -> ours; some servers give several calls the same index."""
@@ -156,86 +148,92 @@ class Decoder:
 
     @property
     def ended(self) -> bool:
-        """The server said why it stopped; only token counts can follow."""
         return self._reason is not None
 
     @property
     def empty(self) -> bool:
-        """Nothing of a reply has come, not even its end."""
         return not self._seen and self._reason is None
 
     def decode(self, event: Object) -> list[Delta]:
-        """Deltas of one event. Raises TypeError, AttributeError or ValueError when it is malformed."""
-        self._usage = _object(event.get("usage")) or self._usage
-        self._timings = _object(event.get("timings")) or self._timings
+        self._usage = object_of(event.get("usage")) or self._usage
+        self._timings = object_of(event.get("timings")) or self._timings
         deltas: list[Delta] = []
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
             if text := delta.get("reasoning_content") or delta.get("reasoning"):
-                deltas.append(ReasoningDelta(_string(text)))
-            if text := delta.get("content"):
-                deltas.append(TextDelta(_string(text)))
+                deltas.append(ReasoningDelta(string(text)))
+            if details := delta.get("reasoning_details"):
+                self._keep(details)
+            if content := delta.get("content"):
+                deltas += _content_deltas(content)
             for piece in delta.get("tool_calls") or ():
                 deltas.append(self._tool_call(piece))
             if reason := choice.get("finish_reason"):
-                self._reason = _string(reason)
+                self._reason = string(reason)
         self._seen = self._seen or bool(deltas)
+        if progress := object_of(event.get("prompt_progress")):
+            deltas.append(PromptProgress(count(progress.get("processed")), count(progress.get("total"))))
         return deltas
+
+    def _keep(self, details: list[Object]) -> None:
+        """Pieces of one detail share type and index and follow each other; their texts add up."""
+        for piece in details:
+            last = self._details[-1] if self._details else {}
+            if last and all(last.get(name) == piece.get(name) for name in ("type", "index")):
+                for name, value in piece.items():
+                    grows = name in ("text", "summary", "data") and isinstance(last.get(name), str)
+                    if value is not None:
+                        last[name] = last[name] + string(value) if grows else value
+            else:
+                self._details.append(dict(piece))
 
     def _tool_call(self, piece: Object) -> ToolCallDelta:
         function = piece.get("function") or {}
-        call_id = _string(piece.get("id") or "")
+        given = string(piece.get("id") or "")
         theirs = piece.get("index")
         if theirs is None:
-            theirs = len(self._call_ids) if call_id or not self._call_ids else len(self._call_ids) - 1
+            theirs = len(self._call_ids) if given or not self._call_ids else len(self._call_ids) - 1
         index = self._call_of.get(theirs)
-        if index is None or (call_id and self._call_ids[index] and call_id != self._call_ids[index]):
+        if index is None or (given and self._call_ids[index] and given != self._call_ids[index]):
             index = self._call_of[theirs] = len(self._call_ids)
-            self._call_ids.append(call_id)
+            self._call_ids.append(given)
         arguments = function.get("arguments") or ""
         if not isinstance(arguments, str):
-            arguments = msgspec.json.encode(arguments).decode()
-        return ToolCallDelta(index, call_id, _string(function.get("name") or ""), arguments)
+            arguments = json_text(arguments)
+        return ToolCallDelta(index, given, string(function.get("name") or ""), arguments)
 
     def finish(self) -> Finish:
-        """The end of the reply, with the counts as far as the server told them."""
         usage, timings = self._usage, self._timings
-        details = _object(usage.get("prompt_tokens_details"))
+        details = object_of(usage.get("prompt_tokens_details"))
         cached = (
             details.get("cached_tokens"),
             usage.get("prompt_cache_hit_tokens"),  # DeepSeek
+            usage.get("cached_tokens"),  # Moonshot
             timings.get("cache_n"),
         )
-        read = (usage.get("prompt_tokens"), _count(timings.get("cache_n")) + _count(timings.get("prompt_n")))
+        read = (usage.get("prompt_tokens"), count(timings.get("cache_n")) + count(timings.get("prompt_n")))
         written = (usage.get("completion_tokens"), timings.get("predicted_n"))
         return Finish(
             _REASONS.get(self._reason or "", "unknown"),
             Usage(
-                input_tokens=_count(*read),
-                cached_input_tokens=_count(*cached),
-                output_tokens=_count(*written),
+                input_tokens=count(*read),
+                cached_input_tokens=count(*cached),
+                output_tokens=count(*written),
                 requests=1,
+                cost_usd=number(usage.get("cost")),  # OpenRouter
             ),
-            prompt_ms=_milliseconds(timings.get("prompt_ms")),
-            output_ms=_milliseconds(timings.get("predicted_ms")),
+            prompt_ms=number(timings.get("prompt_ms")),
+            output_ms=number(timings.get("predicted_ms")),
+            native=({"reasoning_details": self._details},) if self._details else (),
         )
 
 
-def _string(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"text expected, not {type(value).__name__}")
-    return value
-
-
-def _object(value: object) -> Object:
-    """Counts that are no object are passed over: a whole reply is not given up for them."""
-    return value if isinstance(value, dict) else {}
-
-
-def _count(*values: object) -> int:
-    """The first that is a number and not 0."""
-    return next((value for value in values if isinstance(value, int) and value > 0), 0)
-
-
-def _milliseconds(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _content_deltas(content: object) -> Iterator[Delta]:
+    """Text, or parts as Mistral's reasoning models write them."""
+    for part in content if isinstance(content, list) else ():
+        if part.get("type") == "thinking":
+            yield from (ReasoningDelta(string(piece.get("text"))) for piece in part.get("thinking") or ())
+        elif part.get("text"):
+            yield TextDelta(string(part["text"]))
+    if not isinstance(content, list):
+        yield TextDelta(string(content))

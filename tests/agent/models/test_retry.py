@@ -14,7 +14,10 @@ from agent.models.base import (
     ModelOverloaded,
     ModelQuota,
     ModelUnreachable,
+    ReasoningDelta,
+    Restart,
     TextDelta,
+    ToolCallDelta,
 )
 from agent.models.retry import Retries, retried, retry_after_s, wait_s
 
@@ -30,17 +33,19 @@ class Asked:
     def __init__(self, *streams: Step) -> None:
         self._streams = list(streams)
         self.opened = 0
+        self.received: list[str] = []
         self.waits: list[float] = []
         self.told: list[tuple[str, float]] = []
 
-    async def open(self) -> AsyncGenerator[Delta, None]:
+    async def open(self, received: str) -> AsyncGenerator[Delta, None]:
         self.opened += 1
+        self.received.append(received)
         for item in self._streams[self.opened - 1]:
             if isinstance(item, ModelError):
                 raise item
             yield item
 
-    async def run(self, policy: Retries) -> list[Delta]:
+    async def run(self, policy: Retries, *, resumable: bool = False) -> list[Delta]:
         async def sleep(seconds: float) -> None:
             self.waits.append(seconds)
 
@@ -49,6 +54,7 @@ class Asked:
         async for delta in retried(
             self.open,
             policy,
+            resumable=lambda text: resumable,
             on_retry=lambda error, wait: self.told.append((str(error), wait)),
             sleep=sleep,
             clock=lambda: sum(self.waits),
@@ -81,12 +87,36 @@ async def test_what_cannot_help_is_not_tried_again(error: ModelError) -> None:
     assert asked.opened == 1
 
 
-async def test_nothing_is_tried_again_once_something_was_given_out() -> None:
-    asked = Asked([TextDelta("half a "), ModelUnreachable("cut")], [TextDelta("second"), END])
+HALF = TextDelta("half a ")
+CUT = ModelUnreachable("cut")
+REST = TextDelta("sentence")
+
+
+async def test_text_that_was_cut_off_is_gone_on_from_where_the_server_can() -> None:
+    asked = Asked([HALF, CUT], [REST, CUT], [END])
+    assert await asked.run(Retries(), resumable=True) == [HALF, REST, END]
+    assert asked.received == ["", "half a ", "half a sentence"]
+
+
+@pytest.mark.parametrize(
+    ("given", "resumable"),
+    [
+        ([HALF], False),
+        ([HALF, ToolCallDelta(0, "c", "write", '{"path": "a')], True),
+        ([ReasoningDelta("Hm.")], True),
+    ],
+    ids=["text, but the server cannot", "half a call", "reasoning"],
+)
+async def test_any_other_reply_begins_anew(given: list[Delta], resumable: bool) -> None:
+    asked = Asked([*given, CUT], [REST, END])
+    assert await asked.run(Retries(), resumable=resumable) == [*given, Restart(), REST, END]
+    assert asked.received == ["", ""]
+
+
+async def test_a_reply_that_is_always_cut_off_is_given_up() -> None:
+    asked = Asked([HALF, CUT], [HALF, CUT])
     with pytest.raises(ModelUnreachable, match="cut"):
-        await asked.run(Retries())
-    assert asked.deltas == [TextDelta("half a ")]
-    assert asked.opened == 1
+        await asked.run(Retries(attempts=2))
 
 
 async def test_waits_as_long_as_the_server_asks() -> None:

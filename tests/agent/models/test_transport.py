@@ -29,6 +29,7 @@ from agent.models.base import (
     ToolSpec,
 )
 from agent.models.catalog import UnknownModel
+from agent.models.providers import LLAMA_CPP
 from agent.models.retry import Retries
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from tests.support.model_server import (
@@ -93,8 +94,8 @@ async def test_a_reply_arrives_whole_however_it_is_cut(write_bytes: int) -> None
     answer = Answer("Grüß dich, 世界 🙂", (call,), reasoning="Hm.", write_bytes=write_bytes)
     async with ModelServer([answer], api_key=KEY) as server, asked(server) as model:
         message, finish = await reply(model)
-    assert message == Assistant("Grüß dich, 世界 🙂", (call,), "Hm.")
-    assert finish == Finish("tool_calls", Usage(100, 90, 5, 1))
+    assert message == Assistant("Grüß dich, 世界 🙂", (call,), "Hm.", origin="test/m")
+    assert finish == Finish("tool_calls", Usage(100, 90, 5, 1), origin="test/m")
 
 
 async def test_the_connection_is_kept_for_the_next_request() -> None:
@@ -259,24 +260,6 @@ async def test_https_on_an_http_port() -> None:
         await model.aclose()
 
 
-STREAM = event_stream(Answer("Grüße und mehr"))
-
-
-@pytest.mark.parametrize(
-    "cut_at",
-    [STREAM.index("ü".encode()) + 1, STREAM.index(b"d me"), STREAM.index(b'"stop"')],
-    ids=["in a character", "in JSON", "before the end"],
-)
-async def test_a_cut_stream_is_an_error_after_its_text(cut_at: int) -> None:
-    got: list[Delta] = []
-    answer = Answer("Grüße und mehr", cut_at=cut_at)
-    async with ModelServer([answer] * 3, api_key=KEY) as server, asked(server, retries=SOON) as model:
-        with pytest.raises(ModelUnreachable, match="broke"):
-            async for delta in model.stream(ASK):
-                got.append(delta)
-    assert len(server.requests) == (1 if got else 3)
-
-
 async def test_a_stream_cut_behind_its_end_is_whole() -> None:
     answer = Answer("Hello", cut_at=behind("Hello", '"stop"'))
     async with ModelServer([answer], api_key=KEY) as server, asked(server) as model:
@@ -398,7 +381,7 @@ async def test_base_urls_as_people_write_them(ending: str) -> None:
 
 async def test_slot_and_cache_are_asked_of_llama_cpp_alone() -> None:
     async with ModelServer(["a", "b"]) as server:
-        for quirks in (Quirks(llama_cpp=True), Quirks()):
+        for quirks in (LLAMA_CPP, Quirks()):
             model = HttpModel("test/m", server.base_url, "m", quirks=quirks)
             await reply(model, Request(ASK.messages, slot=2))
             await model.aclose()
@@ -410,18 +393,18 @@ class TestServerInfo:
     async def test_llama_cpp(self) -> None:
         async with ModelServer([], api_key=KEY, props=LLAMA_CPP_PROPS) as server:
             info = await server_info(server.base_url, KEY)
-        assert info == ServerInfo(("m",), context_tokens=8192, is_llama_cpp=True, slots=4)
+        assert info == ServerInfo(("m",), 8192, is_llama_cpp=True, slots=4, owner="llamacpp")
 
     async def test_llama_cpp_that_hides_its_properties(self) -> None:
         models = [{"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 4096}}]
         async with ModelServer([], models=models) as server:
             info = await server_info(server.base_url)
-        assert info == ServerInfo(("m",), context_tokens=4096, is_llama_cpp=True, slots=None)
+        assert info == ServerInfo(("m",), 4096, is_llama_cpp=True, slots=None, owner="llamacpp")
 
     async def test_vllm(self) -> None:
         models = [{"id": "qwen", "owned_by": "vllm", "max_model_len": 32768}]
         async with ModelServer([], models=models) as server:
-            assert await server_info(server.base_url) == ServerInfo(("qwen",), 32768, False, None)
+            assert await server_info(server.base_url) == ServerInfo(("qwen",), 32768, False, None, "vllm")
 
     async def test_several_models_have_no_common_context(self) -> None:
         models = [{"id": "a", "context_length": 1}, {"id": "b", "context_length": 2}]

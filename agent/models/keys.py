@@ -1,0 +1,72 @@
+"""Where the API key of a provider comes from: the environment, a command of the user's, the keyring.
+
+The command is a setting of the user's alone and runs without a shell; `{provider}` in it stands for the
+provider's name: `pass show keys/{provider}`. Nothing of a key is ever shown, and neither is what the command
+writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Mapping
+from contextlib import suppress
+
+from agent.models.base import ModelAuth
+
+COMMAND_S = 60.0
+"""A command may ask the person for a passphrase."""
+KEYRING_S = 10.0
+SERVICE = "pawl"
+"""Under this name the keyring holds keys, the provider being the user: `keyring set pawl openai`."""
+
+
+async def find_key(
+    provider: str, variable: str, environ: Mapping[str, str], command: str | None = None
+) -> str | None:
+    """The key of this provider, or None. Raises ModelAuth when the command fails."""
+    if key := environ.get(variable, "").strip():
+        return key
+    if command:
+        return await _from_command(command.replace("{provider}", provider))
+    return await _from_keyring(provider)
+
+
+async def _from_command(command: str) -> str:
+    try:
+        program, *arguments = shlex.split(command)
+    except ValueError as error:
+        raise ModelAuth(f"api_key_command cannot be read as a command: {error}") from error
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program, *arguments, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
+        )
+    except OSError as error:
+        raise ModelAuth(f"api_key_command: {program} cannot be started: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(COMMAND_S):
+            written, _ = await process.communicate()
+    except TimeoutError:
+        raise ModelAuth(f"api_key_command: {program} gave no key within {COMMAND_S:g} s") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    key = written.decode(errors="replace").strip()
+    if process.returncode or not key:
+        raise ModelAuth(f"api_key_command: {program} ended with code {process.returncode} and no key")
+    return key.splitlines()[0]
+
+
+async def _from_keyring(provider: str) -> str | None:
+    """The keyring's, if the package and a keyring are there; one that does not answer is passed over."""
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError:
+        return None
+    with suppress(KeyringError, TimeoutError):
+        async with asyncio.timeout(KEYRING_S):
+            return await asyncio.to_thread(keyring.get_password, SERVICE, provider)
+    return None

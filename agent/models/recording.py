@@ -1,0 +1,115 @@
+"""Real exchanges with a model server, written down and played again without it.
+
+A recording is a file of JSON lines, one exchange each: the request's body, the answer's status, content type
+and text. Headers are left out, for they carry the key, and the key is struck out of both bodies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+
+import msgspec
+
+from agent.models import wire as wires
+from agent.models.base import Delta, Finish, ModelBadReply, Quirks, Request
+from agent.models.faults import fault, struck_out
+from agent.models.transport import Reply
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """One line of a recording."""
+
+    name: str
+    """The model as it was configured."""
+    wire: str
+    model: str
+    """As the server is told."""
+    quirks: Quirks
+    request: msgspec.Raw
+    status: int
+    content_type: str
+    answer: str
+
+
+class Recorder:
+    """Appends exchanges to a file that only its owner can read. `scrub` strikes out what else is secret."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str,
+        wire: str,
+        model: str,
+        quirks: Quirks,
+        scrub: Callable[[str], str] = str,
+    ) -> None:
+        self._path = path
+        self._scrub = scrub
+        self._head = (name, wire, model, quirks)
+
+    def add(
+        self, request: bytes, status: int, content_type: str, answer: bytes, *, secret: str | None
+    ) -> None:
+        """Write one exchange; `secret` is struck out."""
+        sent = self._scrub(struck_out(request.decode(), secret))
+        said = self._scrub(struck_out(answer.decode(errors="replace"), secret))
+        exchange = Exchange(*self._head, msgspec.Raw(sent.encode()), status, content_type, said)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
+            file.write(msgspec.json.encode(exchange) + b"\n")
+
+
+class NotRecorded(ModelBadReply):
+    """The recording holds no such request."""
+
+
+class RecordedModel:
+    """Answers each request as the recording says, by the wire's own decoder; nothing is sent anywhere.
+
+    A request must be the recorded one byte for byte; equal ones are answered in the order of the recording.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.context_tokens: int | None = None
+        self._path = path
+        try:
+            lines = path.read_bytes().splitlines()
+            self._left = [msgspec.json.decode(line, type=Exchange) for line in lines if line.strip()]
+            self.name = self._left[0].name
+        except (OSError, msgspec.DecodeError, IndexError) as error:
+            raise NotRecorded(f"{path} is no recording of a model: {error}") from error
+
+    async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
+        """Raises NotRecorded, and what the recorded answer means."""
+        exchange = self._take(request)
+        where = f"the recording {self._path.name}"
+        if exchange.status != 200:
+            raise fault(exchange.status, exchange.answer, address=where, model=exchange.model)
+        reply = Reply(
+            wires.load(exchange.wire),
+            where,
+            lambda status, body: fault(status, body, address=where, model=exchange.model),
+        )
+        for delta in reply.feed(exchange.answer.encode()):
+            yield delta
+        yield self._named(reply.finish())
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    def _named(self, finish: Finish) -> Finish:
+        return msgspec.structs.replace(finish, origin=self.name)
+
+    def _take(self, request: Request) -> Exchange:
+        for place, exchange in enumerate(self._left):
+            wire = wires.load(exchange.wire)
+            body = wire.to_wire(request, model=exchange.model, quirks=exchange.quirks, origin=exchange.name)
+            if msgspec.json.encode(body) == bytes(exchange.request):
+                return self._left.pop(place)
+        raise NotRecorded(
+            f"{self._path} holds no answer to this request ({len(self._left)} exchanges are left); "
+            "the prompt, the tools or the settings are not those of the recording"
+        )

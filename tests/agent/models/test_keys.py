@@ -1,0 +1,92 @@
+"""Keys from the environment, from a command and from the keyring."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import keyring
+import pytest
+from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked
+
+from agent.models import keys
+from agent.models.base import ModelAuth
+from agent.models.keys import find_key
+
+pytestmark = pytest.mark.anyio
+
+
+class Ring(KeyringBackend):  # type: ignore[no-untyped-call]
+    """A keyring in memory, as a person's own."""
+
+    priority = 1  # type: ignore[assignment]
+    locked = False
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise NotImplementedError
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.locked:
+            raise KeyringLocked("locked")
+        return {("pawl", "openai"): "from the ring"}.get((service, username))
+
+
+@pytest.fixture(autouse=True)
+def ring() -> Iterator[Ring]:
+    before = keyring.get_keyring()
+    ring = Ring()  # type: ignore[no-untyped-call]
+    keyring.set_keyring(ring)
+    yield ring
+    keyring.set_keyring(before)
+
+
+def command(tmp_path: Path, program: str) -> str:
+    file = tmp_path / "a key.py"
+    file.write_text(program)
+    return f"{sys.executable} '{file}' {{provider}}"
+
+
+async def test_the_environment_comes_first(tmp_path: Path) -> None:
+    writes = command(tmp_path, "print('from the command')")
+    assert await find_key("openai", "OPENAI_API_KEY", {"OPENAI_API_KEY": " sk-1\n"}, writes) == "sk-1"
+
+
+async def test_then_the_command_which_knows_the_provider(tmp_path: Path) -> None:
+    writes = command(tmp_path, "import sys; print('key of', sys.argv[1]); print('another line')")
+    assert await find_key("openai", "OPENAI_API_KEY", {}, writes) == "key of openai"
+
+
+async def test_then_the_keyring(ring: Ring) -> None:
+    assert await find_key("openai", "OPENAI_API_KEY", {}) == "from the ring"
+    assert await find_key("groq", "GROQ_API_KEY", {}) is None
+    ring.locked = True
+    assert await find_key("openai", "OPENAI_API_KEY", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import sys; print('secret'); sys.exit(3)", "ended with code 3"),
+        ("pass", "no key"),
+        ("import time; time.sleep(60)", "gave no key within 0.5 s"),
+    ],
+)
+async def test_a_command_that_fails_says_so_without_what_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, words: str
+) -> None:
+    if "sleep" in program:
+        monkeypatch.setattr(keys, "COMMAND_S", 0.5)
+    with pytest.raises(ModelAuth, match=words) as caught:
+        await find_key("openai", "OPENAI_API_KEY", {}, command(tmp_path, program))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("/no/such/program", "cannot be started"), ("a 'b", "cannot be read"), (" ", "cannot be read")],
+)
+async def test_what_is_no_command(line: str, words: str) -> None:
+    with pytest.raises(ModelAuth, match=words):
+        await find_key("openai", "OPENAI_API_KEY", {}, line)
