@@ -1,0 +1,142 @@
+"""JSON as models write it: where a value ends, and what a broken one means. Pure.
+
+Repair is left to `json-repair`, and held to three rules, for a wrong repair is worse than an error that the
+model is told: a text that ends inside a string is cut and stays broken; every letter that was written is
+still there afterwards; nothing is a placeholder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+DECODER = json.JSONDecoder(strict=False)
+"""Lets raw line breaks in strings pass, for small models write them."""
+
+
+class Extent(NamedTuple):
+    """How far the brackets reach that a text begins with."""
+
+    end: int
+    missing: str
+    """The brackets that the text's end left open, in the order in which they would close."""
+    in_string: bool
+    """The text ends inside a string."""
+
+
+def extent(text: str, start: int) -> Extent:
+    """From the bracket at `start` to the one that closes it; quotes of JSON and of Python are known."""
+    brackets: list[str] = []
+    position = start
+    while token := _TOKEN.search(text, position):
+        mark, position = token[0], token.end()
+        if mark in _CLOSING:
+            brackets.append(_CLOSING[mark])
+        elif mark in "]})":
+            if brackets:
+                brackets.pop()
+            if not brackets:
+                return Extent(position, "", False)
+        elif mark[0] == '"' or _opens_string(text, token.start(), start):
+            closing = _STRINGS[mark].match(text, position)
+            if closing is None:
+                return Extent(len(text), "".join(reversed(brackets)), True)
+            position = closing.end()
+    return Extent(len(text), "".join(reversed(brackets)), False)
+
+
+def value_at(text: str, start: int) -> tuple[Any, int] | None:
+    """The JSON value at `start` and where it ends; None when it is no JSON."""
+    try:
+        return DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None
+
+
+def object_at(text: str, start: int, stop: re.Pattern[str]) -> tuple[str, int]:
+    """The text of the object at `start`, if need be in a fence, and where it ends.
+
+    Where it has no end or is no object: all up to `stop`, else to the end of the text.
+    """
+    opening = _OPENING.match(text, start)
+    begin = opening.end() if opening else start
+    if opening:
+        found = value_at(text, begin)
+        reach = extent(text, begin)
+        if found or not (reach.missing or reach.in_string):
+            end = found[1] if found else reach.end
+            return text[begin:end], end
+    closing = stop.search(text, start)
+    end = closing.start() if closing else len(text)
+    return text[begin:end].strip().removesuffix("```").rstrip(), end
+
+
+def repaired(text: str) -> Any:
+    """The object or list that broken JSON means; None when that is not plain."""
+    for candidate in (text, _ESCAPE.sub(_escaped, text)):
+        try:
+            return json.loads(candidate, strict=False)
+        except (ValueError, RecursionError):
+            pass
+    found = extent(text, 0)
+    if found.in_string or text[found.end :].strip("}] \t\n"):
+        return None
+    text = _ESCAPE.sub(_escaped, text[: found.end] + found.missing)
+    import json_repair
+
+    try:
+        value = json_repair.loads(text)
+        dumped = json.dumps(value, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict | list) or _letters(text) != _letters(dumped) or _has_placeholder(value):
+        return None
+    return value
+
+
+def undoubled(text: str) -> str:
+    """Braces doubled, as in a template's example, made single."""
+    return _DOUBLED.sub(lambda m: m[0] if m[0][0] == '"' else m[0][0], text)
+
+
+def _opens_string(text: str, at: int, start: int) -> bool:
+    """A single quote opens a string behind a bracket, comma, colon or equals sign; elsewhere it is a letter."""
+    before = text[max(start, at - 20) : at].rstrip()
+    return before[-1:] in "{[(,:="
+
+
+def _escaped(match: re.Match[str]) -> str:
+    """An escape that JSON does not know, such as `\\d`, is a backslash and a letter."""
+    if match[1] == "'":
+        return "'"
+    return match[0] if match[1][0] in '"\\/bfnrt' or len(match[1]) == 5 else "\\" + match[0]
+
+
+def _letters(text: str) -> str:
+    words = _NO_LETTERS.sub("", text).lower()
+    return words.replace("none", "null")
+
+
+def _has_placeholder(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_placeholder, (*value, *value.values())))
+    if isinstance(value, list):
+        return any(map(_has_placeholder, value))
+    return isinstance(value, str) and _PLACEHOLDER.fullmatch(value.strip()) is not None
+
+
+_OPENING = re.compile(r"\s*(?:```\w*\s*)?(?=[{\[])")
+_CLOSING = {"{": "}", "[": "]", "(": ")"}
+_TOKEN = re.compile(r'"""|\'\'\'|["\'{}\[\]()]')
+_STRINGS = {
+    '"': re.compile(r'(?:[^"\\]|\\.)*"', re.DOTALL),
+    "'": re.compile(r"(?:[^'\\]|\\.|'(?!\s*(?:[,:)\]}]|\Z)))*'", re.DOTALL),
+    '"""': re.compile(r'(?:[^"\\]|\\.|"(?!""))*"""', re.DOTALL),
+    "'''": re.compile(r"(?:[^'\\]|\\.|'(?!''))*'''", re.DOTALL),
+}
+"""Opening quote -> the rest of its string. A single one closes where JSON or Python goes on behind it."""
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_DOUBLED = re.compile(r'"(?:\\.|[^"\\])*"|\{\{|\}\}', re.DOTALL)
+_NO_LETTERS = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|[^a-zA-Z0-9]+", re.DOTALL)
+_PLACEHOLDER = re.compile(r"(?:\.{3}|…|<[^<>]*>?)\}*")

@@ -1,0 +1,107 @@
+"""Calls whose arguments stand between tags of their own, as in XML but without its escapes. Pure.
+
+A value is everything up to the closing tag behind which the call goes on or ends, so that code with the same
+tag in it stays whole; where closing tags are missing, up to the next tag of the call.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from agent.models.dialects._dialect import Reading
+from agent.models.dialects._offer import Offer, Written
+
+
+class Tags(NamedTuple):
+    """Regular expressions of one form."""
+
+    call: re.Pattern[str]
+    """Opens a call; its group `name` is the tool's."""
+    call_end: re.Pattern[str]
+    argument: re.Pattern[str]
+    """Opens an argument; its group `name` is the argument's."""
+    argument_end: re.Pattern[str]
+    wrapper: re.Pattern[str]
+    """Tags around calls."""
+
+
+def read_tagged(text: str, start: int, tags: Tags, offer: Offer) -> Reading:
+    """The calls from `start` on that follow one another with nothing but wrappers between them."""
+    calls: list[Written] = []
+    position = start
+    while True:
+        position = _skip(text, position, tags)
+        call = tags.call.match(text, position)
+        if call is None:
+            return Reading(calls, position)
+        found, position = _read_call(text, call, tags, offer)
+        calls.append(found)
+
+
+def trimmed(value: str) -> str:
+    """Without the line breaks next to the tags, and without the blanks around a value of one line."""
+    if "\n" not in value:
+        return value.strip() if value[:1] == value[-1:] == " " else value
+    return re.sub(r"\n[ \t]*\Z", "", re.sub(r"\A[ \t]*\n", "", value))
+
+
+def _skip(text: str, position: int, tags: Tags) -> int:
+    """Behind blanks and wrappers; blanks alone are left."""
+    while True:
+        blank = _BLANK.match(text, position)
+        wrapper = tags.wrapper.match(text, blank.end() if blank else position)
+        if wrapper is None:
+            return blank.end() if blank and tags.call.match(text, blank.end()) else position
+        position = wrapper.end()
+
+
+def _read_call(text: str, call: re.Match[str], tags: Tags, offer: Offer) -> tuple[Written, int]:
+    name = offer.name(call["name"])
+    known = set(offer.properties(name))
+    texts: dict[str, str] = {}
+    position = call.end()
+    while True:
+        blank = _BLANK.match(text, position)
+        at = blank.end() if blank else position
+        argument = tags.argument.match(text, at)
+        if argument is None:
+            break
+        end, behind = _value_end(text, argument.end(), tags, known - set(texts) - {argument["name"]})
+        if end is None:
+            value = re.sub(r"\A[ \t]*\n", "", text[argument.end() :])
+            return offer.call_of_texts(name, texts, (argument["name"].strip(), value)), len(text)
+        texts[argument["name"].strip()] = trimmed(text[argument.end() : end])
+        position = behind
+    ending = tags.call_end.match(text, at)
+    return offer.call_of_texts(name, texts, None), ending.end() if ending else position
+
+
+def _value_end(text: str, start: int, tags: Tags, coming: set[str]) -> tuple[int | None, int]:
+    """Where a value ends and where the text goes on; None when the text is cut in it."""
+    first: re.Match[str] | None = None
+    end: re.Match[str] | None = None
+    for closing in tags.argument_end.finditer(text, start):
+        first = first or closing
+        blank = _BLANK.match(text, closing.end())
+        at = blank.end() if blank else closing.end()
+        if at == len(text) or any(p.match(text, at) for p in (tags.argument, tags.call_end, tags.wrapper, tags.call)):
+            end = closing
+            break
+    end = end or first
+    for opening in tags.argument.finditer(text, start, end.start() if end else len(text)):
+        line_start = text.rfind("\n", 0, opening.start()) + 1
+        if opening["name"].strip() in coming and not text[line_start : opening.start()].strip():
+            return opening.start(), opening.start()
+    if end:
+        return end.start(), end.end()
+    if over := tags.call_end.search(text, start):
+        return over.start(), over.start()
+    if over := tags.wrapper.search(text, start):
+        return over.start(), over.start()
+    begun = _BEGUN_TAG.search(text, start)
+    return (begun.start(), len(text)) if begun else (None, len(text))
+
+
+_BLANK = re.compile(r"\s*")
+_BEGUN_TAG = re.compile(r"</[\w:|｜]*\s*\Z")
