@@ -26,12 +26,16 @@ def can_write(offer: Offer) -> bool:
 
 def edit(path: str, old: str, new: str, offer: Offer, *, cut: bool = False) -> Written:
     given = {"path": path, "old_string": old}
-    return offer.call_of_texts("edit", given if cut else {**given, "new_string": new}, ("new_string", new) if cut else None)
+    return offer.call_of_texts(
+        "edit", given if cut else {**given, "new_string": new}, ("new_string", new) if cut else None
+    )
 
 
 def write(path: str, content: str, offer: Offer, *, cut: bool = False) -> Written:
     given = {"path": path}
-    return offer.call_of_texts("write", given if cut else {**given, "content": content}, ("content", content) if cut else None)
+    return offer.call_of_texts(
+        "write", given if cut else {**given, "content": content}, ("content", content) if cut else None
+    )
 
 
 def path_line(line: str) -> str:

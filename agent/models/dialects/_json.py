@@ -11,7 +11,13 @@ import json
 import re
 from typing import Any, NamedTuple
 
-DECODER = json.JSONDecoder(strict=False)
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no JSON")
+
+
+DECODER = json.JSONDecoder(strict=False, parse_constant=_no_number)
 """Lets raw line breaks in strings pass, for small models write them."""
 
 
@@ -76,7 +82,7 @@ def repaired(text: str) -> Any:
     """The object or list that broken JSON means; None when that is not plain."""
     for candidate in (text, _ESCAPE.sub(_escaped, text)):
         try:
-            return json.loads(candidate, strict=False)
+            return DECODER.decode(candidate)
         except (ValueError, RecursionError):
             pass
     found = extent(text, 0)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from agent.models.base import ToolSpec
+from agent.models.dialects._json import repaired, value_at
 
 
 class Written(NamedTuple):
@@ -109,11 +110,9 @@ def from_text(text: str, schema: Mapping[str, Any]) -> Any:
     word = text.strip()
     if word.lower() in _WORDS and types & {"boolean", "null"}:
         return _WORDS[word.lower()]
-    try:
-        value = json.loads(word, strict=False)
-    except (ValueError, RecursionError):
-        from agent.models.dialects._json import repaired
-
+    found = value_at(word, 0)
+    value = found[0] if found and found[1] == len(word) else None
+    if value is None:
         value = repaired(word) if word[:1] in ("{", "[") else None
         if value is None:
             return text

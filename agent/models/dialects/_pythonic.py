@@ -33,7 +33,9 @@ def read_python_calls(text: str, offer: Offer, *, marked: bool = True) -> list[W
     if not calls:
         return [Written(_name(begun["name"], offer), "(" + text[begun.end() :])] if marked and begun else []
     written = [_written(call, offer) for call in calls]
-    if any(call is None for call in written) or (not marked and any(c and c.name not in offer for c in written)):
+    if any(call is None for call in written) or (
+        not marked and any(c and c.name not in offer for c in written)
+    ):
         return []
     return [call for call in written if call is not None]
 
@@ -115,5 +117,6 @@ def _name(written: str, offer: Offer) -> str:
 
 
 _STRING = re.compile(
-    r'("""(?:[^"\\]|\\.|"(?!""))*"""|\'\'\'(?:[^\'\\]|\\.|\'(?!\'\'))*\'\'\')|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'', re.DOTALL
+    r'("""(?:[^"\\]|\\.|"(?!""))*"""|\'\'\'(?:[^\'\\]|\\.|\'(?!\'\'))*\'\'\')|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'',
+    re.DOTALL,
 )

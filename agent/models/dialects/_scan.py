@@ -57,12 +57,14 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
             dialect = asked[int(kind[1:])]
             reading = dialect.read(text, start, offer)
             if reading is None or not reading.calls:
-                failed += reading is None
+                failed += reading is None or kind[0] == "m"
                 position = max(mark.end(), start + 1, reading.end if reading else 0)
                 continue
             position = max(reading.end, mark.end())
             before, behind = text[done:start], text[position:]
-            if not _is_quoted(text, start, position) and not _only_talks(kind[0] == "m" or dialect.announced, before, behind):
+            if not _is_quoted(text, start, position) and not _only_talks(
+                kind[0] == "m" or dialect.announced, before, behind
+            ):
                 found += [Found(dialect, call, kind[0] == "m") for call in reading.calls]
                 done = position
     return found

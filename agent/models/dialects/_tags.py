@@ -85,7 +85,9 @@ def _value_end(text: str, start: int, tags: Tags, coming: set[str]) -> tuple[int
         first = first or closing
         blank = _BLANK.match(text, closing.end())
         at = blank.end() if blank else closing.end()
-        if at == len(text) or any(p.match(text, at) for p in (tags.argument, tags.call_end, tags.wrapper, tags.call)):
+        if at == len(text) or any(
+            p.match(text, at) for p in (tags.argument, tags.call_end, tags.wrapper, tags.call)
+        ):
             end = closing
             break
     end = end or first

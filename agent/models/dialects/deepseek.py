@@ -26,7 +26,9 @@ def _token(words: str) -> str:
 
 _DSML = r"[|｜]+\s*DSML\s*[|｜]+\s*"
 _BEGIN = re.compile(_token("tool calls? begin"))
-_MARKS = re.compile(rf"\s*(?:{_token('tool calls begin')}|{_token('tool calls end')}|{_token('tool outputs? begin')})")
+_MARKS = re.compile(
+    rf"\s*(?:{_token('tool calls begin')}|{_token('tool calls end')}|{_token('tool outputs? begin')})"
+)
 _CALL = re.compile(
     rf"\s*(?:{_token('tool call begin')})?\s*(?:function\s*{_token('tool sep')}\s*(?P<old>[\w.:/-]+)|(?P<new>[\w.:/-]+)\s*{_token('tool sep')})"
 )
@@ -65,7 +67,8 @@ class DeepSeek(Dialect):
 
     def render_calls(self, calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
         inner = "".join(
-            f"<｜tool▁call▁begin｜>{name}<｜tool▁sep｜>{json_of(given)}<｜tool▁call▁end｜>" for name, given in calls
+            f"<｜tool▁call▁begin｜>{name}<｜tool▁sep｜>{json_of(given)}<｜tool▁call▁end｜>"
+            for name, given in calls
         )
         return f"<｜tool▁calls▁begin｜>{inner}<｜tool▁calls▁end｜>"
 

@@ -15,7 +15,20 @@ from agent.models.dialects._dialect import Dialect, Fence, Reading, json_of
 from agent.models.dialects._offer import Offer, Written
 
 INFO = frozenset(
-    ("", "json", "jsonc", "json5", "jsonl", "tool", "tools", "tool_call", "tool_calls", "tool-call", "javascript", "js")
+    (
+        "",
+        "json",
+        "jsonc",
+        "json5",
+        "jsonl",
+        "tool",
+        "tools",
+        "tool_call",
+        "tool_calls",
+        "tool-call",
+        "javascript",
+        "js",
+    )
 )
 """Languages of a fence that may hold calls."""
 _TAGS = re.compile(r"<tools?>(.*?)(?:</tools?>|\Z|(?=<tools?>))", re.DOTALL)

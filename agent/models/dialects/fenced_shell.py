@@ -15,7 +15,9 @@ from agent.models.dialects._dialect import Dialect, Fence, json_of
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._prose import intends
 
-SHELLS = frozenset(("bash", "sh", "shell", "zsh", "console", "shell-session", "terminal", "mswea_bash_command"))
+SHELLS = frozenset(
+    ("bash", "sh", "shell", "zsh", "console", "shell-session", "terminal", "mswea_bash_command")
+)
 TOOL = "bash"
 
 

@@ -36,7 +36,8 @@ class Glm(Dialect):
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         inner = "".join(
-            f"<arg_key>{key}</arg_key>\n<arg_value>{text_of(value)}</arg_value>\n" for key, value in arguments.items()
+            f"<arg_key>{key}</arg_key>\n<arg_value>{text_of(value)}</arg_value>\n"
+            for key, value in arguments.items()
         )
         return f"<tool_call>{name}\n{inner}</tool_call>"
 

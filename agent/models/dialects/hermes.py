@@ -28,6 +28,7 @@ _CLOSE = re.compile(
     r"|<\|im_end\|>|<\|eot_id\|>|<\|end_of_text\|>|<\|end\|>|</s>",
     re.IGNORECASE,
 )
+_BEGUN_TAG = re.compile(r"<[/|]{0,2}\w*\Z")
 _NAMED = re.compile(r"\s*(?:<name>\s*)?(?P<name>[\w.:/-]+)(?:\s*</name>\s*<arguments>)?\s*(?=\{|```)")
 
 
@@ -48,7 +49,8 @@ class Hermes(Dialect):
             end = behind = following.start()
         else:
             end, behind = closing.span() if closing else (len(text), len(text))
-        return Reading(_read_body(text[begin:end], offer), behind)
+        body = text[begin:end] if end < len(text) else _BEGUN_TAG.sub("", text[begin:])
+        return Reading(_read_body(body, offer), behind)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return f"<tool_call>\n{json_of({'name': name, 'arguments': arguments})}\n</tool_call>"

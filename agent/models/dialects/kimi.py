@@ -52,7 +52,9 @@ class Kimi(Dialect):
         return f"<|tool_calls_section_begin|>{inner}<|tool_calls_section_end|>"
 
     def render_results(self, results: Sequence[ToolResult]) -> str:
-        return "\n\n".join(f"## Return of functions.{one.name}:{n}\n{one.text}" for n, one in enumerate(results))
+        return "\n\n".join(
+            f"## Return of functions.{one.name}:{n}\n{one.text}" for n, one in enumerate(results)
+        )
 
 
 dialect = Kimi()

@@ -17,7 +17,7 @@ from agent.models.dialects._json import extent, object_at
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._pythonic import read_python_calls
 
-_TAG = re.compile(r"\s*<\|python_(?:tag|start)\|>\s*")
+_TAG = re.compile(r"<\|python_(?:tag|start)\|>\s*")
 _FUNCTION = re.compile(r"<function(?:\s*=\s*|\s+name\s*=\s*)[\"']?(?P<name>[\w.:/-]+)[\"']?\s*>\s*(?=[{\[])")
 _FUNCTION_END = re.compile(r"\s*</?function\s*>|<\|eo[mt]_id\|>")
 _END = re.compile(r"<\|(?:eom_id|eot_id|python_end|python_tag|python_start|end_of_text)\|>")

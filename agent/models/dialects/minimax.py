@@ -22,7 +22,9 @@ def invoke_tags(prefix: str) -> Tags:
         call_end=re.compile(rf"</{prefix}invoke\s*>"),
         argument=re.compile(rf"<{prefix}parameter\s+name\s*=\s*[\"']?(?P<name>[^\"'<>\s]+)[\"']?[^<>]*>"),
         argument_end=re.compile(rf"</{prefix}parameter\s*>"),
-        wrapper=re.compile(rf"</?{prefix}(?:minimax:)?(?:tool_calls?|function_calls)\s*>|\[e~\[|<\|im_end\|>"),
+        wrapper=re.compile(
+            rf"</?{prefix}(?:minimax:)?(?:tool_calls?|function_calls)\s*>|\[e~\[|<\|im_end\|>"
+        ),
     )
 
 
@@ -34,9 +36,7 @@ class MiniMax(Dialect):
     name = "minimax"
     rank = 14
     families = ("minimax",)
-    mark = (
-        rf"(?:<{_PREFIX}(?:tool_calls?|function_calls)\s*>\s*)?<{_PREFIX}invoke\s+name\s*=\s*[\"']?[^\"'<>\s]+[\"']?[^<>]*>"
-    )
+    mark = rf"(?:<{_PREFIX}(?:tool_calls?|function_calls)\s*>\s*)?<{_PREFIX}invoke\s+name\s*=\s*[\"']?[^\"'<>\s]+[\"']?[^<>]*>"
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         return read_tagged(text, start, TAGS, offer)
@@ -47,7 +47,9 @@ class MiniMax(Dialect):
     def render_calls(self, calls: Any) -> str:
         invokes = "".join(
             f'<invoke name="{name}">\n'
-            + "".join(f'<parameter name="{key}">{text_of(value)}</parameter>\n' for key, value in given.items())
+            + "".join(
+                f'<parameter name="{key}">{text_of(value)}</parameter>\n' for key, value in given.items()
+            )
             + "</invoke>\n"
             for name, given in calls
         )

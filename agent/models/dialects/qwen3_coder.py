@@ -20,7 +20,9 @@ _FUNCTION = r"<function(?:\s*=\s*|\s+name\s*=\s*)[\"']?[\w.:/-]+[\"']?\s*>(?!\s*
 TAGS = Tags(
     call=re.compile(r"<function(?:\s*=\s*|\s+name\s*=\s*)[\"']?(?P<name>[\w.:/-]+)[\"']?\s*>(?!\s*[{\[])"),
     call_end=re.compile(r"</function\s*>"),
-    argument=re.compile(r"<(?:parameter|param|arg)(?:\s*=\s*|\s+name\s*=\s*)[\"']?(?P<name>[^\"'<>=]+?)[\"']?\s*>"),
+    argument=re.compile(
+        r"<(?:parameter|param|arg)(?:\s*=\s*|\s+name\s*=\s*)[\"']?(?P<name>[^\"'<>=]+?)[\"']?\s*>"
+    ),
     argument_end=re.compile(r"</(?:parameter|param|arg)(?:\s*=[^<>]*)?\s*>"),
     wrapper=re.compile(rf"{_WRAPPER}|</(?:seed:)?tool_calls?\s*>|<\|im_end\|>"),
 )
@@ -30,13 +32,15 @@ class Qwen3Coder(Dialect):
     name = "qwen3_coder"
     rank = 10
     families = ("qwen3-coder", "qwen3.5", "seed-oss", "step")
-    mark = rf"(?:{_WRAPPER}\s*)*{_FUNCTION}"
+    mark = rf"(?:{_WRAPPER}\s*)?{_FUNCTION}"
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         return read_tagged(text, start, TAGS, offer)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        inner = "".join(f"<parameter={key}>\n{text_of(value)}\n</parameter>\n" for key, value in arguments.items())
+        inner = "".join(
+            f"<parameter={key}>\n{text_of(value)}\n</parameter>\n" for key, value in arguments.items()
+        )
         return f"<tool_call>\n<function={name}>\n{inner}</function>\n</tool_call>"
 
 

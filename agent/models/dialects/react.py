@@ -17,8 +17,14 @@ from agent.models.dialects._json import extent, object_at
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._pythonic import read_python_calls
 
-_ACTION = re.compile(r"(?:\*\*|__)?(?:Action|✿FUNCTION✿)(?:\*\*|__)?[ \t]*\d*[ \t]*[:：](?:\*\*|__)?[ \t]*(?P<name>[^\n]*)", re.I)
-_INPUT = re.compile(r"\s*(?:\*\*|__)?(?:Action[ _]?Input|Input|Arguments|✿ARGS✿)(?:\*\*|__)?[ \t]*\d*[ \t]*[:：](?:\*\*|__)?[ \t]*", re.I)
+_ACTION = re.compile(
+    r"(?:\*\*|__)?(?:Action|✿FUNCTION✿)(?:\*\*|__)?[ \t]*\d*[ \t]*[:：](?:\*\*|__)?[ \t]*(?P<name>[^\n]*)",
+    re.I,
+)
+_INPUT = re.compile(
+    r"\s*(?:\*\*|__)?(?:Action[ _]?Input|Input|Arguments|✿ARGS✿)(?:\*\*|__)?[ \t]*\d*[ \t]*[:：](?:\*\*|__)?[ \t]*",
+    re.I,
+)
 _NEXT = re.compile(
     r"^[ \t]*(?:\*\*|__)?(?:Observation|Thought|Action|Final Answer|✿RESULT✿|✿RETURN✿|✿FUNCTION✿)\b[^\n:]{0,12}:|^[ \t]*```[ \t]*$",
     re.MULTILINE | re.I,

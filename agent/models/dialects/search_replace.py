@@ -76,7 +76,11 @@ def _calls(path: str, block: re.Match[str], offer: Offer) -> list[Written]:
     """Nothing to search for means a new file. One newline is the line's end, not part of what is replaced."""
     old, new, cut = block["old"], block["new"], not block["end"]
     if old.strip():
-        return [edit(path, old.removesuffix("\n"), new.removesuffix("\n"), offer, cut=cut)] if can_edit(offer) else []
+        return (
+            [edit(path, old.removesuffix("\n"), new.removesuffix("\n"), offer, cut=cut)]
+            if can_edit(offer)
+            else []
+        )
     return [write(path, new, offer, cut=cut)] if can_write(offer) else []
 
 

@@ -47,7 +47,9 @@ def _end(text: str, start: int) -> int:
     """Behind the last hunk of the files that follow one another."""
     position = start
     while True:
-        if file := re.compile(r"(?:(?:diff --git|index|new file|similarity)[^\n]*\n)*" + _FILE.pattern, re.M).match(text, position):
+        if file := re.compile(
+            r"(?:(?:diff --git|index|new file|similarity)[^\n]*\n)*" + _FILE.pattern, re.M
+        ).match(text, position):
             position = file.end()
         elif hunk := _HUNK.match(text, position):
             position = hunk.end()

@@ -14,7 +14,9 @@ from agent.models.dialects._dialect import Dialect, Fence, json_of
 from agent.models.dialects._edits import can_write, is_meant, named_before, path_line, write
 from agent.models.dialects._offer import Offer, Written
 
-_IN_INFO = re.compile(r"(?:[\w+#.-]*[ \t:]+)?(?:(?:path|file|filename|title)\s*=\s*)?[\"']?(?P<path>[\w./@+-]+)[\"']?$", re.I)
+_IN_INFO = re.compile(
+    r"(?:[\w+#.-]*[ \t:]+)?(?:(?:path|file|filename|title)\s*=\s*)?[\"']?(?P<path>[\w./@+-]+)[\"']?$", re.I
+)
 _LEFT_OUT = re.compile(
     r"^\s*(?:#|//|--|/\*|<!--|;)?\s*(?:\.{3}|…).*\b(?:exist|rest|unchanged|remain|same|other|previous|omitted|code)"
     r"|^\s*(?:#|//|--|/\*|<!--|;).*\b(?:rest of|remains?|unchanged|existing|same as)\b.*(?:\.{3}|…|here|above|before)"
