@@ -110,7 +110,7 @@ def _sequence(text: str, offer: Offer, marked: bool) -> list[Written]:
 
 
 def _repaired(text: str, offer: Offer, marked: bool) -> list[Written]:
-    if not re.search(r"""["']?\w["']?\s*:""", text):
+    if not re.search(r"\w\W{0,2}\s*:", text):
         return []
     value = repaired(text)
     if value is None:

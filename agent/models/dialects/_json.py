@@ -12,7 +12,6 @@ import re
 from typing import Any, NamedTuple
 
 
-
 def _no_number(word: str) -> float:
     raise ValueError(f"{word} is no JSON")
 

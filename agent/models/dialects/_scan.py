@@ -147,6 +147,7 @@ def _opening(asked: tuple[Dialect, ...]) -> re.Pattern[str]:
 
 @lru_cache(maxsize=64)
 def _fence_end(marks: str) -> re.Pattern[str]:
-    """A line of at least as many marks; also right behind JSON or a tag, where models forget the line break."""
+    """A line of at least as many marks; also right behind JSON or a tag, or at the end of the reply, where models
+    forget the line break."""
     wanted = f"{re.escape(marks[0])}{{{len(marks)},}}"
-    return re.compile(rf"(?:^[ \t]*|(?<=[}}\]>]))(?:{wanted})[ \t]*$", re.MULTILINE)
+    return re.compile(rf"(?:^[ \t]*|(?<=[}}\]>]))(?:{wanted})[ \t]*$|(?:{wanted})\s*\Z", re.MULTILINE)

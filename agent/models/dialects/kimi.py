@@ -23,9 +23,12 @@ _NEXT = re.compile(r"<\|tool_call")
 
 class Kimi(Dialect):
     name = "kimi"
-    rank = 18
+    rank = 15
     families = ("kimi", "moonshot")
-    mark = r"<\|tool_calls?_section_begin\|>|<\|tool_call_begin\|>"
+    mark = (
+        r"<\|tool_calls?_section_begin\|>"
+        r"|<\|tool_call_begin\|>\s*[\w.:/-]+\s*(?:<\|tool_call_argument_begin\|>|\{|\Z)"
+    )
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         calls: list[Written] = []

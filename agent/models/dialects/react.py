@@ -37,7 +37,7 @@ class ReAct(Dialect):
     name = "react"
     rank = 60
     families = ("qwen-agent",)
-    line_mark = r"(?:\*\*|__)?(?:Action|✿FUNCTION✿)(?:\*\*|__)?[ \t]*\d*[ \t]*[:：]"
+    line_mark = r"(?:\*\*|__)?(?i:Action|✿FUNCTION✿)(?:\*\*|__)?[ \t]*\d*[ \t]*[:：]"
     announced = True
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:

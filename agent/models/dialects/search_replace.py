@@ -59,6 +59,8 @@ class SearchReplace(Dialect):
         position = 0
         for block in _BLOCK.finditer(body):
             between = body[position : block.start()].strip()
+            if between and not path_line(between):
+                return calls
             path = path_line(between) or path
             calls += _calls(path, block, offer)
             position = block.end()
