@@ -49,20 +49,13 @@ def read_calls(text: str, offer: Offer, *, marked: bool = False) -> list[Written
     calls = _sequence(text, offer, marked)
     if not calls and text.startswith("{{"):
         calls = _sequence(undoubled(text), offer, marked)
-    if not calls:
-        calls = _repaired(text, offer, marked)
-    if not calls and marked and (begun := _BEGUN.match(text)):
-        calls = [Written(offer.name(begun["name"]), begun["arguments"])]
     return calls
 
 
 def read_cut_call(text: str, offer: Offer) -> list[Written]:
     """The call of an offered tool that the text begins, when its end is missing."""
     text = text.strip()
-    begun = _BEGUN.match(text)
-    if not begun or offer.name(begun["name"]) not in offer or not _is_cut(text):
-        return []
-    return _repaired(text, offer, False) or [Written(offer.name(begun["name"]), begun["arguments"])]
+    return _sequence(text, offer, False, cut=True) if _is_cut(text) else []
 
 
 def arguments_call(name: str, text: str, offer: Offer) -> Written:
@@ -74,6 +67,8 @@ def arguments_call(name: str, text: str, offer: Offer) -> Written:
     value = found[0] if found and not text[found[1] :].strip() else None
     if isinstance(value, str):
         return arguments_call(name, value, offer)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        return offer.call(name, value[0])
     if isinstance(value, dict):
         return offer.call(name, value, text if _is_json(text) else "")
     if not text or value in (None, []) and found:
@@ -81,16 +76,20 @@ def arguments_call(name: str, text: str, offer: Offer) -> Written:
     fixed = repaired(undoubled(text) if text.startswith("{{") else text) if text[0] == "{" else None
     if isinstance(fixed, dict) and _fits(call := offer.call(name, fixed), offer):
         return call
+    if (pair := _PAIR.fullmatch(text)) and pair["key"] in offer.properties(offer.name(name)):
+        return offer.call(name, {pair["key"]: pair["value"].strip("\"'")})
     argument = offer.only_text(offer.name(name))
     if argument and text[0] not in "{[" and value is None:
         return offer.call(name, {argument: text.strip("\"'") if text[0] in "\"'" else text})
     return Written(offer.name(name), text)
 
 
-def _sequence(text: str, offer: Offer, marked: bool) -> list[Written]:
-    """JSON values one behind the other, or in a list, each of which is calls."""
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
+def _sequence(text: str, offer: Offer, marked: bool, cut: bool = False) -> list[Written]:
+    """JSON values one behind the other, or in a list, each of which is calls.
+
+    One that cannot be read even with repair is left broken, if it is marked or the text's `cut` end.
+    """
+    text = text[1:] if text.startswith("[") else text
     calls: list[Written] = []
     position = 0
     while gap := _GAP.match(text, position):
@@ -98,32 +97,35 @@ def _sequence(text: str, offer: Offer, marked: bool) -> list[Written]:
         if position == len(text):
             break
         found = value_at(text, position)
-        if found is None:
-            return []
-        written = text[position : found[1]]
-        read = _calls_of(found[0], written, offer, marked)
+        end = found[1] if found else extent(text, position).end
+        written = text[position:end]
+        read = _calls_of(found[0], written, offer, marked) if found else _repaired(written, offer, marked)
+        if not read and not found and (marked or (cut and end == len(text))):
+            read = _begun(written, offer, marked)
         if not read:
             return []
         calls += read
-        position = found[1]
+        position = end
     return calls
+
+
+def _begun(text: str, offer: Offer, marked: bool) -> list[Written]:
+    """The call that the text begins, its arguments as they are."""
+    begun = _BEGUN.match(text)
+    if begun is None or not (marked or offer.name(begun["name"]) in offer):
+        return []
+    return [Written(offer.name(begun["name"]), begun["arguments"])]
 
 
 def _repaired(text: str, offer: Offer, marked: bool) -> list[Written]:
-    if not re.search(r"\w\W{0,2}\s*:", text):
+    """The calls of one broken value."""
+    if not _KEY.search(text):
         return []
     value = repaired(text)
-    if value is None:
-        value = repaired(undoubled(text)) if "{{" in text else None
-    if value is None:
-        return []
-    calls: list[Written] = []
-    for entry in value if isinstance(value, list) else [value]:
-        read = _calls_of(entry, "", offer, marked)
-        if not read or not all(_fits(call, offer) for call in read):
-            return []
-        calls += read
-    return calls
+    if value is None and "{{" in text:
+        value = repaired(undoubled(text))
+    calls = _calls_of(value, "", offer, marked)
+    return calls if all(_fits(call, offer) for call in calls) else []
 
 
 def _calls_of(value: Any, written: str, offer: Offer, marked: bool) -> list[Written]:
@@ -168,7 +170,7 @@ def _call(value: dict[str, Any], written: str, offer: Offer, marked: bool) -> Wr
     if isinstance(arguments, str):
         call = arguments_call(name, arguments, offer)
         return call if marked or (arguments.lstrip()[:1] == "{" and _is_json(call.arguments)) else None
-    return Written(offer.name(name), json.dumps(arguments, ensure_ascii=False)) if marked else None
+    return arguments_call(name, json.dumps(arguments, ensure_ascii=False), offer) if marked else None
 
 
 def _flat(name: str, others: dict[str, Any], offer: Offer, marked: bool) -> Written | None:
@@ -215,4 +217,6 @@ def _fits(call: Written, offer: Offer) -> bool:
     return not known or found is None or set(found[0]) <= set(known)
 
 
-_GAP = re.compile(r"[ \t\r\n,;]*")
+_GAP = re.compile(r"[\s,;}\]]*")
+_KEY = re.compile(r"\w\W{0,2}\s*:")
+_PAIR = re.compile(r"[\"']?(?P<key>\w+)[\"']?[ \t]*[=:][ \t]*(?P<value>[^\n]+)")

@@ -79,15 +79,16 @@ def object_at(text: str, start: int, stop: re.Pattern[str]) -> tuple[str, int]:
 
 def repaired(text: str) -> Any:
     """The object or list that broken JSON means; None when that is not plain."""
-    for candidate in (text, _ESCAPE.sub(_escaped, text)):
-        try:
-            return DECODER.decode(candidate)
-        except (ValueError, RecursionError):
-            pass
     found = extent(text, 0)
     if found.in_string or text[found.end :].strip("}] \t\n"):
         return None
-    text = _ESCAPE.sub(_escaped, text[: found.end] + found.missing)
+    text = _ESCAPE.sub(_escaped, _plain(text[: found.end]) + found.missing)
+    try:
+        return DECODER.decode(text)
+    except (ValueError, RecursionError):
+        pass
+    if _ELLIPSIS.search(_STRING.sub("", text)):
+        return None
     import json_repair
 
     try:
@@ -118,9 +119,19 @@ def _escaped(match: re.Match[str]) -> str:
     return match[0] if match[1][0] in '"\\/bfnrt' or len(match[1]) == 5 else "\\" + match[0]
 
 
+def _plain(text: str) -> str:
+    """Without comments, and with strings in other languages' quotes as JSON's."""
+    return _FOREIGN.sub(lambda m: m[0] if m["json"] else _as_json(m["triple"] or m["ticks"] or ""), text)
+
+
+def _as_json(inner: str) -> str:
+    quoted = re.sub(r'(?<!\\)"', r"\\\"", inner).replace("\n", "\\n")
+    return f'"{quoted}"' if inner else ""
+
+
 def _letters(text: str) -> str:
-    words = _NO_LETTERS.sub("", text).lower()
-    return words.replace("none", "null")
+    """What must not change: everything but white space and what JSON itself is made of."""
+    return _NO_LETTERS.sub("", text).lower().replace("none", "null")
 
 
 def _has_placeholder(value: Any) -> bool:
@@ -143,5 +154,12 @@ _STRINGS = {
 """Opening quote -> the rest of its string. A single one closes where JSON or Python goes on behind it."""
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _DOUBLED = re.compile(r'"(?:\\.|[^"\\])*"|\{\{|\}\}', re.DOTALL)
-_NO_LETTERS = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|[^a-zA-Z0-9]+", re.DOTALL)
+_STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
+_ELLIPSIS = re.compile(r"\.{3}|…")
+_FOREIGN = re.compile(
+    r"""\"{3}(?P<triple>.*?)\"{3}|(?P<json>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])*')"""
+    r"""|(?<=[:,\[\s])`(?P<ticks>[^`]*)`(?=\s*[,}\]])|(?<=[\s,{\[}\]])//[^\n]*|/\*.*?\*/""",
+    re.DOTALL,
+)
+_NO_LETTERS = re.compile(r"""\\u[0-9a-fA-F]{4}|\\.|[^!-~]+|["',:{}\[\]\\]+""", re.DOTALL)
 _PLACEHOLDER = re.compile(r"(?:\.{3}|…|<[^<>]*>?)\}*")

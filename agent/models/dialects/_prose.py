@@ -20,9 +20,11 @@ def talks(before: str, behind: str = "") -> bool:
 
 
 def shows_a_form(before: str) -> bool:
-    """The line in front of a block introduces an example; nothing weaker counts against a call with marks."""
+    """The same of a call with marks: only a sentence that introduces it counts against it, or one that denies it."""
     line = _last_sentence(before)
-    return line.endswith(":") and _EXAMPLE.search(line) is not None
+    if line.endswith(":"):
+        return talks(before)
+    return _DENIAL.search(line) is not None
 
 
 def _last_sentence(before: str) -> str:
@@ -40,22 +42,33 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 
 _INTENT = _words(
-    r"(?:now )?(?:I'll|I will|let me|let's|let us|I'm going to|I am going to|I need to|I want to|I should|we need to"
-    r"|we'll|we will|I can|I start|I read|I look|I check|I run|I edit|I write|I search|I list|I call|I use|calling|running"
-    r"|reading|checking|looking|searching|editing|writing|listing|first|next|then|now|go|thought|THOUGHT|start)\b"
+    r"I'll|I will|let me|let's|let us|I'm going to|I am going to|I need to|I want to|I should|we need to|we'll|we will"
+    r"|(?:first|now|next|then),? (?:I|we)\b|I can|I (?:start|read|look|check|run|edit|write|search|list|call|use|change|fix|ask)\b"
+    r"|(?:calling|running|reading|checking|looking|searching|editing|writing|listing|fixing|inspecting|exploring)\b|thought:"
+    r"|to (?:see|look|list|explore|inspect|understand|find out|check)\b(?!.*\b(?:run|use|type|execute|you)\b)"
 )
 _EXAMPLE = _words(
-    r"(?:for )?examples?\b|e\.g\.|for instance|(?:would |should |could |must )?looks? (?:something )?like (?:this|so|that|the following)?"
-    r"|such as\b|syntax\b|(?:the|a|this|that|your|its|in|tool[- ]call|call|output|correct|right|expected) (?:\w+[- ])?(?:format|form|template|schema)\b"
-    r"|documentation\b|the docs\b|do(?:es)? not (?:run|execute|call)|don't (?:run|execute|call|use)|never (?:run|execute|call)|instead of\b"
+    r"(?:for )?examples?\b|e\.g\.|for instance|looks? (?:something )?like (?:this|so|that|the following)?|such as\b|syntax\b"
+    r"|(?:the|a|this|that|your|its|in|tool[- ]call|call|output|correct|right|expected) (?:\w+[- ])?(?:format|form|template|schema)\b"
+    r"|documentation\b|the docs\b|instead of\b|show you|show how|explain|demonstrat|illustrat|how (?:you|to|one|a|the) "
+    r"|(?:won't|will not|would not|do not|don't|does not|doesn't|never|not going to|must not|should not|shouldn't)"
+    r" (?:ever )?(?:call|run|do|execute|use|send|write|be)\b"
+)
+"""Said of what is shown, whoever would do it; or that it is not done."""
+_DENIAL = _words(
+    r"(?:won't|will not|would not|do not|don't|never|must not|should not) (?:call|run|execute|send)\b"
 )
 _TALK = _words(
-    r"you (?:can|could|should|would|may|might|need|must|have|will|want)|you'd|you'll|your(?:self)?\b|(?:I|it|we|one|he|she|they|that|which|this|model|assistant|agent|user) (?:would|could|might)\b"
-    r"|I'd\b|previously|earlier|already|yesterday|was (?:called|sent|run|used|made)|(?:I|it|they|he|she|who|user|model|assistant) (?:called|sent|ran|used|wrote|tried|got|said|printed)"
-    r"|(?:output|result|response|log|transcript|error|message|reply)s?(?: (?:is|was|were|shows?|of))?:?$|returned|printed|means|to (?:run|install|reproduce|start|use) (?:it|this|them|the)\b"
+    r"you (?:can|could|should|would|may|might|need|must|have|will|want)|you'd|you'll|your(?:self)?\b|if you\b"
+    r"|(?:I|it|we|one|he|she|they|that|which|this|model|assistant|agent|user) (?:would|could|might)\b|I'd\b"
+    r"|would (?:be|output|write|send|return|print|emit)\b|previously|earlier|already|yesterday|was (?:called|sent|run|used|made)"
+    r"|(?:I|it|they|he|she|who|user|model|assistant|server) (?:called|sent|ran|used|wrote|tried|got|said|printed|changed|applied)"
+    r"|(?:output|result|response|log|transcript|error|message|reply|diff|answer)s?(?: (?:is|was|were|shows?|of))?:?$"
+    r"|returned|printed|means|to (?:run|install|reproduce|start|use|verify) (?:it|this|them|the)\b"
     r"|users? (?:can|should|run)|run (?:it|this|them) (?:with|by|like|as)"
 )
 _AFTERWARDS = _words(
-    r"looks? like\b|is (?:the|an|what|how|only)\b|(?:for )?examples?\b|e\.g\.|would\b|you (?:can|could|should|would|may|might)"
-    r"|the (?:above|format|syntax|form)\b|don't (?:run|execute)|do not (?:run|execute)|not (?:a real|an actual)|use it\b"
+    r"looks? like\b|is (?:the|an|what|how|only)\b|(?:for )?examples?\b|e\.g\.|would\b"
+    r"|you (?:can|could|should|would|may|might)|the (?:above|format|syntax|form)\b|don't (?:run|execute)"
+    r"|do not (?:run|execute)|not (?:a real|an actual)|use it\b"
 )

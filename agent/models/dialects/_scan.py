@@ -58,16 +58,23 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
             reading = dialect.read(text, start, offer)
             if reading is None or not reading.calls:
                 failed += reading is None or kind[0] == "m"
-                position = max(mark.end(), start + 1, reading.end if reading else 0)
+                passed = reading.end if reading and kind[0] == "l" else 0
+                position = max(mark.end(), start + 1, passed)
                 continue
             position = max(reading.end, mark.end())
             before, behind = text[done:start], text[position:]
+            if kind[0] == "l" and _is_in_line(text, start) and not intends(before):
+                continue
             if not _is_quoted(text, start, position) and not _only_talks(
                 kind[0] == "m" or dialect.announced, before, behind
             ):
                 found += [Found(dialect, call, kind[0] == "m") for call in reading.calls]
                 done = position
     return found
+
+
+def _is_in_line(text: str, start: int) -> bool:
+    return bool(text[text.rfind("\n", 0, start) + 1 : start].strip())
 
 
 def _only_talks(sure: bool, before: str, behind: str) -> bool:
@@ -139,7 +146,7 @@ def _opening(asked: tuple[Dialect, ...]) -> re.Pattern[str]:
         r"(?P<ticks>`+)",
         r"(?P<comment><!--.*?-->)",
         *(rf"(?P<m{i}>{asked[i].mark})" for i in ordered if asked[i].mark),
-        *(rf"^[ \t]*(?P<l{i}>{asked[i].line_mark})" for i in ordered if asked[i].line_mark),
+        *(rf"(?:^[ \t]*|(?<=[.:!] ))(?P<l{i}>{asked[i].line_mark})" for i in ordered if asked[i].line_mark),
         r"(?P<hunk>^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*\n(?:[ +\-\\].*(?:\n|\Z)|\n(?=[ +\-]))*)",
     ]
     return re.compile("|".join(parts), re.MULTILINE)

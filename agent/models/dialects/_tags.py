@@ -62,19 +62,44 @@ def _read_call(text: str, call: re.Match[str], tags: Tags, offer: Offer) -> tupl
     texts: dict[str, str] = {}
     position = call.end()
     while True:
-        blank = _BLANK.match(text, position)
-        at = blank.end() if blank else position
-        argument = tags.argument.match(text, at)
+        at = position = _to_argument(text, position, tags)
+        argument = tags.argument.match(text, at) or _plain_argument(text, at, known)
         if argument is None:
             break
-        end, behind = _value_end(text, argument.end(), tags, known - set(texts) - {argument["name"]})
+        key = argument["name"].strip()
+        if argument.re is _PLAIN:
+            closing = re.compile(rf"</{key}>").search(text, argument.end())
+            end, position = closing.span() if closing else (None, len(text))
+        else:
+            end, position = _value_end(text, argument.end(), tags, known - {*texts, key})
         if end is None:
             value = re.sub(r"\A[ \t]*\n", "", text[argument.end() :])
-            return offer.call_of_texts(name, texts, (argument["name"].strip(), value)), len(text)
-        texts[argument["name"].strip()] = trimmed(text[argument.end() : end])
-        position = behind
+            return offer.call_of_texts(name, texts, (key, value)), len(text)
+        texts[key] = trimmed(text[argument.end() : end])
     ending = tags.call_end.match(text, at)
     return offer.call_of_texts(name, texts, None), ending.end() if ending else position
+
+
+def _to_argument(text: str, position: int, tags: Tags) -> int:
+    """Behind blanks, and behind wrappers in the wrong place when an argument follows."""
+    at = _end_of_blank(text, position)
+    while wrapper := tags.wrapper.match(text, at):
+        behind = _end_of_blank(text, wrapper.end())
+        if not tags.argument.match(text, behind):
+            break
+        at = behind
+    return at
+
+
+def _plain_argument(text: str, at: int, known: set[str]) -> re.Match[str] | None:
+    """`<path>` in place of `<parameter=path>`."""
+    found = _PLAIN.match(text, at)
+    return found if found and found["name"] in known else None
+
+
+def _end_of_blank(text: str, position: int) -> int:
+    blank = _BLANK.match(text, position)
+    return blank.end() if blank else position
 
 
 def _value_end(text: str, start: int, tags: Tags, coming: set[str]) -> tuple[int | None, int]:
@@ -106,4 +131,5 @@ def _value_end(text: str, start: int, tags: Tags, coming: set[str]) -> tuple[int
 
 
 _BLANK = re.compile(r"\s*")
+_PLAIN = re.compile(r"<(?P<name>\w+)>")
 _BEGUN_TAG = re.compile(r"</[\w:|｜]*\s*\Z")

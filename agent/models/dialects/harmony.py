@@ -23,7 +23,9 @@ _HEAD = re.compile(
     r"(?:<\|constrain\|>\s*)?(?:json|code)?\s*(?:<\|constrain\|>\s*)?(?:json)?\s*(?P<message><\|message\|>)?\s*"
 )
 _END = re.compile(r"<\|(?:call|end|return|start|channel)\|>")
-_ENDED = re.compile(r"\s*<\|(?:call|end|return)\|>")
+_ENDED = re.compile(
+    r"\s*<\|(?:call|end|return)\|>(?:(?:assistant)?(?:commentary|analysis|final)(?=\s*(?:\n|\Z)))?"
+)
 
 
 class Harmony(Dialect):

@@ -29,6 +29,7 @@ _CLOSE = re.compile(
     re.IGNORECASE,
 )
 _BEGUN_TAG = re.compile(r"<[/|]{0,2}\w*\Z")
+_NAME_ATTRIBUTE = re.compile(r"\bname\s*=\s*[\"']([\w.:/-]+)[\"']")
 _NAMED = re.compile(r"\s*(?:<name>\s*)?(?P<name>[\w.:/-]+)(?:\s*</name>\s*<arguments>)?\s*(?=\{|```)")
 
 
@@ -43,14 +44,24 @@ class Hermes(Dialect):
         if opening is None:
             return None
         begin = opening.end()
-        closing = _CLOSE.search(text, _body_end(text, begin))
-        following = _OPEN.search(text, _body_end(text, begin))
+        position = _body_end(text, begin)
+        closing = _CLOSE.search(text, position)
+        following = _OPEN.search(text, position)
         if following and (closing is None or following.start() < closing.start()):
             end = behind = following.start()
         else:
             end, behind = closing.span() if closing else (len(text), len(text))
         body = text[begin:end] if end < len(text) else _BEGUN_TAG.sub("", text[begin:])
-        return Reading(_read_body(body, offer), behind)
+        calls = _read_body(body, offer)
+        if (
+            position > begin
+            and not _are_whole(calls)
+            and (first := read_calls(text[begin:position], offer, marked=True))
+        ):
+            return Reading(first, behind if closing or following else position)
+        if (attribute := _NAME_ATTRIBUTE.search(opening[0])) and not calls:
+            calls = [arguments_call(attribute[1], body, offer)]
+        return Reading(calls, behind)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return f"<tool_call>\n{json_of({'name': name, 'arguments': arguments})}\n</tool_call>"
@@ -71,13 +82,20 @@ def _body_end(text: str, begin: int) -> int:
     return position
 
 
+def _are_whole(calls: list[Written]) -> bool:
+    return bool(calls) and all(value_at(call.arguments, 0) and call.arguments.endswith("}") for call in calls)
+
+
 def _read_body(body: str, offer: Offer) -> list[Written]:
     if calls := read_calls(body, offer, marked=True):
         return calls
     if (named := _NAMED.match(body)) and not body.strip().startswith("```"):
         rest = re.sub(r"</arguments>\s*\Z", "", body[named.end() :].strip())
         return [arguments_call(named["name"], rest, offer)]
-    return read_python_calls(body, offer)
+    if calls := read_python_calls(body, offer):
+        return calls
+    brace = body.find("{")
+    return read_calls(body[brace:].rstrip("` \n"), offer, marked=True) if brace > 0 else []
 
 
 dialect = Hermes()

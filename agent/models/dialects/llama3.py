@@ -30,7 +30,7 @@ class Llama3(Dialect):
     rank = 40
     families = ("llama", "meta-llama")
     mark = rf"{_TAG.pattern}|{_FUNCTION.pattern.replace('?P<name>', '?:')}"
-    line_mark = rf"(?:{_PYTHON}|{_JSON})"
+    line_mark = rf"(?:{_PYTHON}|{_JSON}|\A[A-Za-z_]\w*\(\s*[A-Za-z_]\w*\s*=)"
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         if tag := _TAG.match(text, start):
@@ -39,6 +39,8 @@ class Llama3(Dialect):
             return _functions(text, start, offer)
         if text[start] == "{":
             return read_bare(text, start, offer)
+        if text[start] != "[":
+            return Reading(read_python_calls(text, offer, marked=False), len(text))
         reach = extent(text, start)
         cut = bool(reach.missing) or reach.in_string
         if cut or text[reach.end :].partition("\n")[0].strip(" \t;.<|eot_id|>"):
