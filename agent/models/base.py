@@ -82,6 +82,8 @@ class Request(msgspec.Struct, frozen=True):
     stop: tuple[str, ...] = ()
     slot: int | None = None
     """Slot of a llama.cpp server to pin this conversation to; ignored by other servers."""
+    constrain: tuple[ToolSpec, ...] = ()
+    """Tools whose schema a grammar holds calls in the text to, on servers that have grammars."""
 
 
 class Quirks(msgspec.Struct, frozen=True):
@@ -95,6 +97,8 @@ class Quirks(msgspec.Struct, frozen=True):
     """Ask for token counts at the end of the stream; off for servers that reject `stream_options`."""
     reasoning_effort: str = ""
     """Sent as `reasoning_effort`, such as `high`; empty: what the server takes by itself."""
+    grammar: Literal["", "gbnf", "structural_tag"] = ""
+    """What the server takes for `Request.constrain` (agent.models.constrain); llama.cpp takes GBNF."""
 
 
 NO_QUIRKS = Quirks()

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 from agent.messages import ToolCall
 from agent.models.base import ToolSpec
-from agent.models.dialects._dialect import Dialect, numbered
+from agent.models.dialects._dialect import Dialect, example, numbered
 from agent.models.dialects._offer import Offer
 from agent.models.dialects._scan import Found, scan
 
-__all__ = ["Dialect", "Salvaged", "find", "load", "order"]
+__all__ = ["Dialect", "Salvaged", "example", "find", "load"]
 
 
 class Salvaged(NamedTuple):
@@ -35,11 +35,6 @@ def load() -> Mapping[str, Dialect]:
     names = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
     found: list[Dialect] = [import_module(f"{__name__}.{name}").dialect for name in names]
     return {dialect.name: dialect for dialect in sorted(found, key=lambda dialect: dialect.rank)}
-
-
-def order(family: str) -> list[Dialect]:
-    """All dialects, those that models of the family were trained on first."""
-    return sorted(load().values(), key=lambda d: (not family.startswith(d.families or ("\0",)), d.rank))
 
 
 def find(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from agent.models.dialects._calls import read_calls, read_cut_call
+from agent.models.dialects._calls import begins_call, read_calls, read_cut_call
 from agent.models.dialects._dialect import Reading
 from agent.models.dialects._json import extent
 from agent.models.dialects._offer import Offer
@@ -20,6 +20,8 @@ def read_bare(text: str, start: int, offer: Offer) -> Reading | None:
     while text[position : position + 1] in ("{", "["):
         reach = extent(text, position)
         if reach.missing or reach.in_string:
+            if not begins_call(text, start, offer):
+                return None
             calls = read_calls(text[start:], offer) or read_cut_call(text[start:], offer)
             return Reading(calls, len(text)) if calls else None
         end = reach.end

@@ -109,6 +109,12 @@ def _sequence(text: str, offer: Offer, marked: bool, cut: bool = False) -> list[
     return calls
 
 
+def begins_call(text: str, start: int, offer: Offer) -> bool:
+    """A call of an offered tool begins there, however it goes on."""
+    begun = _BEGUN.match(text, start)
+    return begun is not None and offer.name(begun["name"]) in offer
+
+
 def _begun(text: str, offer: Offer, marked: bool) -> list[Written]:
     """The call that the text begins, its arguments as they are."""
     begun = _BEGUN.match(text)

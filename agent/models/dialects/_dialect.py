@@ -11,8 +11,12 @@ from agent.models.base import ToolSpec
 from agent.models.dialects._offer import Offer, Written
 
 
+MAX_CALLS = 50
+"""A reply with more calls is a model that goes in circles; the rest is not read."""
+
+
 class Reading(NamedTuple):
-    """What stands at a mark."""
+    """What stands at a mark. Without calls it is passed over, where None lets others look into it."""
 
     calls: list[Written]
     end: int

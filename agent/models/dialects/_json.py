@@ -125,7 +125,7 @@ def _plain(text: str) -> str:
 
 
 def _as_json(inner: str) -> str:
-    quoted = re.sub(r'(?<!\\)"', r"\\\"", inner).replace("\n", "\\n")
+    quoted = re.sub(r'(?<!\\)"', r'\\"', inner).replace("\n", "\\n")
     return f'"{quoted}"' if inner else ""
 
 

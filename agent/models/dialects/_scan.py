@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from agent.models.dialects._dialect import Dialect, Fence
+from agent.models.dialects._dialect import MAX_CALLS, Dialect, Fence
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._prose import intends, shows_a_form, talks
 
 PATIENCE = 200
-"""So many marks may begin no call before the rest of the text is given up; keeps the time linear."""
+"""So many fences without a call, or a fifth as many marks that begin none, and the rest of the text is given up:
+what a hostile text can cost stays linear in its length."""
 
 
 class Found(NamedTuple):
@@ -42,12 +43,14 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
     opening = _opening(asked)
     found: list[Found] = []
     position = done = failed = 0
-    while failed < PATIENCE and (mark := opening.search(text, position)):
+    while failed < PATIENCE and len(found) < MAX_CALLS and (mark := opening.search(text, position)):
         kind = mark.lastgroup or ""
         start = mark.start(kind)
         if kind == "fence":
             fence, position = _fence(text, mark, done)
-            found += _in_fence(text, fence, offer, asked)
+            calls = _in_fence(fence, offer, asked)
+            failed += not calls
+            found += calls
             done = position
         elif kind == "ticks":
             position = _inline_code_end(text, mark.end(), mark["ticks"])
@@ -57,9 +60,8 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
             dialect = asked[int(kind[1:])]
             reading = dialect.read(text, start, offer)
             if reading is None or not reading.calls:
-                failed += reading is None or kind[0] == "m"
-                passed = reading.end if reading and kind[0] == "l" else 0
-                position = max(mark.end(), start + 1, passed)
+                failed += 5
+                position = max(mark.end(), start + 1, reading.end if reading else 0)
                 continue
             position = max(reading.end, mark.end())
             before, behind = text[done:start], text[position:]
@@ -91,7 +93,7 @@ def _fence(text: str, mark: re.Match[str], done: int) -> tuple[Fence, int]:
     return Fence(info, text[start:end], closing is not None, before, text[position:], above), position
 
 
-def _in_fence(text: str, fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
+def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
     """Calls that the fence consists of; marked ones only if it is the whole reply or was announced."""
     if _is_indented_quote(fence.before):
         return []
@@ -144,7 +146,7 @@ def _opening(asked: tuple[Dialect, ...]) -> re.Pattern[str]:
     parts = [
         r"^[ \t]*(?:(?:[-*]|\d+\.)[ \t]+)?(?P<fence>(?P<marks>`{3,}|~{3,})(?P<info>[^\n`]*)\n)",
         r"(?P<ticks>`+)",
-        r"(?P<comment><!--.*?-->)",
+        r"(?P<comment><!--(?s:(?!<!--).)*?-->)",
         *(rf"(?P<m{i}>{asked[i].mark})" for i in ordered if asked[i].mark),
         *(rf"(?:^[ \t]*|(?<=[.:!] ))(?P<l{i}>{asked[i].line_mark})" for i in ordered if asked[i].line_mark),
         r"(?P<hunk>^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*\n(?:[ +\-\\].*(?:\n|\Z)|\n(?=[ +\-]))*)",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from agent.models.dialects._dialect import Reading
+from agent.models.dialects._dialect import MAX_CALLS, Reading
 from agent.models.dialects._offer import Offer, Written
 
 
@@ -30,13 +30,14 @@ def read_tagged(text: str, start: int, tags: Tags, offer: Offer) -> Reading:
     """The calls from `start` on that follow one another with nothing but wrappers between them."""
     calls: list[Written] = []
     position = start
-    while True:
+    while len(calls) < MAX_CALLS:
         position = _skip(text, position, tags)
         call = tags.call.match(text, position)
         if call is None:
             return Reading(calls, position)
         found, position = _read_call(text, call, tags, offer)
         calls.append(found)
+    return Reading(calls, position)
 
 
 def trimmed(value: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.messages import ToolResult
 from agent.models.dialects._calls import arguments_call
-from agent.models.dialects._dialect import Dialect, Reading, json_of
+from agent.models.dialects._dialect import MAX_CALLS, Dialect, Reading, json_of
 from agent.models.dialects._json import object_at
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects.minimax import invoke_tags
@@ -51,7 +51,7 @@ class DeepSeek(Dialect):
             return read_tagged(text, start, _TAGS, offer)
         calls: list[Written] = []
         position = start
-        while True:
+        while len(calls) < MAX_CALLS:
             while mark := _MARKS.match(text, position):
                 position = mark.end()
             call = _CALL.match(text, position)
@@ -61,6 +61,7 @@ class DeepSeek(Dialect):
             calls.append(arguments_call(call["old"] or call["new"], arguments, offer))
             if end := _END.match(text, position):
                 position = end.end()
+        return Reading(calls, position)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return self.render_calls([(name, arguments)])

@@ -35,8 +35,9 @@ class FencedShell(Dialect):
         return [offer.call(TOOL, {argument: command})]
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        command = arguments.get("command")
-        return f"```bash\n{command if name == TOOL and command else f'{name} {json_of(arguments)}'}\n```"
+        if name != TOOL:
+            return json_of({"name": name, "arguments": arguments})
+        return f"```bash\n{arguments.get('command', '')}\n```"
 
     def render_results(self, results: Sequence[ToolResult]) -> str:
         return "\n".join(f"<output>\n{one.text}\n</output>" for one in results)

@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.messages import ToolResult
 from agent.models.dialects._calls import arguments_call
-from agent.models.dialects._dialect import Dialect, Reading, json_of
+from agent.models.dialects._dialect import MAX_CALLS, Dialect, Reading, json_of
 from agent.models.dialects._json import object_at
 from agent.models.dialects._offer import Offer, Written
 
@@ -40,7 +40,7 @@ class Harmony(Dialect):
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         calls: list[Written] = []
         position = start
-        while head := _HEAD.match(text, position):
+        while len(calls) < MAX_CALLS and (head := _HEAD.match(text, position)):
             if not head["message"] and text[head.end() : head.end() + 1] != "{":
                 break
             arguments, position = object_at(text, head.end(), _END)

@@ -61,7 +61,7 @@ class Hermes(Dialect):
             return Reading(first, behind if closing or following else position)
         if (attribute := _NAME_ATTRIBUTE.search(opening[0])) and not calls:
             calls = [arguments_call(attribute[1], body, offer)]
-        return Reading(calls, behind)
+        return Reading(calls, behind) if calls else None
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return f"<tool_call>\n{json_of({'name': name, 'arguments': arguments})}\n</tool_call>"

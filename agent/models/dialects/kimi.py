@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.messages import ToolResult
 from agent.models.dialects._calls import arguments_call
-from agent.models.dialects._dialect import Dialect, Reading, json_of
+from agent.models.dialects._dialect import MAX_CALLS, Dialect, Reading, json_of
 from agent.models.dialects._json import object_at
 from agent.models.dialects._offer import Offer, Written
 
@@ -33,7 +33,7 @@ class Kimi(Dialect):
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         calls: list[Written] = []
         position = start
-        while True:
+        while len(calls) < MAX_CALLS:
             while mark := _MARKS.match(text, position):
                 position = mark.end()
             call = _CALL.match(text, position)
@@ -43,6 +43,7 @@ class Kimi(Dialect):
             calls.append(arguments_call(re.sub(r":\d+$", "", call["id"]), arguments, offer))
             if end := _END.match(text, position):
                 position = end.end()
+        return Reading(calls, position)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return self.render_calls([(name, arguments)])

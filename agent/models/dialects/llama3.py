@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.models.dialects._bare import read_bare
 from agent.models.dialects._calls import arguments_call, read_calls
-from agent.models.dialects._dialect import Dialect, Fence, Reading, json_of
+from agent.models.dialects._dialect import MAX_CALLS, Dialect, Fence, Reading, json_of
 from agent.models.dialects._json import extent, object_at
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._pythonic import read_python_calls
@@ -76,7 +76,7 @@ def _tagged(text: str, begin: int, offer: Offer) -> Reading:
 def _functions(text: str, position: int, offer: Offer) -> Reading:
     calls: list[Written] = []
     end = position
-    while call := _FUNCTION.match(text, position):
+    while len(calls) < MAX_CALLS and (call := _FUNCTION.match(text, position)):
         arguments, end = object_at(text, call.end(), _FUNCTION_END)
         calls.append(arguments_call(call["name"], arguments, offer))
         if ending := _FUNCTION_END.match(text, end):

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.messages import ToolResult
 from agent.models.dialects._calls import arguments_call, read_calls
-from agent.models.dialects._dialect import Dialect, Reading, json_of
+from agent.models.dialects._dialect import MAX_CALLS, Dialect, Reading, json_of
 from agent.models.dialects._json import object_at
 from agent.models.dialects._offer import Offer, Written
 
@@ -30,7 +30,7 @@ class Mistral(Dialect):
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         calls: list[Written] = []
         position = start
-        while True:
+        while len(calls) < MAX_CALLS:
             mark = _MARK.match(text, position)
             position = mark.end() if mark else position
             if text[position : position + 1] in ("[", "{"):
@@ -42,6 +42,7 @@ class Mistral(Dialect):
                 return Reading(calls, position)
             arguments, position = object_at(text, call.end(), _NEXT)
             calls.append(arguments_call(call["name"], arguments, offer))
+        return Reading(calls, position)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return f"[TOOL_CALLS]{name}[ARGS]{json_of(arguments)}"

@@ -27,6 +27,7 @@ from agent.models.base import (
     TextDelta,
     ToolCallDelta,
 )
+from agent.models.constrain import fields
 
 PATH = "/chat/completions"
 
@@ -67,6 +68,7 @@ def to_wire(request: Request, *, model: str, quirks: Quirks) -> Object:
         body["cache_prompt"] = True
         if request.slot is not None:
             body["id_slot"] = request.slot
+    body |= fields(request.constrain, quirks.grammar or ("gbnf" if quirks.llama_cpp else ""))
     body["messages"] = list(_messages(request.messages))
     return body
 
