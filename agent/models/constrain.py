@@ -143,8 +143,9 @@ def _closed(schema: Mapping[str, Any]) -> Object:
 
 def _anything_but(word: str) -> str:
     """One step of a text that does not hold the word: a prefix of it and a letter that leaves it."""
-    steps = [f"[^{word[0]}]"]
-    steps += [f"{_quoted(word[:n])} [^{word[n]}{word[0]}]" for n in range(1, len(word))]
+    first = word[0]
+    steps = [f"[^{first}]", f'"{first}"+ [^{first}{word[1]}]']
+    steps += [f'"{first}"+ {_quoted(word[1:n])} [^{first}{word[n]}]' for n in range(2, len(word))]
     return " | ".join(steps)
 
 
