@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Literal["auto", "loop", "repair"] = "auto"
     """How `fix` works: a tool loop, a direct repair, or what the model's catalogue entry says."""
     tool_mode: Literal["auto", "native", "dialect", "grammar"] = "auto"
-    """How the model is told of its tools: by the server, in its dialect in the messages, or that with a grammar."""
+    """How the model is told of its tools: by the server, in the messages, or that with a grammar."""
     attempts: Positive | None = None
     max_steps: Positive = 40
     """Model calls in one turn or attempt."""

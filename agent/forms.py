@@ -23,7 +23,7 @@ class Forms:
         self._told = [event.result.text for event in events if isinstance(event, ToolFinished)]
 
     def of(self, name: str) -> str:
-        """An example for the tool, or for the one whose name is most like it; empty when it was shown before."""
+        """An example for the tool, or the one most like it by name; empty when it was shown before."""
         near = get_close_matches(name, self._tools, n=1, cutoff=0.0)
         tool = self._tools.get(name) or (self._tools[near[0]] if near else None)
         if not self._dialect or tool is None:

@@ -2,8 +2,9 @@
 
 The reply stays free text until it opens a call: a grammar without that would force a call on every turn.
 llama.cpp takes GBNF in `grammar`; the free text is part of it, for on `/v1/chat/completions` the server
-overwrites `grammar_lazy` and `grammar_triggers` with those of its own template (`oaicompat_chat_params_parse`).
-On `/completion` they count, see `lazy_grammar`. vLLM and SGLang take a structural tag in `response_format`.
+overwrites `grammar_lazy` and `grammar_triggers` with those of its own template
+(`oaicompat_chat_params_parse`). On `/completion` they count, see `lazy_grammar`. vLLM and SGLang take a
+structural tag in `response_format`.
 
 Sources: llama.cpp `grammars/README.md` and `tools/server/README.md`; vLLM "Structured Outputs".
 """
@@ -158,7 +159,8 @@ _JSON_RULES = {
     "value": "object | array | string | number | boolean | null",
     "object": r'"{" ws (string ":" ws value ws ("," ws string ":" ws value ws)*)? "}"',
     "array": '"[" ws (value ws ("," ws value ws)*)? "]"',
-    "string": r'"\"" ([^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F]))* "\""',
+    "string": r'"\"" ([^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" hex hex hex hex))* "\""',
+    "hex": "[0-9a-fA-F]",
     "integer": '"-"? ("0" | [1-9] [0-9]*)',
     "number": 'integer ("." [0-9]+)? ([eE] [-+]? [0-9]+)?',
     "boolean": '"true" | "false"',

@@ -1,9 +1,9 @@
-"""How a model is told of its tools: by the server's template, or in its dialect in the messages themselves. Pure.
+"""How a model is told of its tools: by the server's template, or in its dialect in the messages. Pure.
 
-`native` gives the tools to the server. `dialect` writes tools, calls and results into the messages as the model
-was trained on them, for servers whose template cannot or loses them. `grammar` does that too, and lets the server
-hold the calls to the tools' schema. `auto` does what the catalogue says of the model, `native` where it says
-nothing. In every mode calls that arrive as text are found.
+`native` gives the tools to the server. `dialect` writes tools, calls and results into the messages as the
+model was trained on them, for servers whose template cannot or loses them. `grammar` does that too, and lets
+the server hold the calls to the tools' schema. `auto` does what the catalogue says of the model, `native`
+where it says nothing. In every mode calls that arrive as text are found.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GENERAL = "hermes"
 
 
 def dialect_of(model: str) -> str:
-    """Name of the dialect that the model of this configured name was trained on; the general one if none is known."""
+    """Name of the dialect that the model of this name was trained on; the general one if none is known."""
     known = traits(model)
     if known.dialect:
         return known.dialect

@@ -99,7 +99,10 @@ async def test_the_right_form_of_a_call_in_text_is_shown_once(scene: Scene) -> N
         await dispatch(calls, TOOLS, scene.board, scene.branch, Permissions(), "hermes")
         return [result.text for result in scene.finished()][-len(calls) :]
 
-    form = '\nA call is written like this:\n<tool_call>\n{"name": "look", "arguments": {"name": "..."}}\n</tool_call>'
+    form = (
+        "\nA call is written like this:\n"
+        '<tool_call>\n{"name": "look", "arguments": {"name": "..."}}\n</tool_call>'
+    )
     unknown, wrong, fine = await told(
         call(1, "lock", "{}"), call(2, "look", "{}"), call(3, "look", '{"name":"a"}')
     )

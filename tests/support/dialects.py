@@ -1,7 +1,7 @@
 """The cases of tests/golden/dialects: replies as models write them, and the calls that they hold.
 
-A case has a `name`, a `text` (with `crlf` its line ends are CRLF), if need be `reasoning`, and `calls`: name and
-arguments each, `-` for arguments that are told to the model because nobody knows what they mean.
+A case has a `name`, a `text` (with `crlf` its line ends are CRLF), if need be `reasoning`, and `calls`: name
+and arguments each, `-` for arguments that are told to the model because nobody knows what they mean.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ __all__ = ["Dialect", "Salvaged", "example", "find", "load"]
 
 
 class Salvaged(NamedTuple):
-    """The calls of a reply, and the name of the dialect that they were written in; empty when there are none."""
+    """The calls of a reply, and the name of the dialect they were written in; empty when there are none."""
 
     calls: tuple[ToolCall, ...] = ()
     dialect: str = ""
@@ -47,12 +47,12 @@ def find(
 ) -> Salvaged:
     """The calls of a whole reply, their ids `prefix` + 1, 2, ...; `asked` are all dialects when None.
 
-    Empty when the reply only talks about a call. Arguments are as written where they are JSON of the right types,
-    and broken when the reply was cut inside them: running such a call tells the model so. A marked call of an
-    unknown tool is given too, for the same reason.
+    Empty when the reply only talks about a call. Arguments are as written where they are JSON of the right
+    types, and broken when the reply was cut inside them: running such a call tells the model so. A marked
+    call of an unknown tool is given too, for the same reason.
 
-    The answer is looked at first, the reasoning (also in `<think>` tags) only when the answer has no call: then
-    its calls count if the reply ends with it, or if nothing but a marked call ends it.
+    The answer is looked at first, the reasoning (also in `<think>` tags) only when the answer has no call:
+    then its calls count if the reply ends with it, or if nothing but a marked call ends it.
     """
     offer = Offer(tools)
     if not tools:
@@ -77,7 +77,7 @@ def _in_reasoning(reasoning: str, answer: str, offer: Offer, dialects: tuple[Dia
 
 
 def _splits(text: str) -> list[tuple[str, str]]:
-    """Thoughts and answer. A closing tag without an opening one may also stand in an argument: both are tried."""
+    """Thoughts and answer. A closing tag alone may also stand in an argument: then both are tried."""
     if opening := _THINK.match(text):
         closing = _THOUGHT.search(text, opening.end())
         end, behind = closing.span() if closing else (len(text), len(text))

@@ -11,7 +11,7 @@ from agent.models.dialects._offer import Offer
 
 
 def read_bare(text: str, start: int, offer: Offer) -> Reading | None:
-    """The calls of the JSON values that begin at `start`; what follows on the line shows that it is a sentence.
+    """The calls of the JSON values that begin at `start`; none if more follows on the line: it is a sentence.
 
     Data that is no call is passed over as a whole, so that nothing in it is taken for one.
     """

@@ -38,8 +38,8 @@ _EMBEDDED = re.compile(r"\A```\w*[ \t]*\n(.*?)\n?(?:```\s*)?\Z", re.DOTALL)
 def read_calls(text: str, offer: Offer, *, marked: bool = False) -> list[Written]:
     """The calls that the text consists of; none when it holds anything else.
 
-    `marked` text stands behind a mark that says it is a call: then tools need not be known, what else stands in
-    the objects does not matter, and where nobody can tell the arguments they are left broken.
+    `marked` text stands behind a mark that says it is a call: then tools need not be known, what else stands
+    in the objects does not matter, and where nobody can tell the arguments they are left broken.
     """
     text = text.strip()
     if marked and (inner := _EMBEDDED.match(text)):
@@ -59,7 +59,7 @@ def read_cut_call(text: str, offer: Offer) -> list[Written]:
 
 
 def arguments_call(name: str, text: str, offer: Offer) -> Written:
-    """A call whose name stood elsewhere and whose arguments are this text; left broken if they are no object."""
+    """A call whose name stood elsewhere; its arguments are this text, left broken if that is no object."""
     text = text.strip()
     if inner := _EMBEDDED.match(text):
         text = inner[1].strip()
@@ -71,7 +71,7 @@ def arguments_call(name: str, text: str, offer: Offer) -> Written:
         return offer.call(name, value[0])
     if isinstance(value, dict):
         return offer.call(name, value, text if _is_json(text) else "")
-    if not text or value in (None, []) and found:
+    if not text or (value in (None, []) and found):
         return offer.call(name, {})
     fixed = repaired(undoubled(text) if text.startswith("{{") else text) if text[0] == "{" else None
     if isinstance(fixed, dict) and _fits(call := offer.call(name, fixed), offer):
@@ -147,8 +147,9 @@ def _calls_of(value: Any, written: str, offer: Offer, marked: bool) -> list[Writ
     for key in _ONES:
         if isinstance(value.get(key), dict) and (marked or len(value) == 1):
             return _calls_of(value[key], "", offer, marked)
-    if isinstance(inner := value.get("function"), dict) and set(value) <= _BESIDES | {"function"}:
-        return _calls_of(inner, "", offer, marked)
+    for key in ("function", "tool"):
+        if isinstance(inner := value.get(key), dict) and set(value) <= _BESIDES | {key}:
+            return _calls_of(inner, "", offer, marked)
     call = _call(value, written, offer, marked)
     return [call] if call else []
 
@@ -170,12 +171,15 @@ def _call(value: dict[str, Any], written: str, offer: Offer, marked: bool) -> Wr
     if isinstance(arguments, dict):
         if key == "parameters" and "properties" in arguments and "properties" not in offer.properties(name):
             return None
+        if len(arguments) == 1 and isinstance(inner := arguments.get(key), dict):
+            return offer.call(name, inner) if key not in offer.properties(offer.name(name)) else None
         return offer.call(name, arguments, _raw(written, key))
     if arguments is None or arguments in ("", []):
         return offer.call(name, {}) if marked or not offer.required(offer.name(name)) else None
     if isinstance(arguments, str):
         call = arguments_call(name, arguments, offer)
-        return call if marked or (arguments.lstrip()[:1] == "{" and _is_json(call.arguments)) else None
+        clear = arguments.lstrip()[:1] == "{" or key in ("action_input", "tool_input")
+        return call if marked or (clear and _is_json(call.arguments)) else None
     return arguments_call(name, json.dumps(arguments, ensure_ascii=False), offer) if marked else None
 
 

@@ -10,7 +10,6 @@ from agent.messages import ToolCall, ToolResult
 from agent.models.base import ToolSpec
 from agent.models.dialects._offer import Offer, Written
 
-
 MAX_CALLS = 50
 """A reply with more calls is a model that goes in circles; the rest is not read."""
 
@@ -89,7 +88,8 @@ class Dialect:
         form = self.render_call(*example(tools[0])) if tools else ""
         return (
             "# Tools\n\nYou have these tools, each with the JSON Schema of its arguments:\n"
-            f"<tools>\n{shown}\n</tools>\n\nA call of a tool is written like this, with nothing behind it:\n{form}"
+            f"<tools>\n{shown}\n</tools>\n\n"
+            f"A call of a tool is written like this, with nothing behind it:\n{form}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Edits written as prose: whose file they are for, and the calls of `edit` and `write` that they become. Pure."""
+"""Edits written as prose: the file they are for, and the calls of `edit` and `write` they become. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from agent.models.dialects._prose import intends, talks
 
 _PATH = r"[\w.@+-]+(?:/[\w.@+-]+)*"
 _ALONE = re.compile(
-    rf"(?:[-*]\s+|#+\s+|\d+\.\s+)?(?:\*\*|__)?(?:(?:new |updated )?(?:file(?:name)?|path)\s*:\s*)?(?:\*\*|__)?[`\"']?"
+    r"(?:[-*]\s+|#+\s+|\d+\.\s+)?(?:\*\*|__)?(?:(?:new |updated )?(?:file(?:name)?|path)\s*:\s*)?"
+    r"(?:\*\*|__)?[`\"']?"
     rf"(?P<path>{_PATH})[`\"']?(?:\*\*|__)?\s*:?(?:\*\*|__)?",
     re.IGNORECASE,
 )

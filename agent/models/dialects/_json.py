@@ -7,8 +7,10 @@ still there afterwards; nothing is a placeholder.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import warnings
 from typing import Any, NamedTuple
 
 
@@ -92,9 +94,9 @@ def repaired(text: str) -> Any:
     import json_repair
 
     try:
-        value = json_repair.loads(text)
+        value = _python_value(text) or json_repair.loads(text)
         dumped = json.dumps(value, ensure_ascii=False)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return None
     if not isinstance(value, dict | list) or _letters(text) != _letters(dumped) or _has_placeholder(value):
         return None
@@ -107,7 +109,7 @@ def undoubled(text: str) -> str:
 
 
 def _opens_string(text: str, at: int, start: int) -> bool:
-    """A single quote opens a string behind a bracket, comma, colon or equals sign; elsewhere it is a letter."""
+    """A single quote opens a string behind a bracket, comma, colon or equals sign; else it is a letter."""
     before = text[max(start, at - 20) : at].rstrip()
     return before[-1:] in "{[(,:="
 
@@ -117,6 +119,16 @@ def _escaped(match: re.Match[str]) -> str:
     if match[1] == "'":
         return "'"
     return match[0] if match[1][0] in '"\\/bfnrt' or len(match[1]) == 5 else "\\" + match[0]
+
+
+def _python_value(text: str) -> Any:
+    """What the text is as a literal of Python; None when it is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
 
 
 def _plain(text: str) -> str:
@@ -157,9 +169,9 @@ _DOUBLED = re.compile(r'"(?:\\.|[^"\\])*"|\{\{|\}\}', re.DOTALL)
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
 _ELLIPSIS = re.compile(r"\.{3}|…")
 _FOREIGN = re.compile(
-    r"""\"{3}(?P<triple>.*?)\"{3}|(?P<json>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])*')"""
+    r"""(?P<marks>\"{3}|'{3})(?P<triple>.*?)(?P=marks)|(?P<json>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])*')"""
     r"""|(?<=[:,\[\s])`(?P<ticks>[^`]*)`(?=\s*[,}\]])|(?<=[\s,{\[}\]])//[^\n]*|/\*.*?\*/""",
     re.DOTALL,
 )
-_NO_LETTERS = re.compile(r"""\\u[0-9a-fA-F]{4}|\\.|[^!-~]+|["',:{}\[\]\\]+""", re.DOTALL)
+_NO_LETTERS = re.compile(r"""\\u[0-9a-fA-F]{4}|\\.|[^!-~]+|["',:{}\[\]]+""", re.DOTALL)
 _PLACEHOLDER = re.compile(r"(?:\.{3}|…|<[^<>]*>?)\}*")

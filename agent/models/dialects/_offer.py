@@ -57,14 +57,14 @@ class Offer:
         return required[0]
 
     def call(self, name: str, arguments: Mapping[str, Any], raw: str = "") -> Written:
-        """A call with its arguments fitted to the schema. `raw`, their text, is kept where nothing changed."""
+        """A call, its arguments fitted to the schema. `raw`, their text, is kept where nothing changed."""
         name = self.name(name)
         properties = self.properties(name)
         needed = set(self.required(name))
         fitted = {
             key: fit(value, properties.get(key, {}))
             for key, value in arguments.items()
-            if value is not None or key in needed or key not in properties
+            if not _is_nothing(value, properties.get(key, {})) or key in needed or key not in properties
         }
         if raw and fitted == arguments:
             return Written(name, raw)
@@ -117,6 +117,13 @@ def from_text(text: str, schema: Mapping[str, Any]) -> Any:
         if value is None:
             return text
     return text if isinstance(value, str) else fit(value, schema)
+
+
+def _is_nothing(value: Any, schema: Mapping[str, Any]) -> bool:
+    """A null, or a word for it where no text is due."""
+    if isinstance(value, str) and "string" not in _types(schema):
+        return value.strip().lower() in ("null", "none", "undefined", "nil")
+    return value is None
 
 
 def _as_text(value: Any) -> str:

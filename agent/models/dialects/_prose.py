@@ -12,7 +12,7 @@ def intends(before: str) -> bool:
 
 
 def talks(before: str, behind: str = "") -> bool:
-    """The text in front of a block or behind it says that it is an example, a form, somebody else's or past."""
+    """What stands around a block says that it is an example, a form, somebody else's, or past."""
     line = _last_sentence(before)
     if _EXAMPLE.search(line) or (_TALK.search(line) and not _INTENT.search(line)):
         return True
@@ -20,7 +20,7 @@ def talks(before: str, behind: str = "") -> bool:
 
 
 def shows_a_form(before: str) -> bool:
-    """The same of a call with marks: only a sentence that introduces it counts against it, or one that denies it."""
+    """The same of a call with marks: only a sentence that introduces it or denies it counts against it."""
     line = _last_sentence(before)
     if line.endswith(":"):
         return talks(before)
@@ -42,17 +42,19 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 
 _INTENT = _words(
-    r"I'll|I will|let me|let's|let us|I'm going to|I am going to|I need to|I want to|I should|we need to|we'll|we will"
-    r"|(?:first|now|next|then),? (?:I|we)\b|I can|I (?:start|read|look|check|run|edit|write|search|list|call|use|change|fix|ask)\b"
-    r"|(?:calling|running|reading|checking|looking|searching|editing|writing|listing|fixing|inspecting|exploring)\b|thought:"
+    r"I'll|I will|let me|let's|let us|I'm going to|I am going to|I need to|I want to|I should|I can"
+    r"|we need to|we'll|we will|(?:first|now|next|then),? (?:I|we)\b|thought:"
+    r"|I (?:start|read|look|check|run|edit|write|search|list|call|use|change|fix|ask)\b"
+    r"|(?:calling|running|reading|checking|looking|searching|editing|writing|listing|fixing|exploring)\b"
     r"|to (?:see|look|list|explore|inspect|understand|find out|check)\b(?!.*\b(?:run|use|type|execute|you)\b)"
 )
 _EXAMPLE = _words(
-    r"(?:for )?examples?\b|e\.g\.|for instance|looks? (?:something )?like (?:this|so|that|the following)?|such as\b|syntax\b"
-    r"|(?:the|a|this|that|your|its|in|tool[- ]call|call|output|correct|right|expected) (?:\w+[- ])?(?:format|form|template|schema)\b"
-    r"|documentation\b|the docs\b|instead of\b|show you|show how|explain|demonstrat|illustrat|how (?:you|to|one|a|the) "
-    r"|(?:won't|will not|would not|do not|don't|does not|doesn't|never|not going to|must not|should not|shouldn't)"
-    r" (?:ever )?(?:call|run|do|execute|use|send|write|be)\b"
+    r"(?:for )?examples?\b|e\.g\.|for instance|looks? (?:something )?like |such as\b|syntax\b"
+    r"|(?:the|a|this|that|your|its|in|tool[- ]call|call|output|correct|right|expected) (?:\w+[- ])?"
+    r"(?:format|form|template|schema)\b|documentation\b|the docs\b|instead of\b"
+    r"|show you|show how|explain|demonstrat|illustrat|how (?:you|to|one|a|the) "
+    r"|(?:won't|will not|would not|do not|don't|does not|doesn't|never|not going to|must not|should not"
+    r"|shouldn't) (?:ever )?(?:call|run|do|execute|use|send|write|be)\b"
 )
 """Said of what is shown, whoever would do it; or that it is not done."""
 _DENIAL = _words(
@@ -61,9 +63,11 @@ _DENIAL = _words(
 _TALK = _words(
     r"you (?:can|could|should|would|may|might|need|must|have|will|want)|you'd|you'll|your(?:self)?\b|if you\b"
     r"|(?:I|it|we|one|he|she|they|that|which|this|model|assistant|agent|user) (?:would|could|might)\b|I'd\b"
-    r"|would (?:be|output|write|send|return|print|emit)\b|previously|earlier|already|yesterday|was (?:called|sent|run|used|made)"
-    r"|(?:I|it|they|he|she|who|user|model|assistant|server) (?:called|sent|ran|used|wrote|tried|got|said|printed|changed|applied)"
-    r"|(?:output|result|response|log|transcript|error|message|reply|diff|answer)s?(?: (?:is|was|were|shows?|of))?:?$"
+    r"|would (?:be|output|write|send|return|print|emit)\b|previously|earlier|already|yesterday"
+    r"|was (?:called|sent|run|used|made)|(?:I|it|they|he|she|who|user|model|assistant|server) "
+    r"(?:called|sent|ran|used|wrote|tried|got|said|printed|changed|applied)"
+    r"|(?:output|result|response|log|transcript|error|message|reply|diff|answer)s?"
+    r"(?: (?:is|was|were|shows?|of))?:?$"
     r"|returned|printed|means|to (?:run|install|reproduce|start|use|verify) (?:it|this|them|the)\b"
     r"|users? (?:can|should|run)|run (?:it|this|them) (?:with|by|like|as)"
 )

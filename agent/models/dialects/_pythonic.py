@@ -1,4 +1,4 @@
-"""Calls written as Python: `[read(path="a.py"), run_tests()]`. Read by `ast`; nothing of it is ever run. Pure."""
+"""Calls written as Python: `[read(path="a.py"), run_tests()]`. Read by `ast`; nothing is ever run. Pure."""
 
 from __future__ import annotations
 

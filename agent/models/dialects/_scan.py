@@ -1,8 +1,8 @@
 """One walk over a reply that finds its calls in every dialect, and leaves out what is only quoted.
 
-Whatever opens first is taken as a whole: so a tag in a fence, a fence in a longer fence, the call of one dialect
-inside an argument of another, and anything in `inline code`, in a diff or in a comment belongs to what surrounds
-it. Marks that stand in a sentence, in an e-mail quote or in a diff's lines are quoted.
+Whatever opens first is taken as a whole: so a tag in a fence, a fence in a longer fence, the call of one
+dialect inside an argument of another, and anything in `inline code`, in a diff or in a comment belongs to
+what surrounds it. Marks that stand in a sentence, in an e-mail quote or in a diff's lines are quoted.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._prose import intends, shows_a_form, talks
 
 PATIENCE = 200
-"""So many fences without a call, or a fifth as many marks that begin none, and the rest of the text is given up:
-what a hostile text can cost stays linear in its length."""
+"""So many fences without a call, or a fifth as many marks that begin none, and the rest of the text is given
+up: what a hostile text can cost stays linear in its length."""
 
 
 class Found(NamedTuple):
@@ -29,9 +29,11 @@ class Found(NamedTuple):
 
 
 def scan(text: str, offer: Offer, asked: Sequence[Dialect]) -> list[Found]:
-    """The calls of a reply in order, all marked ones or all of the one unmarked dialect that is asked first."""
+    """The calls of a reply in order: all marked ones, else all of the unmarked dialect of the lowest rank."""
     if "\r" in text:
         text = text.replace("\r\n", "\n")
+    if whole := _IN_TICKS.fullmatch(text):
+        text = whole[1]
     found = _walk(text, offer, tuple(asked))
     if marked := [one for one in found if one.marked]:
         return marked
@@ -98,11 +100,12 @@ def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Fo
     if _is_indented_quote(fence.before):
         return []
     body = fence.body.strip()
-    if fence.info in _PLAIN and (mark := _opening(asked).match(body)) and (mark.lastgroup or "")[0] == "m":
+    if fence.info in _PLAIN and (mark := _opening(asked).match(body)) and (mark.lastgroup or "")[0] in "ml":
         alone = not fence.before.strip() and not fence.behind.strip()
-        if not alone and (not intends(fence.before) or talks("", fence.behind)):
-            return []
-        return [one for one in _walk(body, offer, asked) if one.marked]
+        said = alone or (intends(fence.before) and not talks("", fence.behind))
+        found = [one for one in _walk(body, offer, asked) if one.marked or one.dialect.announced]
+        if found or (mark.lastgroup or "").startswith("m"):
+            return found if said else []
     if talks(fence.before, fence.behind):
         return []
     return [Found(dialect, call, False) for dialect in asked for call in dialect.read_fence(fence, offer)]
@@ -125,13 +128,14 @@ def _is_quoted(text: str, start: int, end: int) -> bool:
     """In a sentence (words before and behind on the line), in quotes, in an e-mail quote, or in a diff."""
     before = text[text.rfind("\n", 0, start) + 1 : start].strip()
     behind = text[end : end + 200].partition("\n")[0].strip()
-    if before.startswith((">", "//", "#")) or before in ("+", "-", "*"):
+    if before.startswith((">", "//", "#")) or (before in ("+", "-", "*") and text[start - 2 : start] != "- "):
         return True
     if before[-1:] in _QUOTES and behind[:1] == _QUOTES[before[-1:]]:
         return True
     return bool(before and behind and behind[0] not in "<[|｜")
 
 
+_IN_TICKS = re.compile(r"\s*`([^`]+)`\s*")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "(": ")"}
 _PLAIN = frozenset(
     ("", "xml", "json", "text", "txt", "plaintext", "tool", "tool_call", "tool_calls", "tool-call", "html")
@@ -141,7 +145,7 @@ _PLAIN = frozenset(
 
 @lru_cache(maxsize=64)
 def _opening(asked: tuple[Dialect, ...]) -> re.Pattern[str]:
-    """What may begin something: fences, inline code, what is passed over, and the marks in the order of ranks."""
+    """What may begin something: fences, inline code, what is passed over, the marks by rank."""
     ordered = sorted(range(len(asked)), key=lambda i: asked[i].rank)
     parts = [
         r"^[ \t]*(?:(?:[-*]|\d+\.)[ \t]+)?(?P<fence>(?P<marks>`{3,}|~{3,})(?P<info>[^\n`]*)\n)",
@@ -156,7 +160,7 @@ def _opening(asked: tuple[Dialect, ...]) -> re.Pattern[str]:
 
 @lru_cache(maxsize=64)
 def _fence_end(marks: str) -> re.Pattern[str]:
-    """A line of at least as many marks; also right behind JSON or a tag, or at the end of the reply, where models
-    forget the line break."""
+    """A line of at least as many marks; also right behind JSON or a tag, or at the end of the reply, where
+    models forget the line break."""
     wanted = f"{re.escape(marks[0])}{{{len(marks)},}}"
     return re.compile(rf"(?:^[ \t]*|(?<=[}}\]>]))(?:{wanted})[ \t]*$|(?:{wanted})\s*\Z", re.MULTILINE)

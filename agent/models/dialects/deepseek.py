@@ -1,8 +1,8 @@
 """DeepSeek V3, R1, V3.1 and V3.2, in marks with fullwidth bars.
 
 V3 and R1 write `function`, a separator, the name and the arguments in a fence; V3.1 the name, the separator
-and bare JSON; V3.2 and V4 tags with `｜DSML｜` in front of `invoke` and `parameter`. Sources: the chat templates
-of these models; DeepSeek-V3.2's `encoding` folder. Some servers give out plain bars and blanks.
+and bare JSON; V3.2 and V4 tags with `｜DSML｜` in front of `invoke` and `parameter`. Sources: the chat
+templates of these models; DeepSeek-V3.2's `encoding` folder. Some servers give out plain bars and blanks.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from agent.models.dialects._calls import arguments_call
 from agent.models.dialects._dialect import MAX_CALLS, Dialect, Reading, json_of
 from agent.models.dialects._json import object_at
 from agent.models.dialects._offer import Offer, Written
-from agent.models.dialects.minimax import invoke_tags
 from agent.models.dialects._tags import read_tagged
+from agent.models.dialects.minimax import invoke_tags
 
 
 def _token(words: str) -> str:
@@ -30,7 +30,8 @@ _MARKS = re.compile(
     rf"\s*(?:{_token('tool calls begin')}|{_token('tool calls end')}|{_token('tool outputs? begin')})"
 )
 _CALL = re.compile(
-    rf"\s*(?:{_token('tool call begin')})?\s*(?:function\s*{_token('tool sep')}\s*(?P<old>[\w.:/-]+)|(?P<new>[\w.:/-]+)\s*{_token('tool sep')})"
+    rf"\s*(?:{_token('tool call begin')})?\s*(?:function\s*{_token('tool sep')}\s*(?P<old>[\w.:/-]+)"
+    rf"|(?P<new>[\w.:/-]+)\s*{_token('tool sep')})"
 )
 _END = re.compile(rf"\s*(?:```)?\s*(?:{_token('tool call end')})?")
 _CLOSE = re.compile(_token("tool calls? end"))

@@ -1,7 +1,7 @@
 """A call as JSON in a code fence or in `<tools>` tags.
 
-Qwen2.5-Coder writes this whatever its template asks for (vLLM #32926), so no server's parser finds it. A fence
-counts when its whole body is calls of offered tools; JSON that is anything else is data.
+Qwen2.5-Coder writes this whatever its template asks for (vLLM #32926), so no server's parser finds it. A
+fence counts when its whole body is calls of offered tools; JSON that is anything else is data.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """GLM-4.5 and later: `<tool_call>read <arg_key>path</arg_key> <arg_value>a.py</arg_value> </tool_call>`.
 
-Sources: the chat templates of GLM-4.5, where line breaks stand between the tags, and of GLM-4.7, where none do;
-results are `<tool_response>` in an observation.
+Sources: the chat templates of GLM-4.5, where line breaks stand between the tags, and of GLM-4.7, where none
+do; results are `<tool_response>` in an observation.
 """
 
 from __future__ import annotations

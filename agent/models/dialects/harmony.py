@@ -1,8 +1,9 @@
 """gpt-oss: a message to `functions.name` in a channel of the harmony format.
 
 Source: "OpenAI harmony response format" (OpenAI cookbook). The library `openai-harmony` is not used: it reads
-tokens, not text, its wheel is 3 MB, and it downloads its vocabulary when it is first used (openai/harmony #46, #95).
-Where the special tokens are lost on the way, `commentary to=functions.name json{...}` is what is left of it.
+tokens, not text, its wheel is 3 MB, and it downloads its vocabulary when it is first used (openai/harmony
+#46, #95). Where the special tokens are lost on the way, `commentary to=functions.name json{...}` is what is
+left of it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Harmony(Dialect):
         return Reading(calls, position)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        return f"<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{json_of(arguments)}<|call|>"
+        head = f"<|channel|>commentary to=functions.{name} <|constrain|>json"
+        return f"{head}<|message|>{json_of(arguments)}<|call|>"
 
     def render_results(self, results: Sequence[ToolResult]) -> str:
         return "\n".join(f"functions.{one.name} to=assistant: {one.text}" for one in results)

@@ -1,8 +1,9 @@
-"""Hermes, Qwen2.5 and all who put JSON between tags: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`.
+"""Hermes, Qwen2.5 and all who put JSON into tags: `<tool_call>{"name": ..., "arguments": ...}</tool_call>`.
 
 Sources: the chat templates of Qwen2.5-Coder-1.5B-Instruct and Hermes-2-Pro; Granite and Phi-4-mini
-(`<|tool_call|>[...]`), Jamba and MiniMax-M1 (`<tool_calls>`), Command-R (`<|START_ACTION|>[...]<|END_ACTION|>`),
-LFM2 (`<|tool_call_start|>`), InternLM (`<|action_start|><|plugin|>`) put the same into tags of their own.
+(`<|tool_call|>[...]`), Jamba and MiniMax-M1 (`<tool_calls>`), Command-R
+(`<|START_ACTION|>[...]<|END_ACTION|>`), LFM2 (`<|tool_call_start|>`), InternLM (`<|action_start|><|plugin|>`)
+put the same into tags of their own.
 """
 
 from __future__ import annotations

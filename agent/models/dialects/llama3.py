@@ -1,7 +1,7 @@
 """Llama 3 and 4: JSON with `parameters`, behind `<|python_tag|>` or bare; Python calls in a list.
 
-`<function=name>{...}</function>` is Llama 3.1's form for tools of the user. Sources: "Llama 3.1 / 3.2 / 4 prompt
-formats" in Meta's documentation; the pythonic form is also that of OLMo 3 and Gemma (in fences of `tool_code`).
+`<function=name>{...}</function>` is Llama 3.1's form for tools of the user. Sources: "Llama 3.1 / 3.2 / 4
+prompt formats" in Meta's documentation; the pythonic form is also that of Gemma, in fences of `tool_code`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ _FUNCTION = re.compile(r"<function(?:\s*=\s*|\s+name\s*=\s*)[\"']?(?P<name>[\w.:
 _FUNCTION_END = re.compile(r"\s*</?function\s*>|<\|eo[mt]_id\|>")
 _END = re.compile(r"<\|(?:eom_id|eot_id|python_end|python_tag|python_start|end_of_text)\|>")
 _PYTHON = r"\[\s*[A-Za-z_][\w.]*\(\s*(?:[A-Za-z_]\w*\s*=|[\"')\d{\[])"
-_JSON = r"\{\s*\"(?:type\"\s*:\s*\"function\"\s*,\s*\")?(?:name|function)\"\s*:\s*\"[^\"\n]+\"\s*,\s*\"parameters\"\s*:"
+_JSON = (
+    r"\{\s*\"(?:type\"\s*:\s*\"function\"\s*,\s*\")?(?:name|function)\"\s*:\s*\"[^\"\n]+\"\s*,"
+    r"\s*\"parameters\"\s*:"
+)
+_BEGUN = re.compile(r"\[\s*([A-Za-z_][\w.]*)")
+_REST = re.compile(r"[ \t;.]*(?:<\|eo[mt]_id\|>)?[ \t]*(?=\n|\Z)")
 
 
 class Llama3(Dialect):
@@ -42,8 +47,11 @@ class Llama3(Dialect):
         if text[start] != "[":
             return Reading(read_python_calls(text, offer, marked=False), len(text))
         reach = extent(text, start)
-        cut = bool(reach.missing) or reach.in_string
-        if cut or text[reach.end :].partition("\n")[0].strip(" \t;.<|eot_id|>"):
+        if reach.missing or reach.in_string:
+            begun = _BEGUN.match(text, start)
+            known = begun is not None and offer.name(begun[1]) in offer
+            return Reading(read_python_calls(text[start:], offer), len(text)) if known else None
+        if not _REST.match(text, reach.end):
             return None
         return Reading(read_python_calls(text[start : reach.end], offer, marked=False), reach.end)
 

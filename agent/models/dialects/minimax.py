@@ -1,7 +1,8 @@
 """MiniMax-M2: `<minimax:tool_call><invoke name="read"><parameter name="path">a.py</parameter></invoke>...`.
 
 Sources: the chat template and tool calling guide of MiniMax-M2. Others write `<invoke>` too, in
-`<function_calls>` or bare: DeepSeek-V3.2 when it drops its own marks, and models that learnt from Anthropic's form.
+`<function_calls>` or bare: DeepSeek-V3.2 when it drops its own marks, and models that learnt from Anthropic's
+form.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class MiniMax(Dialect):
     name = "minimax"
     rank = 14
     families = ("minimax",)
-    mark = rf"(?:<{_PREFIX}(?:tool_calls?|function_calls)\s*>\s*)?<{_PREFIX}invoke\s+name\s*=\s*[\"']?[^\"'<>\s]+[\"']?[^<>]*>"
+    mark = (
+        rf"(?:<{_PREFIX}(?:tool_calls?|function_calls)\s*>\s*)?"
+        rf"<{_PREFIX}invoke\s+name\s*=\s*[\"']?[^\"'<>\s]+[\"']?[^<>]*>"
+    )
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         return read_tagged(text, start, TAGS, offer)

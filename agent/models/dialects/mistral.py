@@ -38,7 +38,8 @@ class Mistral(Dialect):
                 calls += read_calls(listed, offer, marked=True)
                 continue
             call = _CALL.match(text, position)
-            if call is None or (calls and not mark and "[ARGS]" not in call[0]):
+            known = call is not None and ("[ARGS]" in call[0] or offer.name(call["name"]) in offer)
+            if call is None or (calls and not mark and not known):
                 return Reading(calls, position)
             arguments, position = object_at(text, call.end(), _NEXT)
             calls.append(arguments_call(call["name"], arguments, offer))

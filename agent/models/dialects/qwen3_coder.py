@@ -1,7 +1,8 @@
 """Qwen3-Coder: `<tool_call><function=read><parameter=path>a.py</parameter></function></tool_call>`.
 
-Sources: the chat template of Qwen3-Coder-30B-A3B-Instruct, whose opening `<tool_call>` the model often leaves out
-(vLLM and llama.cpp threads tell of it); Seed-OSS, whose tags are `<seed:tool_call>`, and Step-3.5 write the same.
+Sources: the chat template of Qwen3-Coder-30B-A3B-Instruct, whose opening `<tool_call>` the model often leaves
+out (vLLM and llama.cpp threads tell of it); Seed-OSS, whose tags are `<seed:tool_call>`, and Step-3.5 write
+the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ReAct: `Action: read` and `Action Input: {"path": "a.py"}` on lines of their own.
 
-Source: Yao et al. 2022, "ReAct", in the form that LangChain's and Qwen's agents made common. What the model writes
-behind an `Observation:` of its own making is no call: it has not seen any result.
+Source: Yao et al. 2022, "ReAct", in the form that LangChain's and Qwen's agents made common. What the model
+writes behind an `Observation:` of its own making is no call: it has not seen any result.
 """
 
 from __future__ import annotations
@@ -17,16 +17,13 @@ from agent.models.dialects._json import extent, object_at
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._pythonic import read_python_calls
 
-_ACTION = re.compile(
-    r"(?:\*\*|__)?(?:Action|✿FUNCTION✿)(?:\*\*|__)?[ \t]*\d*[ \t]*[:：](?:\*\*|__)?[ \t]*(?P<name>[^\n]*)",
-    re.I,
-)
-_INPUT = re.compile(
-    r"\s*(?:\*\*|__)?(?:Action[ _]?Input|Input|Arguments|✿ARGS✿)(?:\*\*|__)?[ \t]*\d*[ \t]*[:：](?:\*\*|__)?[ \t]*",
-    re.I,
-)
+_BOLD = r"(?:\*\*|__)?"
+_COLON = rf"{_BOLD}[ \t]*\d*[ \t]*[:：]{_BOLD}[ \t]*"
+_ACTION = re.compile(rf"{_BOLD}(?:Action|✿FUNCTION✿){_COLON}(?P<name>[^\n]*)", re.I)
+_INPUT = re.compile(rf"\s*{_BOLD}(?:Action[ _]?Input|Input|Arguments|✿ARGS✿){_COLON}", re.IGNORECASE)
 _NEXT = re.compile(
-    r"^[ \t]*(?:\*\*|__)?(?:Observation|Thought|Action|Final Answer|✿RESULT✿|✿RETURN✿|✿FUNCTION✿)\b[^\n:]{0,12}:|^[ \t]*```[ \t]*$",
+    rf"^[ \t]*{_BOLD}(?:Observation|Thought|Action|Final Answer|✿RESULT✿|✿RETURN✿|✿FUNCTION✿)\b"
+    r"[^\n:]{0,12}:|^[ \t]*```[ \t]*$",
     re.MULTILINE | re.I,
 )
 _OBSERVED = re.compile(r"\s*(?:```\s*)?(?:\*\*|__)?(?:Observation|✿RESULT✿)", re.I)
@@ -37,7 +34,7 @@ class ReAct(Dialect):
     name = "react"
     rank = 60
     families = ("qwen-agent",)
-    line_mark = r"(?:\*\*|__)?(?i:Action|✿FUNCTION✿)(?:\*\*|__)?[ \t]*\d*[ \t]*[:：]"
+    line_mark = rf"{_BOLD}(?i:Action|✿FUNCTION✿){_COLON}"
     announced = True
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:

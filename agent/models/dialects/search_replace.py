@@ -1,6 +1,6 @@
-"""Search and replace blocks, each with the path of its file in front: edits as aider's models write them.
+"""Search and replace blocks, each with the path of its file in front.
 
-Source: aider's documentation, "Edit formats" (`diff` and `diff-fenced`); Cline's marks of minus and plus signs.
+Source: aider's documentation, "Edit formats" (`diff`, `diff-fenced`); Cline's marks of minus and plus signs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from agent.models.dialects._prose import talks
 
 _SEARCH = r"(?:<{5,9}|-{5,9}) ?(?:SEARCH|ORIGINAL)>?[ \t]*\n"
 _BLOCK = re.compile(
-    rf"^{_SEARCH}(?P<old>.*?)^={{5,9}}[ \t]*\n(?P<new>.*?)(?P<end>^(?:>{{5,9}}|\+{{5,9}}) ?(?:REPLACE|UPDATED)>?[ \t]*$|\Z)",
+    rf"^{_SEARCH}(?P<old>.*?)^={{5,9}}[ \t]*\n"
+    r"(?P<new>.*?)(?P<end>^(?:>{5,9}|\+{5,9}) ?(?:REPLACE|UPDATED)>?[ \t]*$|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 

@@ -19,7 +19,8 @@ _IN_INFO = re.compile(
 )
 _LEFT_OUT = re.compile(
     r"^\s*(?:#|//|--|/\*|<!--|;)?\s*(?:\.{3}|…).*\b(?:exist|rest|unchanged|remain|same|other|previous|omitted|code)"
-    r"|^\s*(?:#|//|--|/\*|<!--|;).*\b(?:rest of|remains?|unchanged|existing|same as)\b.*(?:\.{3}|…|here|above|before)"
+    r"|^\s*(?:#|//|--|/\*|<!--|;).*\b(?:rest of|remains?|unchanged|existing|same as)\b"
+    r".*(?:\.{3}|…|here|above|before)"
     r"|^\s*(?:#|//)\s*(?:\.{3}|…)\s*$",
     re.MULTILINE | re.IGNORECASE,
 )

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.messages import Assistant, ToolCall, Usage
+from agent.models import dialects
 from agent.models.assemble import Assembler, assemble
 from agent.models.base import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, ToolSpec
-from agent.models import dialects
 
 READ = ToolSpec("read", "Read a file.", {"type": "object", "properties": {"path": {"type": "string"}}})
 END = Finish("stop", Usage(requests=1))

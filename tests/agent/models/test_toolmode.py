@@ -59,7 +59,8 @@ def test_in_a_dialect_tools_calls_and_results_stand_in_the_messages() -> None:
         {"role": "user", "content": "Fix a.py."},
         {
             "role": "assistant",
-            "content": "I look.\n<tool_call>read\n<arg_key>path</arg_key>\n<arg_value>a.py</arg_value>\n</tool_call>",
+            "content": "I look.\n<tool_call>read\n"
+            "<arg_key>path</arg_key>\n<arg_value>a.py</arg_value>\n</tool_call>",
         },
         {"role": "user", "content": "<tool_response>\nx = 1\n</tool_response>"},
     ]
