@@ -84,6 +84,8 @@ class Request(msgspec.Struct, frozen=True):
     """Slot of a llama.cpp server to pin this conversation to; ignored by other servers."""
     constrain: tuple[ToolSpec, ...] = ()
     """Tools whose schema a grammar holds calls in the text to, on servers that have grammars."""
+    must_call: bool = False
+    """The grammar of `constrain` allows nothing but calls."""
 
 
 class Quirks(msgspec.Struct, frozen=True):

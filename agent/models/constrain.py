@@ -1,6 +1,6 @@
 """Calls held to the tools' schema by the server, where it can: schemas and grammars from the tools. Pure.
 
-The reply stays free text until it opens a call: a grammar without that would force a call on every turn.
+Unless a call is a must, the reply stays free text until it opens one.
 llama.cpp takes GBNF in `grammar`; the free text is part of it, for on `/v1/chat/completions` the server
 overwrites `grammar_lazy` and `grammar_triggers` with those of its own template
 (`oaicompat_chat_params_parse`). On `/completion` they count, see `lazy_grammar`. vLLM and SGLang take a
@@ -27,12 +27,14 @@ _WORD = 1
 """llama.cpp's number for a trigger that is a word."""
 
 
-def fields(tools: Sequence[ToolSpec], grammar: Grammar) -> Object:
+def fields(tools: Sequence[ToolSpec], grammar: Grammar, *, must_call: bool = False) -> Object:
     """What to add to the body of a chat request; nothing for a server without grammars."""
     if not tools or not grammar:
         return {}
     if grammar == "gbnf":
-        return {"grammar": gbnf(tools)}
+        return {"grammar": gbnf(tools, prose=not must_call)}
+    if must_call:
+        return {"response_format": response_format(tools)}
     structure = {"begin": f"{OPEN}\n", "schema": call_schema(tools), "end": f"\n{CLOSE}"}
     return {"response_format": {"type": "structural_tag", "structures": [structure], "triggers": [OPEN]}}
 

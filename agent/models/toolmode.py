@@ -2,7 +2,8 @@
 
 `native` gives the tools to the server. `dialect` writes tools, calls and results into the messages as the
 model was trained on them, for servers whose template cannot or loses them. `grammar` does that too, and lets
-the server hold the calls to the tools' schema. `auto` does what the catalogue says of the model, `native`
+the server hold the calls to the tools' schema; there the first reply to a message has to be a call, for small
+models like to talk about one instead. `auto` does what the catalogue says of the model, `native`
 where it says nothing. In every mode calls that arrive as text are found.
 """
 
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from agent.messages import Assistant, Message, System, ToolCall
+from agent.messages import Assistant, Message, System, ToolCall, ToolResult
 from agent.models import dialects
 from agent.models.base import Request, ToolSpec
 from agent.models.catalog import traits
@@ -54,6 +55,7 @@ def shaped(request: Request, model: str, mode: ToolMode) -> Request:
         messages=_with_tools(messages, told),
         tools=(),
         constrain=request.tools if mode == "grammar" else (),
+        must_call=mode == "grammar" and not isinstance(request.messages[-1], ToolResult),
     )
 
 

@@ -94,7 +94,9 @@ def repaired(text: str) -> Any:
     import json_repair
 
     try:
-        value = _python_value(text) or json_repair.loads(text)
+        value = _python_value(text) or _without_guard(
+            json_repair.loads(_BLANK_END.sub(rf"\1{_GUARD}\2", text))
+        )
         dumped = json.dumps(value, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):
         return None
@@ -129,6 +131,14 @@ def _python_value(text: str) -> Any:
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
+
+
+def _without_guard(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_guard(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_guard(entry) for entry in value]
+    return value.replace(_GUARD, "") if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:
@@ -167,6 +177,9 @@ _STRINGS = {
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _DOUBLED = re.compile(r'"(?:\\.|[^"\\])*"|\{\{|\}\}', re.DOTALL)
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
+_GUARD = "\u2063"
+"""Stands behind a blank at the end of a string while the library works, for it would take the blank away."""
+_BLANK_END = re.compile(r"(\s|\\[nrt])(['\"])")
 _ELLIPSIS = re.compile(r"\.{3}|…")
 _FOREIGN = re.compile(
     r"""(?P<marks>\"{3}|'{3})(?P<triple>.*?)(?P=marks)|(?P<json>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])*')"""

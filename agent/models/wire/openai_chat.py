@@ -68,7 +68,8 @@ def to_wire(request: Request, *, model: str, quirks: Quirks) -> Object:
         body["cache_prompt"] = True
         if request.slot is not None:
             body["id_slot"] = request.slot
-    body |= fields(request.constrain, quirks.grammar or ("gbnf" if quirks.llama_cpp else ""))
+    grammar = quirks.grammar or ("gbnf" if quirks.llama_cpp else "")
+    body |= fields(request.constrain, grammar, must_call=request.must_call)
     body["messages"] = list(_messages(request.messages))
     return body
 

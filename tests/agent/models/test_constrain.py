@@ -118,6 +118,11 @@ def test_a_server_gets_what_it_understands() -> None:
     request = Request((User("Hi"),), constrain=(READ,))
     assert "grammar" not in to_wire(request, model="m", quirks=NO_QUIRKS)
     assert to_wire(request, model="m", quirks=Quirks(llama_cpp=True))["grammar"] == constrain.gbnf((READ,))
+    must = msgspec.structs.replace(request, must_call=True)
+    grammar = to_wire(must, model="m", quirks=Quirks(llama_cpp=True))["grammar"]
+    assert grammar == constrain.gbnf((READ,), prose=False)
+    schema = to_wire(must, model="m", quirks=Quirks(grammar="structural_tag"))["response_format"]
+    assert schema == constrain.response_format((READ,))
     tag = to_wire(request, model="m", quirks=Quirks(grammar="structural_tag"))["response_format"]
     assert (tag["type"], tag["triggers"]) == ("structural_tag", ["<tool_call>"])
     assert list(to_wire(request, model="m", quirks=Quirks(llama_cpp=True)))[-1] == "messages"

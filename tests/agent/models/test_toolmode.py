@@ -68,7 +68,12 @@ def test_in_a_dialect_tools_calls_and_results_stand_in_the_messages() -> None:
 
 def test_a_grammar_is_for_the_tools_that_are_told_of() -> None:
     sent = shaped(Request(TALK, TOOLS), "openrouter/z-ai/glm-4.6", "grammar")
-    assert (sent.tools, sent.constrain) == ((), TOOLS)
+    assert (sent.tools, sent.constrain, sent.must_call) == ((), TOOLS, False)
+
+
+def test_with_a_grammar_the_first_reply_to_a_message_has_to_be_a_call() -> None:
+    assert shaped(Request(TALK[:2], TOOLS), "x", "grammar").must_call
+    assert not shaped(Request(TALK[:2], TOOLS), "x", "dialect").must_call
 
 
 def test_what_a_dialect_wrote_is_not_written_twice() -> None:
