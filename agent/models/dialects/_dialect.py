@@ -57,6 +57,9 @@ class Dialect:
     announced: ClassVar[bool] = False
     """Its form says of itself that it is a call, though it has no marks; words around it count less then."""
 
+    names_tools: ClassVar[bool] = False
+    """Its calls name a tool, so advice (`you can use this:`) in front of one is how small models call."""
+
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         """The calls at a mark that begins at `start`; None when it begins none."""
         return None

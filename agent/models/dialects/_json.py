@@ -94,9 +94,7 @@ def repaired(text: str) -> Any:
     import json_repair
 
     try:
-        value = _python_value(text) or _without_guard(
-            json_repair.loads(_BLANK_END.sub(rf"\1{_GUARD}\2", text))
-        )
+        value = _python_value(text) or _without_guard(json_repair.loads(_STRING.sub(_guarded, text)))
         dumped = json.dumps(value, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):
         return None
@@ -131,6 +129,11 @@ def _python_value(text: str) -> Any:
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
+
+
+def _guarded(string: re.Match[str]) -> str:
+    text = string[0]
+    return f"{text[:-1]}{_GUARD}{text[-1]}" if text[:-1].endswith(_BLANK) else text
 
 
 def _without_guard(value: Any) -> Any:
@@ -176,10 +179,10 @@ _STRINGS = {
 """Opening quote -> the rest of its string. A single one closes where JSON or Python goes on behind it."""
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _DOUBLED = re.compile(r'"(?:\\.|[^"\\])*"|\{\{|\}\}', re.DOTALL)
-_STRING = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
 _GUARD = "\u2063"
 """Stands behind a blank at the end of a string while the library works, for it would take the blank away."""
-_BLANK_END = re.compile(r"(\s|\\[nrt])(['\"])")
+_STRING = re.compile(r"""\"(?:\\.|[^"\\])*\"|(?<=[{\[,:\s])'(?:\\.|[^'\\\n])*'""", re.DOTALL)
+_BLANK = ("\\n", "\\r", "\\t", "\n", "\t", " ")
 _ELLIPSIS = re.compile(r"\.{3}|…")
 _FOREIGN = re.compile(
     r"""(?P<marks>\"{3}|'{3})(?P<triple>.*?)(?P=marks)|(?P<json>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])*')"""

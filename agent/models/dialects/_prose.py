@@ -11,12 +11,18 @@ def intends(before: str) -> bool:
     return not _EXAMPLE.search(line) and _INTENT.search(line) is not None
 
 
-def talks(before: str, behind: str = "") -> bool:
-    """What stands around a block says that it is an example, a form, somebody else's, or past."""
+def talks(before: str, behind: str = "", *, advice: bool = True) -> bool:
+    """What stands around a block says that it is an example, a form, somebody else's, or past.
+
+    Advice such as `you can use this` counts if `advice` is set: small models word their calls like that.
+    """
     line = _last_sentence(before)
-    if _EXAMPLE.search(line) or (_TALK.search(line) and not _INTENT.search(line)):
+    if _EXAMPLE.search(line):
         return True
-    return _AFTERWARDS.search(_first_line(behind)) is not None
+    if not _INTENT.search(line) and (_TALK.search(line) or (advice and _ADVICE.search(line))):
+        return True
+    after = _first_line(behind)
+    return _AFTERWARDS.search(after) is not None or (advice and _ADVICE.search(after) is not None)
 
 
 def shows_a_form(before: str) -> bool:
@@ -52,7 +58,7 @@ _EXAMPLE = _words(
     r"(?:for )?examples?\b|e\.g\.|for instance|looks? (?:something )?like |such as\b|syntax\b"
     r"|(?:the|a|this|that|your|its|in|tool[- ]call|call|output|correct|right|expected) (?:\w+[- ])?"
     r"(?:format|form|template|schema)\b|documentation\b|the docs\b|instead of\b"
-    r"|show you|show how|explain|demonstrat|illustrat|how (?:you|to|one|a|the) "
+    r"|show you|show how|explain|demonstrat|illustrat|how (?:you|to|one|a|the) (?!can\b)"
     r"|(?:won't|will not|would not|do not|don't|does not|doesn't|never|not going to|must not|should not"
     r"|shouldn't) (?:ever )?(?:call|run|do|execute|use|send|write|be)\b"
 )
@@ -61,7 +67,7 @@ _DENIAL = _words(
     r"(?:won't|will not|would not|do not|don't|never|must not|should not) (?:call|run|execute|send)\b"
 )
 _TALK = _words(
-    r"you (?:can|could|should|would|may|might|need|must|have|will|want)|you'd|you'll|your(?:self)?\b|if you\b"
+    r"you (?:could|would|might)\b|you'd\b|if you\b|to \w+ (?:\w+ ){1,4}you (?:send|write|call)\b"
     r"|(?:I|it|we|one|he|she|they|that|which|this|model|assistant|agent|user) (?:would|could|might)\b|I'd\b"
     r"|would (?:be|output|write|send|return|print|emit)\b|previously|earlier|already|yesterday"
     r"|was (?:called|sent|run|used|made)|(?:I|it|they|he|she|who|user|model|assistant|server) "
@@ -71,8 +77,9 @@ _TALK = _words(
     r"|returned|printed|means|to (?:run|install|reproduce|start|use|verify) (?:it|this|them|the)\b"
     r"|users? (?:can|should|run)|run (?:it|this|them) (?:with|by|like|as)"
 )
+_ADVICE = _words(r"you (?:can|should|may|need|must|have|will|want)\b|you'll\b|your(?:self)?\b")
 _AFTERWARDS = _words(
     r"looks? like\b|is (?:the|an|what|how|only)\b|(?:for )?examples?\b|e\.g\.|would\b"
-    r"|you (?:can|could|should|would|may|might)|the (?:above|format|syntax|form)\b|don't (?:run|execute)"
+    r"|you (?:could|would|might)\b|the (?:above|format|syntax|form)\b|don't (?:run|execute)"
     r"|do not (?:run|execute)|not (?:a real|an actual)|use it\b"
 )

@@ -70,7 +70,7 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
             if kind[0] == "l" and _is_in_line(text, start) and not intends(before):
                 continue
             if not _is_quoted(text, start, position) and not _only_talks(
-                kind[0] == "m" or dialect.announced, before, behind
+                kind[0] == "m", dialect, before, behind
             ):
                 found += [Found(dialect, call, kind[0] == "m") for call in reading.calls]
                 done = position
@@ -81,8 +81,10 @@ def _is_in_line(text: str, start: int) -> bool:
     return bool(text[text.rfind("\n", 0, start) + 1 : start].strip())
 
 
-def _only_talks(sure: bool, before: str, behind: str) -> bool:
-    return shows_a_form(before) if sure else talks(before, behind)
+def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> bool:
+    if marked or dialect.announced:
+        return shows_a_form(before)
+    return talks(before, behind, advice=not dialect.names_tools)
 
 
 def _fence(text: str, mark: re.Match[str], done: int) -> tuple[Fence, int]:
@@ -106,9 +108,12 @@ def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Fo
         found = [one for one in _walk(body, offer, asked) if one.marked or one.dialect.announced]
         if found or (mark.lastgroup or "").startswith("m"):
             return found if said else []
-    if talks(fence.before, fence.behind):
-        return []
-    return [Found(dialect, call, False) for dialect in asked for call in dialect.read_fence(fence, offer)]
+    return [
+        Found(dialect, call, False)
+        for dialect in asked
+        if not talks(fence.before, fence.behind, advice=not dialect.names_tools)
+        for call in dialect.read_fence(fence, offer)
+    ]
 
 
 def _is_indented_quote(before: str) -> bool:

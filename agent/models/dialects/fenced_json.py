@@ -37,6 +37,7 @@ _TAGS = re.compile(r"<tools?>(.*?)(?:</tools?>|\Z|(?=<tools?>))", re.DOTALL)
 class FencedJson(Dialect):
     name = "fenced_json"
     rank = 52
+    names_tools = True
     families = ("qwen2.5-coder",)
     line_mark = r"<tools?>"
 

@@ -17,6 +17,7 @@ from agent.models.dialects._offer import Offer
 class PlainJson(Dialect):
     name = "plain_json"
     rank = 50
+    names_tools = True
     families = ("olmo",)
     line_mark = r"(?:\[\s*)?\{+\s*[\"'“]"
 
