@@ -1,8 +1,8 @@
 """JSON as models write it: where a value ends, and what a broken one means. Pure.
 
 Repair is left to `json-repair`, and held to three rules, for a wrong repair is worse than an error that the
-model is told: a text that ends inside a string is cut and stays broken; every letter that was written is
-still there afterwards; nothing is a placeholder.
+model is told: a text whose end is missing is not repaired, only closed, and not even that inside a string;
+every letter that was written is still there afterwards; nothing is a placeholder.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def repaired(text: str) -> Any:
     import json_repair
 
     try:
-        value = _python_value(text) or _without_guard(json_repair.loads(_STRING.sub(_guarded, text)))
+        value = _python_value(text)
+        if value is None and not found.missing:
+            value = _without_guard(json_repair.loads(_STRING.sub(_guarded, text)))
         dumped = json.dumps(value, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):
         return None

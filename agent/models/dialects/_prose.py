@@ -8,7 +8,7 @@ import re
 def intends(before: str) -> bool:
     """The text in front of a block announces it: `Let me run the tests:`."""
     line = _last_sentence(before)
-    return not _EXAMPLE.search(line) and _INTENT.search(line) is not None
+    return _ACTS.search(line) is not None or (not _EXAMPLE.search(line) and _INTENT.search(line) is not None)
 
 
 def talks(before: str, behind: str = "", *, advice: bool = True) -> bool:
@@ -17,7 +17,7 @@ def talks(before: str, behind: str = "", *, advice: bool = True) -> bool:
     Advice such as `you can use this` counts if `advice` is set: small models word their calls like that.
     """
     line = _last_sentence(before)
-    if _EXAMPLE.search(line):
+    if _EXAMPLE.search(line) and not _ACTS.search(line):
         return True
     if not _INTENT.search(line) and (_TALK.search(line) or (advice and _ADVICE.search(line))):
         return True
@@ -54,6 +54,11 @@ _INTENT = _words(
     r"|(?:calling|running|reading|checking|looking|searching|editing|writing|listing|fixing|exploring)\b"
     r"|to (?:see|look|list|explore|inspect|understand|find out|check)\b(?!.*\b(?:run|use|type|execute|you)\b)"
 )
+_ACTS = _words(
+    r"(?:I'll|I will|let me|let's|I need to|I'm going to|I want to|we'll) (?!not\b|never\b)(?:\w+ )?"
+    r"(?:look|read|check|see|search|find|open|list|view|inspect|examine|explore|edit|fix|run)\b"
+)
+"""Said of the model itself and of now, whatever it looks at: an example, too."""
 _EXAMPLE = _words(
     r"(?:for )?examples?\b|e\.g\.|for instance|looks? (?:something )?like |such as\b|syntax\b"
     r"|(?:the|a|this|that|your|its|in|tool[- ]call|call|output|correct|right|expected) (?:\w+[- ])?"
