@@ -87,7 +87,8 @@ def arguments_call(name: str, text: str, offer: Offer) -> Written:
 def _sequence(text: str, offer: Offer, marked: bool, cut: bool = False) -> list[Written]:
     """JSON values one behind the other, or in a list, each of which is calls.
 
-    One that cannot be read even with repair is left broken, if it is marked or the text's `cut` end.
+    One that cannot be read even with repair is left broken, if it is marked or the text's `cut` end. Marked
+    objects that name no tool are passed over.
     """
     text = text[1:] if text.startswith("[") else text
     calls: list[Written] = []
@@ -102,7 +103,7 @@ def _sequence(text: str, offer: Offer, marked: bool, cut: bool = False) -> list[
         read = _calls_of(found[0], written, offer, marked) if found else _repaired(written, offer, marked)
         if not read and not found and (marked or (cut and end == len(text))):
             read = _begun(written, offer, marked)
-        if not read:
+        if not (read or (marked and written[0] == "{")):
             return []
         calls += read
         position = end

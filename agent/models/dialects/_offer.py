@@ -68,7 +68,7 @@ class Offer:
         }
         if raw and fitted == arguments:
             return Written(name, raw)
-        return Written(name, json.dumps(fitted, ensure_ascii=False))
+        return Written(name, _dumped(fitted))
 
     def call_of_texts(self, name: str, texts: Mapping[str, str], cut: tuple[str, str] | None) -> Written:
         """A call whose arguments were written as texts between tags; `cut` is one that has no end.
@@ -124,6 +124,16 @@ def _is_nothing(value: Any, schema: Mapping[str, Any]) -> bool:
     if isinstance(value, str) and "string" not in _types(schema):
         return value.strip().lower() in ("null", "none", "undefined", "nil")
     return value is None
+
+
+def _dumped(value: Any) -> str:
+    """JSON as it can be stored: half a surrogate pair is left escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
 
 
 def _as_text(value: Any) -> str:

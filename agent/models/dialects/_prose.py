@@ -77,6 +77,8 @@ _TALK = _words(
     r"|would (?:be|output|write|send|return|print|emit)\b|previously|earlier|already|yesterday"
     r"|was (?:called|sent|run|used|made)|(?:I|it|they|he|she|who|user|model|assistant|server) "
     r"(?:called|sent|ran|used|wrote|tried|got|said|printed|changed|applied)"
+    r"|(?:model|assistant|server|parser) "
+    r"(?:says|writes|sends|emits|answers|outputs|replies|expects|wants|returns)\b"
     r"|(?:output|result|response|log|transcript|error|message|reply|diff|answer)s?"
     r"(?: (?:is|was|were|shows?|of))?:?$"
     r"|returned|printed|means|to (?:run|install|reproduce|start|use|verify) (?:it|this|them|the)\b"

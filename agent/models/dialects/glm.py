@@ -19,7 +19,7 @@ _CALL = r"<tool_call>\s*{name}\s*(?=<arg_key>|</tool_call>|<arg_|\Z)"
 TAGS = Tags(
     call=re.compile(_CALL.replace("{name}", r"(?P<name>[\w.:/-]+)")),
     call_end=re.compile(r"</tool_call>"),
-    argument=re.compile(r"<arg_key>(?P<name>[^<]+)</arg_key>\s*<arg_value>"),
+    argument=re.compile(r"<arg_key>(?P<name>[^<]+?)\s*(?:</arg_key>)?\s*<arg_value>"),
     argument_end=re.compile(r"</arg_value>"),
     wrapper=re.compile(r"<\|observation\|>|<\|user\|>"),
 )

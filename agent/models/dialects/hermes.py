@@ -31,7 +31,7 @@ _CLOSE = re.compile(
 )
 _BEGUN_TAG = re.compile(r"<[/|]{0,2}\w*\Z")
 _NAME_ATTRIBUTE = re.compile(r"\bname\s*=\s*[\"']([\w.:/-]+)[\"']")
-_NAMED = re.compile(r"\s*(?:<name>\s*)?(?P<name>[\w.:/-]+)(?:\s*</name>\s*<arguments>)?\s*(?=\{|```)")
+_NAMED = re.compile(r"\s*(?:<name>\s*)?(?P<name>[\w./-]+(?::\d+)?)(?:\s*</name>\s*<arguments>)?\s*(?=\{|```)")
 
 
 class Hermes(Dialect):

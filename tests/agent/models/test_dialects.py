@@ -8,6 +8,7 @@ import time
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,7 @@ def test_conformance(case: Case) -> None:
     assert calls_of(message) == case.calls
     assert message.dialect == (case.dialect if case.calls else "")
     assert (message.text, message.reasoning) == (case.text, case.reasoning)
+    msgspec.json.encode(message)
 
 
 def test_the_corpus_is_whole() -> None:
