@@ -25,12 +25,14 @@ def talks(before: str, behind: str = "", *, advice: bool = True) -> bool:
     return _AFTERWARDS.search(after) is not None or (advice and _ADVICE.search(after) is not None)
 
 
-def shows_a_form(before: str) -> bool:
-    """The same of a call with marks: only a sentence that introduces it or denies it counts against it."""
+def shows_a_form(before: str, behind: str) -> bool:
+    """The same of a call with marks: what introduces it or denies it counts, and what calls it an example."""
     line = _last_sentence(before)
-    if line.endswith(":"):
-        return talks(before)
-    return _DENIAL.search(line) is not None
+    if _EXAMPLE_BEHIND.search(_first_line(behind)):
+        return True
+    if line.endswith((".", "!", "?")) and not line.endswith("e.g."):
+        return _DENIAL.search(line) is not None
+    return talks(before)
 
 
 def _last_sentence(before: str) -> str:
@@ -49,18 +51,20 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 _INTENT = _words(
     r"I'll|I will|let me|let's|let us|I'm going to|I am going to|I need to|I want to|I should|I can"
-    r"|we need to|we'll|we will|(?:first|now|next|then),? (?:I|we)\b|thought:"
+    r"|I must|I have to|I'd like to|my next step is|we need to|we'll|we will|thought:"
+    r"|(?:first|now|next|then),? (?:I|we)\b"
     r"|I (?:start|read|look|check|run|edit|write|search|list|call|use|change|fix|ask)\b"
     r"|(?:calling|running|reading|checking|looking|searching|editing|writing|listing|fixing|exploring)\b"
     r"|to (?:see|look|list|explore|inspect|understand|find out|check)\b(?!.*\b(?:run|use|type|execute|you)\b)"
 )
 _ACTS = _words(
-    r"(?:I'll|I will|let me|let's|I need to|I'm going to|I want to|we'll) (?!not\b|never\b)(?:\w+ )?"
+    r"(?:I'll|I will|let me|let's|I need to|I'm going to|I want to|I should|I must|I have to|we'll)"
+    r" (?!not\b|never\b)(?:\w+ )?"
     r"(?:look|read|check|see|search|find|open|list|view|inspect|examine|explore|edit|fix|run)\b"
 )
 """Said of the model itself and of now, whatever it looks at: an example, too."""
 _EXAMPLE = _words(
-    r"(?:for )?examples?\b|e\.g\.|for instance|looks? (?:something )?like |such as\b|syntax\b"
+    r"(?:for )?examples?\b|e\.g\.|for instance|looks? (?:something )?like\b|such as\b|syntax\b"
     r"|(?:the|a|this|that|your|its|in|tool[- ]call|call|output|correct|right|expected) (?:\w+[- ])?"
     r"(?:format|form|template|schema)\b|documentation\b|the docs\b|instead of\b"
     r"|show you|show how|explain|demonstrat|illustrat|how (?:you|to|one|a|the) (?!can\b)"
@@ -81,12 +85,21 @@ _TALK = _words(
     r"(?:says|writes|sends|emits|answers|outputs|replies|expects|wants|returns)\b"
     r"|(?:output|result|response|log|transcript|error|message|reply|diff|answer)s?"
     r"(?: (?:is|was|were|shows?|of))?:?$"
-    r"|returned|printed|means|to (?:run|install|reproduce|start|use|verify) (?:it|this|them|the)\b"
+    r"|(?:log|fixture|readme|issue|prompt|docs?|page|spec|report|template|ticket|comment)s? "
+    r"(?:contains?|says?|shows?|reads?|has|renders?)\b|renders? (?:this|it) as|pasted|quoting|quoted"
+    r"|such a call|consider (?:this|the following)|samples?\b|hypothetical|suppose\b|imagine\b"
+    r"|given (?:this|the following)|snippet|returned|printed|means"
+    r"|to (?:run|install|reproduce|start|use|verify) (?:it|this|them|the)\b"
     r"|users? (?:can|should|run)|run (?:it|this|them) (?:with|by|like|as)"
 )
 _ADVICE = _words(r"you (?:can|should|may|need|must|have|will|want)\b|you'll\b|your(?:self)?\b")
 _AFTERWARDS = _words(
     r"looks? like\b|is (?:the|an|what|how|only)\b|(?:for )?examples?\b|e\.g\.|would\b"
     r"|you (?:could|would|might)\b|the (?:above|format|syntax|form)\b|don't (?:run|execute)"
-    r"|do not (?:run|execute)|not (?:a real|an actual)|use it\b"
+    r"|do not (?:run|execute)|not (?:a real|an actual)|use it\b|as you can see|turns? (?:this|it) into"
+    r"|parses? (?:this|it)|is parsed"
+)
+_EXAMPLE_BEHIND = re.compile(
+    r"(?:This|That|These|It|The above|Note|Don't|Do not|Such)\b.*?(?:looks? like\b|\ban? (?:\w+ )?example"
+    r"|how (?:the|a) (?:\w+ )?(?:format|call))|Do(?:n't| not) (?:run|execute|call)"
 )

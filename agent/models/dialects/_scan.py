@@ -83,7 +83,7 @@ def _is_in_line(text: str, start: int) -> bool:
 
 def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> bool:
     if marked or dialect.announced:
-        return shows_a_form(before)
+        return shows_a_form(before, behind)
     return talks(before, behind, advice=not dialect.names_tools)
 
 

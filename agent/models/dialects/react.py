@@ -42,7 +42,7 @@ class ReAct(Dialect):
         if action is None:
             return None
         calls, end = _read(text, action, offer)
-        return Reading(calls, len(text) if calls and _OBSERVED.match(text, end) else end)
+        return Reading(calls, len(text) if _OBSERVED.match(text, end) else end) if calls else None
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return f"Action: {name}\nAction Input: {json_of(arguments)}"
