@@ -30,7 +30,7 @@ def shows_a_form(before: str, behind: str) -> bool:
     line = _last_sentence(before)
     if _EXAMPLE_BEHIND.search(_first_line(behind)):
         return True
-    if line.endswith((".", "!", "?")) and not line.endswith("e.g."):
+    if line.endswith((".", "!", "?")) and not line.endswith(("e.g.", "example.")):
         return _DENIAL.search(line) is not None
     return talks(before)
 
@@ -88,7 +88,10 @@ _TALK = _words(
     r"|(?:log|fixture|readme|issue|prompt|docs?|page|spec|report|template|ticket|comment)s? "
     r"(?:contains?|says?|shows?|reads?|has|renders?)\b|renders? (?:this|it) as|pasted|quoting|quoted"
     r"|such a call|consider (?:this|the following)|samples?\b|hypothetical|suppose\b|imagine\b"
-    r"|given (?:this|the following)|snippet|returned|printed|means"
+    r"|given (?:this|the following)|snippet|returned|printed|means|(?:some|many|most|other) models"
+    r"|often|usually|typically|this (?:is|was) the\b|(?:failed|broke|crashed):?$|ha(?:s|ve|d) this\b"
+    r"|(?:might|could) be\b|contained\b|emits?\b|must handle|checks? that|(?:is|are) written|shape\b"
+    r"|(?:format|template)s?:?$"
     r"|to (?:run|install|reproduce|start|use|verify) (?:it|this|them|the)\b"
     r"|users? (?:can|should|run)|run (?:it|this|them) (?:with|by|like|as)"
 )
