@@ -33,7 +33,7 @@ class Assistant(msgspec.Struct, frozen=True, tag="assistant"):
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     dialect: str = ""
-    """Name of the dialect that found `tool_calls` in `text`; empty when the server gave them natively."""
+    """Name of the dialect in which `tool_calls` stand in `text`; empty for native or thought ones."""
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag="tool"):

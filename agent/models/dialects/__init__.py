@@ -23,10 +23,12 @@ __all__ = ["Dialect", "Salvaged", "example", "find", "load"]
 
 
 class Salvaged(NamedTuple):
-    """The calls of a reply, and the name of the dialect they were written in; empty when there are none."""
+    """The calls of a reply."""
 
     calls: tuple[ToolCall, ...] = ()
     dialect: str = ""
+    """Name of the dialect in whose form they stand in the answer. Empty for calls of the reasoning: few
+    servers are sent that again, so such calls go back as if the server had found them."""
 
 
 @cache
@@ -59,11 +61,10 @@ def find(
         return Salvaged()
     dialects = tuple(load().values() if asked is None else asked)
     for thoughts, answer in _splits(text):
-        found = scan(answer, offer, dialects)
-        if not found:
-            found = _in_reasoning(f"{reasoning}\n{thoughts}".strip(), answer, offer, dialects)
-        if found:
+        if found := scan(answer, offer, dialects):
             return Salvaged(numbered((one.call for one in found), prefix), found[0].dialect.name)
+        if found := _in_reasoning(f"{reasoning}\n{thoughts}".strip(), answer, offer, dialects):
+            return Salvaged(numbered((one.call for one in found), prefix))
     return Salvaged()
 
 

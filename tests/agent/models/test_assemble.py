@@ -56,7 +56,7 @@ def test_only_the_dialects_that_were_asked_for_are_tried() -> None:
 def test_a_call_in_the_reasoning_is_found_when_the_reply_ends_there() -> None:
     deltas: list[Delta] = [ReasoningDelta("I look. " + CALL), END]
     call = ToolCall("call_1", "read", '{"path": "a"}')
-    assert assemble(deltas, (READ,))[0] == Assistant("", (call,), "I look. " + CALL, "hermes")
+    assert assemble(deltas, (READ,))[0] == Assistant("", (call,), "I look. " + CALL)
 
 
 def test_before_the_end_there_are_no_calls() -> None:
