@@ -12,6 +12,9 @@ from typing import NamedTuple
 from agent.models.dialects._dialect import MAX_CALLS, Reading
 from agent.models.dialects._offer import Offer, Written
 
+LEAST = 4
+"""A closing tag that is cut is known by more letters than these; `</p` may be the file's own."""
+
 
 class Tags(NamedTuple):
     """Regular expressions of one form."""
@@ -24,6 +27,8 @@ class Tags(NamedTuple):
     argument_end: re.Pattern[str]
     wrapper: re.Pattern[str]
     """Tags around calls."""
+    closing: str
+    """What closes an argument, as the model was trained to write it."""
 
 
 def read_tagged(text: str, start: int, tags: Tags, offer: Offer) -> Reading:
@@ -109,8 +114,7 @@ def _value_end(text: str, start: int, tags: Tags, coming: set[str]) -> tuple[int
     end: re.Match[str] | None = None
     for closing in tags.argument_end.finditer(text, start):
         first = first or closing
-        blank = _BLANK.match(text, closing.end())
-        at = blank.end() if blank else closing.end()
+        at = _end_of_blank(text, closing.end())
         if at == len(text) or any(
             p.match(text, at) for p in (tags.argument, tags.call_end, tags.wrapper, tags.call)
         ):
@@ -123,14 +127,14 @@ def _value_end(text: str, start: int, tags: Tags, coming: set[str]) -> tuple[int
             return opening.start(), opening.start()
     if end:
         return end.start(), end.end()
-    if over := tags.call_end.search(text, start):
-        return over.start(), over.start()
-    if over := tags.wrapper.search(text, start):
-        return over.start(), over.start()
-    begun = _BEGUN_TAG.search(text, start)
-    return (begun.start(), len(text)) if begun else (None, len(text))
+    for pattern in (tags.call_end, tags.wrapper):
+        for over in pattern.finditer(text, start):
+            at = _end_of_blank(text, over.end())
+            if at == len(text) or tags.wrapper.match(text, at) or tags.call.match(text, at):
+                return over.start(), over.start()
+    begun = next((n for n in range(len(tags.closing), LEAST, -1) if text.endswith(tags.closing[:n])), 0)
+    return (len(text) - begun, len(text)) if begun else (None, len(text))
 
 
 _BLANK = re.compile(r"\s*")
 _PLAIN = re.compile(r"<(?P<name>\w+)>")
-_BEGUN_TAG = re.compile(r"</[\w:|｜]*\s*\Z")

@@ -35,7 +35,7 @@ _CALL = re.compile(
 )
 _END = re.compile(rf"\s*(?:```)?\s*(?:{_token('tool call end')})?")
 _CLOSE = re.compile(_token("tool calls? end"))
-_TAGS = invoke_tags(_DSML)
+_TAGS = invoke_tags(_DSML, "｜DSML｜")
 
 
 class DeepSeek(Dialect):

@@ -22,6 +22,7 @@ TAGS = Tags(
     argument=re.compile(r"<arg_key>(?P<name>[^<]+?)\s*(?:</arg_key>)?\s*<arg_value>"),
     argument_end=re.compile(r"</arg_value>"),
     wrapper=re.compile(r"<\|observation\|>|<\|user\|>"),
+    closing="</arg_value>",
 )
 
 

@@ -16,13 +16,14 @@ from agent.models.dialects._offer import Offer
 from agent.models.dialects._tags import Tags, read_tagged
 
 
-def invoke_tags(prefix: str) -> Tags:
-    """The form with `prefix`, a regular expression, in front of each tag's name."""
+def invoke_tags(prefix: str, bare: str = "") -> Tags:
+    """The form with `prefix`, a regular expression, in front of each tag's name; `bare` is it as trained."""
     return Tags(
         call=re.compile(rf"<{prefix}invoke\s+name\s*=\s*[\"']?(?P<name>[^\"'<>\s]+)[\"']?[^<>]*>"),
         call_end=re.compile(rf"</{prefix}invoke\s*>"),
         argument=re.compile(rf"<{prefix}parameter\s+name\s*=\s*[\"']?(?P<name>[^\"'<>\s]+)[\"']?[^<>]*>"),
         argument_end=re.compile(rf"</{prefix}parameter\s*>"),
+        closing=f"</{bare}parameter>",
         wrapper=re.compile(
             rf"</?{prefix}(?:minimax:)?(?:tool_calls?|function_calls)\s*>|\[e~\[|<\|im_end\|>"
         ),

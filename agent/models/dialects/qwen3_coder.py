@@ -26,6 +26,7 @@ TAGS = Tags(
     ),
     argument_end=re.compile(r"</(?:parameter|param|arg)(?:\s*=[^<>]*)?\s*>"),
     wrapper=re.compile(rf"{_WRAPPER}|</(?:seed:)?tool_calls?\s*>|<\|im_end\|>"),
+    closing="</parameter>",
 )
 
 

@@ -31,7 +31,7 @@ class UnifiedDiff(Dialect):
     def read_fence(self, fence: Fence, offer: Offer) -> list[Written]:
         if fence.info not in ("diff", "patch", "udiff") or not is_meant(fence.above, fence.behind):
             return []
-        return _calls(fence.body, offer, cut=not fence.closed and not fence.body.endswith("\n"))
+        return _calls(fence.body, offer, cut=not fence.closed)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         if name not in ("edit", "write"):
@@ -69,7 +69,7 @@ def _calls(diff: str, offer: Offer, *, cut: bool = False) -> list[Written]:
             return []
         for hunk in hunks:
             old, new = _sides(hunk["lines"])
-            last = cut and hunk is hunks[-1] and end == len(diff)
+            last = cut and hunk is hunks[-1] and end == len(diff) and not _is_whole(hunk[0], old, new)
             if file["old"] == _NOWHERE and len(hunks) == 1 and can_write(offer):
                 calls.append(write(path, new, offer, cut=last))
             elif old.strip() and old != new and can_edit(offer):
@@ -77,6 +77,13 @@ def _calls(diff: str, offer: Offer, *, cut: bool = False) -> list[Written]:
             else:
                 return []
     return calls
+
+
+def _is_whole(hunk: str, old: str, new: str) -> bool:
+    """As many lines as the hunk's head says; a head without numbers says nothing."""
+    head = re.match(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@", hunk)
+    counts = (old.count("\n"), new.count("\n"))
+    return head is not None and counts == (int(head[1] or 1), int(head[2] or 1)) and hunk.endswith("\n")
 
 
 def _sides(hunk: str) -> tuple[str, str]:
