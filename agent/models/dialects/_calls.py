@@ -52,6 +52,16 @@ def read_calls(text: str, offer: Offer, *, marked: bool = False) -> list[Written
     return calls
 
 
+def read_lone_call(text: str, offer: Offer) -> list[Written]:
+    """The call that a whole reply is, also of an unknown tool: nothing else has these keys and no others."""
+    found = value_at(text.strip(), 0)
+    value = found[0] if found and found[1] == len(text.strip()) else None
+    if not isinstance(value, dict) or set(value) not in ({"name", "arguments"}, {"name", "parameters"}):
+        return []
+    arguments = value.get("arguments", value.get("parameters"))
+    return read_calls(text, offer, marked=True) if arguments and isinstance(arguments, dict) else []
+
+
 def read_cut_call(text: str, offer: Offer) -> list[Written]:
     """The call of an offered tool that the text begins, when its end is missing."""
     text = text.strip()

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from agent.models.dialects._calls import read_calls, read_cut_call
+from agent.models.dialects._calls import read_calls, read_cut_call, read_lone_call
 from agent.models.dialects._dialect import Dialect, Fence, Reading, json_of
 from agent.models.dialects._offer import Offer, Written
 
@@ -46,7 +46,11 @@ class FencedJson(Dialect):
         return Reading(_read(block[1], offer, block[0].count("<") > 1), block.end()) if block else None
 
     def read_fence(self, fence: Fence, offer: Offer) -> list[Written]:
-        return _read(fence.body, offer, fence.closed) if fence.info in INFO else []
+        if fence.info not in INFO:
+            return []
+        calls = _read(fence.body, offer, fence.closed)
+        alone = not fence.above.strip() and not fence.behind.strip()
+        return read_lone_call(fence.body, offer) if alone and not calls else calls
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return f"```json\n{json_of({'name': name, 'arguments': arguments})}\n```"
