@@ -40,8 +40,9 @@ abuse-report: $(VENV)/.installed-dev sandbox ## Run the 76 abuse cases; table, a
 	@mkdir -p $(dir $(ABUSE_JSON))
 	@$(BIN)/python -m tests.sandbox.abuse.report $(ABUSE_JSON)
 
-bench: $(VENV)/.installed-dev ## Measure the start-up beside the import of what it stands on
+bench: $(VENV)/.installed-dev ## Measure the start-up, and what finding calls costs a token
 	@$(BIN)/python -P tests/bench/startup.py
+	@$(BIN)/python -m tests.bench.dialects
 
 bench-wires: $(VENV)/.installed-dev ## Measure what pawl costs for each request and streamed token
 	@$(BIN)/python -P tests/bench/wires.py

@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What that command can reach, written as `network`; without it the package registries that it needs."""
     strategy: Literal["auto", "loop", "repair"] = "auto"
     """How `fix` works: a tool loop, a direct repair, or what the model's catalogue entry says."""
+    tool_mode: Literal["auto", "native", "dialect", "grammar"] = "auto"
+    """How the model is told of its tools: by the server, in the messages, or that with a grammar."""
     attempts: Positive | None = None
     max_steps: Positive = 40
     """Model calls in one turn or attempt."""

@@ -22,6 +22,7 @@ import msgspec
 from agent.bus import Branch
 from agent.context import interrupted
 from agent.events import ToolFinished, ToolStarted
+from agent.forms import Forms
 from agent.messages import ToolCall, ToolResult
 from agent.permissions import Permissions
 from tools.base import Effect, Tool, ToolContext, ToolError
@@ -58,16 +59,19 @@ async def dispatch(
     context: ToolContext,
     branch: Branch,
     permissions: Permissions,
+    dialect: str = "",
 ) -> None:
     """Run the calls of one reply; on return, and on any exception, each has exactly one ToolFinished.
 
     ToolFinished events come in the order of the calls. Neighbouring READ calls run together, others alone.
+    `dialect` is the one in which the calls stood in the text.
     """
     jobs = [_Job(call) for call in calls]
+    forms = Forms(dialect, tools, branch.events())
     reported = 0
     try:
         for job in jobs:
-            await _preflight(job, tools, permissions)
+            await _preflight(job, tools, permissions, forms)
         if context.before_change is not None and any(job.may_change_files for job in jobs):
             await context.before_change()
         for batch in _batches(jobs):
@@ -90,17 +94,18 @@ def _outcome(job: _Job) -> ToolFinished:
     return job.finished or ToolFinished(interrupted(job.call), 0.0)
 
 
-async def _preflight(job: _Job, tools: Mapping[str, Tool], permissions: Permissions) -> None:
+async def _preflight(job: _Job, tools: Mapping[str, Tool], permissions: Permissions, forms: Forms) -> None:
     """Find, decode, permit. What fails finishes the job with an error result."""
     call = job.call
     tool = tools.get(call.name)
     if tool is None:
-        job.finish(f"There is no tool {call.name!r}. The tools are: {', '.join(tools)}.", is_error=True)
+        known = f"There is no tool {call.name!r}. The tools are: {', '.join(tools)}."
+        job.finish(known + forms.of(call.name), is_error=True)
         return
     try:
         job.arguments = decode_arguments(tool, call.arguments)
     except ToolError as error:
-        job.finish(str(error), is_error=True)
+        job.finish(str(error) + forms.of(call.name), is_error=True)
         return
     if refusal := await permissions.refusal(call, tool.effect):
         job.finish(refusal, is_error=True)

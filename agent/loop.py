@@ -44,6 +44,7 @@ from agent.models.base import (
     TextDelta,
     ToolSpec,
 )
+from agent.models.toolmode import ToolMode, shaped
 from agent.permissions import Permissions
 from tools.base import Tool, ToolContext
 
@@ -70,6 +71,7 @@ class Agent:
     """Bound of one reply."""
     seed: int | None = None
     slot: int | None = None
+    tool_mode: ToolMode = "auto"
     error: ModelError | None = None
     """What ended the last turn, when its status is `error`; it knows the exit code."""
 
@@ -122,7 +124,8 @@ async def _steps(agent: Agent) -> TurnEnded:
         calls = reply.message.tool_calls
         if calls:
             assert agent.context is not None, "without tools a reply is never read as a call"
-            await dispatch(calls, agent.toolset, agent.context, agent.branch, agent.permissions)
+            dialect = reply.message.dialect
+            await dispatch(calls, agent.toolset, agent.context, agent.branch, agent.permissions, dialect)
         elif agent.follow_up is not None and (text := await agent.follow_up(reply.message)):
             agent.branch.emit(Reminded(text))
         else:
@@ -148,7 +151,8 @@ async def _ask_model(agent: Agent) -> AssistantReplied:
     started = timer()
     assembler = Assembler(request.tools, id_prefix=f"call_{branch.turn}_{branch.step}_")
     try:
-        async with aclosing(agent.model.stream(request)) as deltas:
+        sent = shaped(request, agent.model.name, agent.tool_mode)
+        async with aclosing(agent.model.stream(sent)) as deltas:
             async for delta in deltas:
                 assembler.add(delta)
                 _show(branch, delta)

@@ -45,7 +45,7 @@ class Assistant(msgspec.Struct, frozen=True, tag="assistant"):
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     dialect: str = ""
-    """Name of the dialect that found `tool_calls` in `text`; empty when the server gave them natively."""
+    """Name of the dialect in which `tool_calls` stand in `text`; empty for native or thought ones."""
     origin: str = ""
     """Name of the model that wrote it. Its reasoning and `native` are sent back to that model only."""
     native: tuple[dict[str, Any], ...] = ()

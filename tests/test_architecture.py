@@ -26,6 +26,7 @@ OWNERS = {
     "git": r"sandbox/.*",
     "tree_sitter": r"tools/syntax\.py",
     "tree_sitter_python": r"tools/syntax\.py",
+    "json_repair": r"agent/models/dialects/_json\.py",
     "rapidfuzz": r"tools/.*",
     "httpx": r"agent/models/.*",
     "keyring": r"agent/models/keys\.py",

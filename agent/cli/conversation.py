@@ -76,6 +76,7 @@ class Conversation:
             temperature=plan.temperature,
             max_tokens=plan.reply_tokens,
             seed=plan.seed,
+            tool_mode=plan.tool_mode,
         )
 
     async def _refresh(self) -> None:

@@ -73,5 +73,6 @@ def plan_for(model: str, settings: Settings, *, allow_test_edits: bool = False) 
         temperature=settings.temperature,
         seed=settings.seed or 0,
         max_steps=settings.max_steps,
+        tool_mode=settings.tool_mode,
         allow_test_edits=allow_test_edits,
     )

@@ -35,7 +35,7 @@ class Assembler:
 
     `tools` are those of the request: without any, text is never read as a call. `id_prefix` begins the ids of
     calls that came without one and must be new in the conversation, such as `call_3_`. `asked` are the
-    dialects to try, all known ones when None; the first that finds a call wins.
+    dialects to try, all known ones when None.
     """
 
     def __init__(
@@ -90,11 +90,8 @@ class Assembler:
             return Assistant(text, reasoning=reasoning)
         if self._calls:
             return Assistant(text, tool_calls=self._native_calls(), reasoning=reasoning)
-        if self._tools:
-            for dialect in dialects.load().values() if self._dialects is None else self._dialects:
-                if calls := dialect.find(text, self._tools, self._prefix):
-                    return Assistant(text, tool_calls=calls, reasoning=reasoning, dialect=dialect.name)
-        return Assistant(text, reasoning=reasoning)
+        found = dialects.find(text, self._tools, self._prefix, reasoning=reasoning, asked=self._dialects)
+        return Assistant(text, tool_calls=found.calls, reasoning=reasoning, dialect=found.dialect)
 
     def _native_calls(self) -> tuple[ToolCall, ...]:
         calls: list[ToolCall] = []

@@ -89,6 +89,10 @@ class Request(msgspec.Struct, frozen=True):
     """Slot of a llama.cpp server to pin this conversation to; ignored by other servers."""
     output_schema: dict[str, Any] | None = None
     """JSON Schema that the text of the reply must follow, where the server can hold the model to one."""
+    constrain: tuple[ToolSpec, ...] = ()
+    """Tools whose schema a grammar holds calls in the text to, on servers that have grammars."""
+    must_call: bool = False
+    """The grammar of `constrain` allows nothing but calls."""
 
 
 class Quirks(msgspec.Struct, frozen=True):
@@ -122,6 +126,8 @@ class Quirks(msgspec.Struct, frozen=True):
     """Whether the model sees images; None: not known."""
     prefill: bool = False
     """Goes on with a last message of the assistant's: a reply that was cut off can be resumed."""
+    grammar: Literal["", "gbnf", "structural_tag"] = ""
+    """What the server takes for `Request.constrain` (agent.models.constrain); llama.cpp takes GBNF."""
 
 
 NO_QUIRKS = Quirks()

@@ -63,8 +63,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """The longest context it was trained for."""
     strategy: Literal["loop", "repair"] = "loop"
     """How `fix` works with it: a tool loop, or a direct repair of single functions."""
-    tool_mode: Literal["native", "hermes", "fenced_json"] = "native"
-    """How it calls tools: by the server's own means, or by a dialect of that name in its text."""
+    tool_mode: Literal["native", "dialect", "grammar"] = "native"
+    """How it is told of tools when nobody chose (agent.models.toolmode)."""
+    dialect: str = ""
+    """Name of the dialect in which it writes calls; empty: told by the family's name."""
     attempts: int = 1
     """How many repairs `fix` tries."""
     temperature: float | None = None
@@ -80,7 +82,7 @@ MODELS: tuple[ModelInfo, ...] = (
         params="1.5B",
         context_tokens=32768,
         strategy="repair",
-        tool_mode="hermes",
+        dialect="hermes",
         attempts=4,
         temperature=0.2,
         weights=Weights(
@@ -102,7 +104,7 @@ MODELS: tuple[ModelInfo, ...] = (
         params="0.5B",
         context_tokens=32768,
         strategy="repair",
-        tool_mode="hermes",
+        dialect="hermes",
         attempts=4,
         temperature=0.2,
         weights=Weights(
@@ -124,7 +126,7 @@ MODELS: tuple[ModelInfo, ...] = (
         params="135M",
         context_tokens=8192,
         strategy="repair",
-        tool_mode="fenced_json",
+        dialect="fenced_json",
         attempts=4,
         temperature=0.2,
         weights=Weights(

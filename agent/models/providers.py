@@ -51,6 +51,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 LLAMA_CPP = Quirks(
     extra={"cache_prompt": True, "return_progress": True},
     slot_field="id_slot",
+    grammar="gbnf",
     reasoning_field="reasoning_content",
     prefill=True,
 )

@@ -12,6 +12,7 @@ import msgspec
 from agent.bus import Branch
 from agent.guards import Budget
 from agent.models.base import Model
+from agent.models.toolmode import ToolMode
 from agent.solve.repair import Tried, targets
 from agent.verify import Verdict, run_and_log, verify
 from agent.workbench import Workbench
@@ -44,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     max_steps: int = 40
     reply_tokens: int = 1500
+    tool_mode: ToolMode = "auto"
     allow_test_edits: bool = False
 
 

@@ -94,6 +94,33 @@ async def test_expected_failures_are_told_to_the_model(
     assert fine == ToolResult("c2", "look", "second")
 
 
+async def test_the_right_form_of_a_call_in_text_is_shown_once(scene: Scene) -> None:
+    async def told(*calls: ToolCall) -> list[str]:
+        await dispatch(calls, TOOLS, scene.board, scene.branch, Permissions(), "hermes")
+        return [result.text for result in scene.finished()][-len(calls) :]
+
+    form = (
+        "\nA call is written like this:\n"
+        '<tool_call>\n{"name": "look", "arguments": {"name": "..."}}\n</tool_call>'
+    )
+    unknown, wrong, fine = await told(
+        call(1, "lock", "{}"), call(2, "look", "{}"), call(3, "look", '{"name":"a"}')
+    )
+    assert unknown == "There is no tool 'lock'. The tools are: look, put, shell, crash." + form
+    assert wrong.startswith("Wrong arguments for look") and "is written" not in wrong
+    assert fine == "first"
+    assert await told(call(4, "lock", "{}")) == [
+        "There is no tool 'lock'. The tools are: look, put, shell, crash."
+    ]
+    (other,) = await told(call(5, "put", '{"name": "a'))
+    assert other.endswith('{"name": "put", "arguments": {"name": "...", "text": "..."}}\n</tool_call>')
+
+
+async def test_a_native_call_is_not_told_of_a_form_in_text(scene: Scene) -> None:
+    await run(scene, call(1, "lock", "{}"))
+    assert "is written" not in scene.finished()[0].text
+
+
 def test_arguments_are_read_forgivingly() -> None:
     raw = '{"name": "a", "text": "two\nlines", "times": "3"}'
     assert decode_arguments(put, raw) == {"name": "a", "text": "two\nlines", "times": 3}

@@ -69,6 +69,22 @@ async def test_the_settings_reach_the_request(tmp_path: Path) -> None:
         assert (request.temperature, request.max_tokens, request.seed, request.slot) == (0.5, 99, 7, 2)
 
 
+async def test_in_a_dialect_the_tools_stand_in_the_messages(tmp_path: Path) -> None:
+    text = '<tool_call>\n{"name": "look", "arguments": {"name": "a"}}\n</tool_call>'
+    with Scene(tmp_path, [text, "done"], tool_mode="dialect") as scene:
+        await run_turn(scene.agent, "what is a?")
+        assert scene.board.trace == ["look a", "saw a"]
+        first, second = scene.model.requests
+        assert (first.tools, second.tools) == ((), ())
+        assert second.messages[: len(first.messages)] == first.messages
+        system = first.messages[0]
+        assert isinstance(system, System)
+        assert system.text.startswith("be good\n\n# Tools") and '"look"' in system.text
+        opening = scene.branch.events()[0]
+        assert isinstance(opening, ConversationStarted)
+        assert (opening.system, opening.tools) == ("be good", SPECS)
+
+
 async def test_each_request_extends_the_one_before(tmp_path: Path) -> None:
     replies = [calls(LOOK), calls(call(2, "put", '{"name":"b","text":"x"}')), "done", calls(LOOK), "again"]
     with Scene(tmp_path, replies) as scene:

@@ -1,37 +1,63 @@
-"""A call as plain JSON: in a code fence, in `<tools>` tags, or as the whole reply.
+"""A call as JSON in a code fence or in `<tools>` tags.
 
-Qwen2.5-Coder writes this whatever its template asks for (vLLM #32926), so no server's parser finds it.
-A fence counts when its whole body is calls of offered tools; JSON that is anything else is data.
+Qwen2.5-Coder writes this whatever its template asks for (vLLM #32926), so no server's parser finds it. A
+fence counts when its whole body is calls of offered tools; JSON that is anything else is data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
+from typing import Any
 
-from agent.messages import ToolCall
-from agent.models.base import ToolSpec
-from agent.models.dialects._blocks import Block, blocks
-from agent.models.dialects._calls import Written, offered, read_broken_call, read_calls
-from agent.models.dialects.hermes import render_results as render_results
+from agent.models.dialects._calls import read_calls, read_cut_call, read_lone_call
+from agent.models.dialects._dialect import Dialect, Fence, Reading, json_of
+from agent.models.dialects._offer import Offer, Written
 
-name = "fenced_json"
-rank = 90
-
-INFO = frozenset(("", "json", "jsonc", "json5", "tool", "tools", "tool_call", "tool_calls"))
+INFO = frozenset(
+    (
+        "",
+        "json",
+        "jsonc",
+        "json5",
+        "jsonl",
+        "tool",
+        "tools",
+        "tool_call",
+        "tool_calls",
+        "tool-call",
+        "javascript",
+        "js",
+    )
+)
 """Languages of a fence that may hold calls."""
+_TAGS = re.compile(r"<tools?>(.*?)(?:</tools?>|\Z|(?=<tools?>))", re.DOTALL)
 
 
-def find(text: str, tools: Sequence[ToolSpec], prefix: str = "call_") -> tuple[ToolCall, ...]:
-    """The calls of the reply. One that the reply's end cut off comes back broken."""
-    if '"name"' not in text:
-        return ()
-    calls = read_calls(text) or read_broken_call(text)
-    if not calls:
-        calls = [call for block in blocks(text, "tools") for call in _read(block)]
-    return offered(calls, tools, prefix)
+class FencedJson(Dialect):
+    name = "fenced_json"
+    rank = 52
+    names_tools = True
+    families = ("qwen2.5-coder",)
+    line_mark = r"<tools?>"
+
+    def read(self, text: str, start: int, offer: Offer) -> Reading | None:
+        block = _TAGS.match(text, start)
+        return Reading(_read(block[1], offer, block[0].count("<") > 1), block.end()) if block else None
+
+    def read_fence(self, fence: Fence, offer: Offer) -> list[Written]:
+        if fence.info not in INFO:
+            return []
+        calls = _read(fence.body, offer, fence.closed)
+        alone = not fence.above.strip() and not fence.behind.strip()
+        return read_lone_call(fence.body, offer) if alone and not calls else calls
+
+    def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
+        return f"```json\n{json_of({'name': name, 'arguments': arguments})}\n```"
 
 
-def _read(block: Block) -> list[Written]:
-    if block.info not in INFO:
-        return []
-    return read_calls(block.body) or ([] if block.closed else read_broken_call(block.body))
+def _read(body: str, offer: Offer, closed: bool) -> list[Written]:
+    return read_calls(body, offer) or ([] if closed else read_cut_call(body, offer))
+
+
+dialect = FencedJson()

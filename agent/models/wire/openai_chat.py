@@ -25,6 +25,7 @@ from agent.models.base import (
     TextDelta,
     ToolCallDelta,
 )
+from agent.models.constrain import fields
 from agent.models.wire._plain import (
     Object,
     arguments_text,
@@ -80,6 +81,7 @@ def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     if quirks.slot_field and request.slot is not None:
         body[quirks.slot_field] = request.slot
+    body |= fields(request.constrain, quirks.grammar, must_call=request.must_call)
     with_quirks(body, quirks, "reasoning_effort")
     body["messages"] = list(_messages(request.messages, quirks, origin))
     return body

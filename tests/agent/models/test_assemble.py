@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.messages import Assistant, ToolCall, Usage
+from agent.models import dialects
 from agent.models.assemble import Assembler, assemble
 from agent.models.base import Delta, Finish, ReasoningDelta, TextDelta, ToolCallDelta, ToolSpec
-from agent.models.dialects import fenced_json
 
 READ = ToolSpec("read", "Read a file.", {"type": "object", "properties": {"path": {"type": "string"}}})
 END = Finish("stop", Usage(requests=1))
@@ -47,10 +47,16 @@ def test_text_is_text_when_no_tool_was_offered_or_a_native_call_came() -> None:
 
 
 def test_only_the_dialects_that_were_asked_for_are_tried() -> None:
-    assembler = Assembler((READ,), asked=[fenced_json])
+    assembler = Assembler((READ,), asked=[dialects.load()["fenced_json"]])
     for delta in (TextDelta(CALL), END):
         assembler.add(delta)
     assert assembler.message() == Assistant(CALL)
+
+
+def test_a_call_in_the_reasoning_is_found_when_the_reply_ends_there() -> None:
+    deltas: list[Delta] = [ReasoningDelta("I look. " + CALL), END]
+    call = ToolCall("call_1", "read", '{"path": "a"}')
+    assert assemble(deltas, (READ,))[0] == Assistant("", (call,), "I look. " + CALL)
 
 
 def test_before_the_end_there_are_no_calls() -> None:

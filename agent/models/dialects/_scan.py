@@ -1,0 +1,171 @@
+"""One walk over a reply that finds its calls in every dialect, and leaves out what is only quoted.
+
+Whatever opens first is taken as a whole: so a tag in a fence, a fence in a longer fence, the call of one
+dialect inside an argument of another, and anything in `inline code`, in a diff or in a comment belongs to
+what surrounds it. Marks that stand in a sentence, in an e-mail quote or in a diff's lines are quoted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from agent.models.dialects._dialect import MAX_CALLS, Dialect, Fence
+from agent.models.dialects._offer import Offer, Written
+from agent.models.dialects._prose import intends, shows_a_form, talks
+
+PATIENCE = 200
+"""So many fences without a call, or a fifth as many marks that begin none, and the rest of the text is given
+up: what a hostile text can cost stays linear in its length."""
+
+
+class Found(NamedTuple):
+    dialect: Dialect
+    call: Written
+    marked: bool
+    """It stood behind a mark of its own, not in what may be ordinary text."""
+
+
+def scan(text: str, offer: Offer, asked: Sequence[Dialect]) -> list[Found]:
+    """The calls of a reply in order: all marked ones, else all of the unmarked dialect of the lowest rank."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    if whole := _IN_TICKS.fullmatch(text):
+        text = whole[1]
+    found = _walk(text, offer, tuple(asked))
+    if marked := [one for one in found if one.marked]:
+        return marked
+    first = min(found, key=lambda one: one.dialect.rank, default=None)
+    return [one for one in found if first and one.dialect is first.dialect]
+
+
+def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
+    opening = _opening(asked)
+    found: list[Found] = []
+    position = done = failed = 0
+    while failed < PATIENCE and len(found) < MAX_CALLS and (mark := opening.search(text, position)):
+        kind = mark.lastgroup or ""
+        start = mark.start(kind)
+        if kind == "fence":
+            fence, position = _fence(text, mark, done)
+            calls = _in_fence(fence, offer, asked)
+            failed += not calls
+            found += calls
+            done = position
+        elif kind == "ticks":
+            position = _inline_code_end(text, mark.end(), mark["ticks"])
+        elif kind in ("comment", "hunk"):
+            position = mark.end()
+        else:
+            dialect = asked[int(kind[1:])]
+            reading = dialect.read(text, start, offer)
+            if reading is None or not reading.calls:
+                failed += 5
+                position = max(mark.end(), start + 1, reading.end if reading else 0)
+                continue
+            position = max(reading.end, mark.end())
+            before, behind = text[done:start], text[position:]
+            if kind[0] == "l" and _is_in_line(text, start) and not intends(before):
+                continue
+            if not _is_quoted(text, start, position) and not _only_talks(
+                kind[0] == "m", dialect, before, behind
+            ):
+                found += [Found(dialect, call, kind[0] == "m") for call in reading.calls]
+                done = position
+    return found
+
+
+def _is_in_line(text: str, start: int) -> bool:
+    return bool(text[text.rfind("\n", 0, start) + 1 : start].strip())
+
+
+def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> bool:
+    if marked or dialect.announced:
+        return shows_a_form(before, behind)
+    return talks(before, behind, advice=not dialect.names_tools)
+
+
+def _fence(text: str, mark: re.Match[str], done: int) -> tuple[Fence, int]:
+    start = mark.end()
+    closing = _fence_end(mark["marks"]).search(text, start)
+    end, position = closing.span() if closing else (len(text), len(text))
+    info = mark["info"].strip().lower()
+    before = text[done : mark.start()]
+    above = text[: mark.start()]
+    return Fence(info, text[start:end], closing is not None, before, text[position:], above), position
+
+
+def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
+    """Calls that the fence consists of; marked ones only if it is the whole reply or was announced."""
+    if _is_indented_quote(fence.before):
+        return []
+    body = fence.body.strip()
+    if fence.info in _PLAIN and (mark := _opening(asked).match(body)) and (mark.lastgroup or "")[0] in "ml":
+        alone = not fence.before.strip() and not fence.behind.strip()
+        said = alone or (intends(fence.before) and not talks("", fence.behind))
+        found = [one for one in _walk(body, offer, asked) if one.marked or one.dialect.announced]
+        if found or (mark.lastgroup or "").startswith("m"):
+            return found if said else []
+    return [
+        Found(dialect, call, False)
+        for dialect in asked
+        if not talks(fence.before, fence.behind, advice=not dialect.names_tools)
+        for call in dialect.read_fence(fence, offer)
+    ]
+
+
+def _is_indented_quote(before: str) -> bool:
+    return before.rpartition("\n")[2].lstrip().startswith(">")
+
+
+def _inline_code_end(text: str, start: int, ticks: str) -> int:
+    """Behind the closing backticks, which stand in the same paragraph; behind the opening ones if none do."""
+    paragraph_end = text.find("\n\n", start)
+    closing = re.compile(rf"(?<!`){ticks}(?!`)").search(
+        text, start, paragraph_end if paragraph_end >= 0 else len(text)
+    )
+    return closing.end() if closing else start
+
+
+def _is_quoted(text: str, start: int, end: int) -> bool:
+    """In a sentence (words before and behind on the line), in quotes, in an e-mail quote, or in a diff."""
+    before = text[text.rfind("\n", 0, start) + 1 : start].strip()
+    behind = text[end : end + 200].partition("\n")[0].strip()
+    if before.startswith((">", "//", "#")) or (before in ("+", "-", "*") and text[start - 2 : start] != "- "):
+        return True
+    if before[-1:] in _QUOTES and behind[:1] == _QUOTES[before[-1:]]:
+        return True
+    return bool(before and behind and behind[0] not in "<[|｜")
+
+
+_IN_TICKS = re.compile(r"\s*`([^`]+)`\s*")
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "(": ")"}
+_PLAIN = frozenset(
+    ("", "xml", "json", "text", "txt", "plaintext", "tool", "tool_call", "tool_calls", "tool-call", "html")
+)
+"""Languages of a fence that may hold marked calls."""
+
+
+@lru_cache(maxsize=64)
+def _opening(asked: tuple[Dialect, ...]) -> re.Pattern[str]:
+    """What may begin something: fences, inline code, what is passed over, the marks by rank."""
+    ordered = sorted(range(len(asked)), key=lambda i: asked[i].rank)
+    parts = [
+        r"^[ \t]*(?:(?:[-*]|\d+\.)[ \t]+)?(?P<fence>(?P<marks>`{3,}|~{3,})(?P<info>[^\n`]*)\n)",
+        r"(?P<ticks>`+)",
+        r"(?P<comment><!--(?s:(?!<!--).)*?-->)",
+        *(rf"(?P<m{i}>{asked[i].mark})" for i in ordered if asked[i].mark),
+        *(rf"(?:^[ \t]*|(?<=[.:!] ))(?P<l{i}>{asked[i].line_mark})" for i in ordered if asked[i].line_mark),
+        r"(?P<hunk>^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*\n(?:[ +\-\\].*(?:\n|\Z)|\n(?=[ +\-]))*)",
+    ]
+    return re.compile("|".join(parts), re.MULTILINE)
+
+
+@lru_cache(maxsize=64)
+def _fence_end(marks: str) -> re.Pattern[str]:
+    """A line of at least as many marks; also right behind JSON or a tag, or at the end of the reply, where
+    models forget the line break."""
+    wanted = f"{re.escape(marks[0])}{{{len(marks)},}}"
+    return re.compile(rf"(?:^[ \t]*|(?<=[}}\]>]))(?:{wanted})[ \t]*$|(?:{wanted})\s*\Z", re.MULTILINE)
