@@ -50,7 +50,8 @@ class SSEParser:
                 self._line.clear()
                 self._line_bytes = 0
             self._take(whole, events)
-        self._after_cr = chunk.endswith(b"\r")
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
         return events
 
     def _keep(self, piece: bytes) -> None:
