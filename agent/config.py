@@ -12,15 +12,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 
+from agent.config_file import ConfigError as ConfigError
+from agent.config_file import choices, parsed, text_of, write
+from agent.config_models import read_models
+from agent.models.catalog import ModelSettings
 from agent.paths import config_dir
 from sandbox.network import HostError, parse_rules
 
@@ -28,12 +31,6 @@ MAX_TIMEOUT_S = 366 * 86400.0
 """Longer times, and infinity, do not fit the clocks of all that is told of it."""
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class ConfigError(Exception):
-    """A setting is wrong. The message names the place (file and line, variable, flag) and what fits."""
-
-    exit_code = 2
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Model calls in one turn or attempt."""
     max_tokens: Positive | None = None
     """Input and output tokens of the whole run."""
+    max_cost: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """USD that the whole run may cost."""
     timeout: Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_S)] = 1800.0
     """Wall time of the whole run in seconds."""
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
@@ -85,6 +84,8 @@ class Config(msgspec.Struct, frozen=True):
     """Setting -> `default`, `/path/config.toml:3`, `PAWL_MODEL` or `--model`."""
     notes: tuple[str, ...] = ()
     """Lines that the person should read."""
+    models: dict[str, ModelSettings] = {}
+    """What the person says of models, by name or pattern; see `agent.models.catalog.traits`."""
 
 
 FIELDS: dict[str, Any] = get_type_hints(Settings, include_extras=True)
@@ -108,10 +109,13 @@ def load(
     values: dict[str, Any] = {}
     origin = dict.fromkeys(FIELDS, "default")
     notes: list[str] = []
+    models: dict[str, ModelSettings] = {}
     if not bare:
         path = user_file(environ)
         if path.exists() or "PAWL_CONFIG" in environ:
-            for key, (value, line) in read_file(path).items():
+            found = read_file(path)
+            models, _ = found.pop("models", (models, 0))
+            for key, (value, line) in found.items():
                 values[key], origin[key] = value, f"{path}:{line}"
         project = (cwd or Path.cwd()) / ".pawl" / "config.toml"
         if project.exists():
@@ -124,7 +128,7 @@ def load(
             flag = f"--{key.replace('_', '-')}"
             values[key], origin[key] = _convert(key, given, flag, strict=True), flag
     _refuse_unenforced(values, origin)
-    return Config(settings=Settings(**values), origin=origin, notes=tuple(notes))
+    return Config(settings=Settings(**values), origin=origin, notes=tuple(notes), models=models)
 
 
 def _refuse_unenforced(values: Mapping[str, Any], origin: Mapping[str, str]) -> None:
@@ -148,30 +152,16 @@ def parse(key: str, text: str, place: str) -> Any:
 
 def read_file(path: Path) -> dict[str, tuple[Any, int]]:
     """The settings of one file, each with its line number."""
-    return _read_text(_text_of(path), path)
-
-
-def _text_of(path: Path) -> str:
-    """The file as it is, line ends too."""
-    try:
-        return path.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: expected UTF-8 text, found byte {error.object[error.start]:#04x}"
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return _read_text(text_of(path), path)
 
 
 def _read_text(text: str, path: Path) -> dict[str, tuple[Any, int]]:
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        what, line = _toml_error(error, text)
-        raise ConfigError(f'{path}:{line}: expected TOML, such as `model = "name"`: {what}') from error
     found: dict[str, tuple[Any, int]] = {}
-    for key, value in table.items():
+    for key, value in parsed(text, path).items():
         line = _line_of(key, text)
+        if key == "models":
+            found[key] = (read_models(value, text, path), line)
+            continue
         place = f"{path}:{line}"
         if key not in FIELDS:
             raise ConfigError(unknown_key(key, place))
@@ -197,8 +187,8 @@ def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
         raise ConfigError(f"{place}: {error}") from error
     except msgspec.ValidationError as error:
         what = str(error).partition(", got ")[0]
-        if choices := _choices(FIELDS[key]):
-            what = f"expected one of {', '.join(choices)}"
+        if words := choices(FIELDS[key]):
+            what = f"expected one of {', '.join(words)}"
         raise ConfigError(f"{place}: {what[0].lower()}{what[1:]}, got {value!r}") from error
 
 
@@ -207,22 +197,6 @@ def _check_image(name: str, place: str) -> None:
 
     if not is_image_name(name):
         raise ConfigError(f"{place}: expected the name of an image, such as `python:3-slim`, got {name!r}")
-
-
-def _choices(kind: Any) -> list[str]:
-    """The texts that a Literal allows, also where None is allowed beside it."""
-    found = [choice for choice in get_args(kind) if isinstance(choice, str)]
-    return found or [
-        choice for part in get_args(kind) for choice in get_args(part) if isinstance(choice, str)
-    ]
-
-
-def _toml_error(error: tomllib.TOMLDecodeError, text: str) -> tuple[str, int]:
-    """What is wrong and in which line. Before Python 3.14 the line stands only in the message."""
-    message = str(error)
-    if at := re.search(r" \(at line (\d+), column \d+\)$", message):
-        return message[: at.start()], int(at[1])
-    return message.removesuffix(" (at end of document)"), text.count("\n") + 1
 
 
 def _assignment(key: str) -> re.Pattern[str]:
@@ -249,9 +223,9 @@ def set_value(key: str, text: str, path: Path) -> None:
     if key not in FIELDS:
         raise ConfigError(unknown_key(key, "pawl config set"))
     value = parse(key, text, key) if text else None
-    old = _text_of(path) if path.exists() else ""
-    before = {name: found for name, (found, _) in _read_text(old, path).items()}
-    after = {name: found for name, found in before.items() if name != key}
+    old = text_of(path) if path.exists() else ""
+    _read_text(old, path)
+    after = {name: found for name, found in parsed(old, path).items() if name != key}
     if value is not None:
         after[key] = value
     new = _edit(old, key, value)
@@ -261,21 +235,23 @@ def set_value(key: str, text: str, path: Path) -> None:
         correct = False
     if not correct:
         raise ConfigError(f"{path}: `{key}` is written in a way that only a person can change; edit the file")
-    _write(path, new)
+    write(path, new)
 
 
 def _edit(text: str, key: str, value: Any) -> str:
     lines = re.split(r"(?<=\n)", text)
     assignment = _assignment(key)
-    at = next((number for number, line in enumerate(lines) if assignment.match(line)), None)
+    tables = next((number for number, line in enumerate(lines) if re.match(r"\s*\[", line)), len(lines))
+    at = next((number for number, line in enumerate(lines[:tables]) if assignment.match(line)), None)
     if value is None:
         return "".join(line for number, line in enumerate(lines) if number != at)
     # TOML's strings are JSON's, but for surrogate pairs and a bare DEL.
     literal = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     written = f"{key} = {literal}"
     if at is None:
-        gap = "\n" if text and not text.endswith("\n") else ""
-        return f"{text}{gap}{written}\n"
+        before, behind = "".join(lines[:tables]), "".join(lines[tables:])
+        gap = "\n" if before and not before.endswith("\n") else ""
+        return f"{before}{gap}{written}\n{behind}"
     lines[at] = f"{written}{_comment(lines[at])}\n"
     return "".join(lines)
 
@@ -289,21 +265,3 @@ def _comment(line: str) -> str:
             continue
         return line[at:].rstrip()
     return ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace the file (or what a symlink leads to) at once, keeping its mode."""
-    target = path.resolve()
-    new: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-            new = Path(file.name)
-            file.write(text.encode())
-        if target.exists():
-            new.chmod(target.stat().st_mode & 0o7777)
-        new.replace(target)
-    except OSError as error:
-        if new is not None:
-            new.unlink(missing_ok=True)
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error

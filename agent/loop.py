@@ -72,6 +72,8 @@ class Agent:
     seed: int | None = None
     slot: int | None = None
     tool_mode: ToolMode = "auto"
+    dialect: str = ""
+    """In which the mode `dialect` tells of tools; empty: what the catalogue says of the model."""
     error: ModelError | None = None
     """What ended the last turn, when its status is `error`; it knows the exit code."""
 
@@ -151,7 +153,7 @@ async def _ask_model(agent: Agent) -> AssistantReplied:
     started = timer()
     assembler = Assembler(request.tools, id_prefix=f"call_{branch.turn}_{branch.step}_")
     try:
-        sent = shaped(request, agent.model.name, agent.tool_mode)
+        sent = shaped(request, agent.model.name, agent.tool_mode, agent.dialect)
         async with aclosing(agent.model.stream(sent)) as deltas:
             async for delta in deltas:
                 assembler.add(delta)

@@ -28,6 +28,7 @@ OWNERS = {
     "tree_sitter_python": r"tools/syntax\.py",
     "json_repair": r"agent/models/dialects/_json\.py",
     "rapidfuzz": r"tools/.*",
+    "genai_prices": r"agent/models/prices\.py",
     "httpx": r"agent/models/.*",
     "keyring": r"agent/models/keys\.py",
     "huggingface_hub": r"agent/models/hub\w*\.py",

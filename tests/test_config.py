@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from agent import config
 from agent.config import ConfigError, Settings
+from agent.config_models import set_model
+from agent.models.catalog import ModelSettings, Prices
 
 
 @pytest.fixture
@@ -228,3 +230,73 @@ def test_any_text_can_be_set_and_read_back(
 def test_a_time_without_end_is_refused(timeout: str) -> None:
     with pytest.raises(ConfigError, match="--timeout: expected"):
         config.load({"timeout": float(timeout)})
+
+
+MODELS = """\
+seed = 1
+
+[models."qwen3*"]
+dialect = "hermes"  # as measured
+attempts = 3
+[models.mine]
+prices = { input = 0.2, output = 0.8 }
+"""
+
+
+def test_models_have_tables_of_their_own(file: Path) -> None:
+    file.write_text(MODELS)
+    assert config.load().models == {
+        "qwen3*": ModelSettings(dialect="hermes", attempts=3),
+        "mine": ModelSettings(prices=Prices(input=0.2, output=0.8)),
+    }
+    assert config.load(bare=True).models == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[models."a"]\n\ndialekt = "x"',
+            r":3: unknown setting `dialekt` of a model; did you mean `dialect`",
+        ),
+        ('[models."a"]\nstrategy = "luck"', r":2: `strategy`: expected one of loop, repair, got 'luck'"),
+        ("[models.b]\n[models.a]\nattempts = 0", r":3: `attempts`: expected `int` >= 1.*, got 0"),
+        ('[models."a"]\nprices = { input = 1 }', r":2: `prices`: .*missing required field `output`"),
+        ("[models]\na = 3", r':1: expected a table \[models\."a"\], got 3'),
+        ("models = 3", r"`models` holds tables"),
+    ],
+)
+def test_a_wrong_table_of_a_model_is_said_with_its_line(file: Path, text: str, said: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        config.load()
+
+
+def test_a_setting_is_set_above_the_tables(file: Path) -> None:
+    file.write_text(MODELS)
+    config.set_value("attempts", "6", file)
+    config.set_value("seed", "2", file)
+    assert file.read_text() == MODELS.replace("seed = 1\n\n", "seed = 2\n\nattempts = 6\n")
+    assert config.load().settings == Settings(seed=2, attempts=6)
+
+
+def test_what_was_measured_is_written_into_the_models_table(file: Path) -> None:
+    set_model('local/"odd"', ModelSettings(strategy="repair"), file)
+    file.write_text(MODELS + file.read_text())
+    set_model("qwen3*", ModelSettings(dialect="glm", tool_mode="native"), file)
+    set_model("new", ModelSettings(prices=Prices(input=1.5, output=2.0)), file)
+    text = file.read_text()
+    assert "seed = 1\n" in text
+    assert config.load().models == {
+        "qwen3*": ModelSettings(dialect="glm", attempts=3, tool_mode="native"),
+        "mine": ModelSettings(prices=Prices(input=0.2, output=0.8)),
+        'local/"odd"': ModelSettings(strategy="repair"),
+        "new": ModelSettings(prices=Prices(input=1.5, output=2.0)),
+    }
+
+
+def test_a_models_table_that_only_a_person_can_change_stays(file: Path) -> None:
+    file.write_text('models = { "a" = { attempts = 2 } }\n')
+    with pytest.raises(ConfigError, match="only a person can change"):
+        set_model("a", ModelSettings(attempts=3), file)
+    assert file.read_text() == 'models = { "a" = { attempts = 2 } }\n'

@@ -77,6 +77,7 @@ class Conversation:
             max_tokens=plan.reply_tokens,
             seed=plan.seed,
             tool_mode=plan.tool_mode,
+            dialect=plan.dialect,
         )
 
     async def _refresh(self) -> None:

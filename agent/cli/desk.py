@@ -58,7 +58,7 @@ class Desk:
         self.stream = stream
         self.renderer = Renderer(console, options.verbosity)
         bus = Bus(log, [self.renderer, *([stream] if stream else [])])
-        self.budget = Budget(bus, tokens=options.settings.max_tokens)
+        self.budget = Budget(bus, tokens=options.settings.max_tokens, cost_usd=options.settings.max_cost)
         self.branch: Branch = bus.branch()
         self.workspace: Workspace | None = None
         self.bench: Workbench | None = None

@@ -51,7 +51,7 @@ COMMANDS = {
     "sessions": Command(
         "agent.cli.sessions:app", "List sessions, and take back what one changed in your files", "Work"
     ),
-    "models": Command("agent.cli.models:app", "List, pull and serve models", "Set-up"),
+    "models": Command("agent.cli.models:app", "List, pull, serve and probe models", "Set-up"),
     "sandbox": Command("agent.cli.sandbox:app", "See, try and tidy up what isolates commands here", "Set-up"),
     "doctor": Command("agent.cli.doctor:app", "Check this machine and say how to mend it", "Set-up"),
     "config": Command("agent.cli.configure:app", "Show and change the settings", "Set-up"),

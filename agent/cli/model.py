@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 
 from agent.cli.desk import Desk
-from agent.cli.models import pull_progress
+from agent.cli.options import Options
+from agent.cli.progress import pull_progress
 from agent.config import Settings
 from agent.events import PhaseStarted
 from agent.models import names
@@ -15,6 +17,7 @@ from agent.models.address import normal_base_url
 from agent.models.base import Model
 from agent.models.catalog import traits
 from agent.models.fallback import Fallback
+from agent.models.prices import NoPrice, Priced, billed, cost_of
 from agent.models.resolve import open_model
 from agent.solve.task import Plan
 
@@ -40,7 +43,7 @@ def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaita
     async def named(name: str | None, base_url: str | None = None) -> Model:
         quiet = desk.options.verbosity < 0
         with nullcontext(_unheard) if quiet else pull_progress("weights") as on_progress:
-            return await open_model(
+            model = await open_model(
                 name,
                 base_url=base_url,
                 environ=os.environ,
@@ -49,13 +52,14 @@ def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaita
                 wire=settings.wire,
                 key_command=settings.api_key_command,
             )
+        return await _completed(model, desk.options)
 
     async def open_it() -> tuple[Model, Plan]:
         desk.branch.emit(PhaseStarted("model", settings.model or ""))
         model = await named(settings.model, settings.base_url)
         if others := _fallbacks(settings):
             model = Fallback(model, others, named, desk.note)
-        return model, plan_for(model.name, settings, allow_test_edits=allow_test_edits)
+        return model, plan_for(model.name, desk.options, allow_test_edits=allow_test_edits)
 
     return open_it
 
@@ -64,15 +68,36 @@ def _unheard(done: int, total: int | None) -> None:
     del done, total
 
 
-def plan_for(model: str, settings: Settings, *, allow_test_edits: bool = False) -> Plan:
+async def _completed(model: Model, options: Options) -> Model:
+    """The model with what the catalogue knows beside its server; its replies tell what they cost.
+
+    Raises NoPrice when a cost is to be held to that nobody knows.
+    """
+    known = traits(model.name, options.models)
+    if model.context_tokens is None:
+        model.context_tokens = known.context_tokens
+    cost = await asyncio.to_thread(cost_of, model.name, known.prices)
+    if cost is not None:
+        return Priced(model, cost)
+    if options.settings.max_cost is not None and billed(model.name):
+        await model.aclose()
+        raise NoPrice(
+            f"--max-cost: no price is known for {model.name}; say it in the configuration: "
+            f'[models."{model.name}"] with prices = {{ input = USD, output = USD }} for a million tokens'
+        )
+    return model
+
+
+def plan_for(model: str, options: Options, *, allow_test_edits: bool = False) -> Plan:
     """How to try with this model."""
-    known = traits(model)
+    settings, known = options.settings, traits(model, options.models)
     return Plan(
         strategy=known.strategy if settings.strategy == "auto" else settings.strategy,
         attempts=settings.attempts or known.attempts,
         temperature=settings.temperature,
         seed=settings.seed or 0,
         max_steps=settings.max_steps,
-        tool_mode=settings.tool_mode,
+        tool_mode=known.tool_mode if settings.tool_mode == "auto" else settings.tool_mode,
+        dialect=known.dialect,
         allow_test_edits=allow_test_edits,
     )

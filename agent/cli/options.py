@@ -14,7 +14,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -23,6 +23,7 @@ import typer
 
 from agent import config
 from agent.config import ConfigError, Settings
+from agent.models.catalog import ModelSettings
 from sandbox.base import SandboxUnavailable
 
 OutputFormat = Literal["text", "json", "stream-json"]
@@ -32,6 +33,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """One invocation: the settings, and what only concerns this run."""
 
     settings: Settings
+    models: Mapping[str, ModelSettings] = {}
+    """What the person says of models, by name or pattern."""
     cwd: Path
     """Absolute path of the directory to work in."""
     yes: bool = False
@@ -133,6 +136,9 @@ def _shared(
     max_tokens: Annotated[
         int | None, _option("--max-tokens", panel=_EFFORT, metavar="N", help="Tokens of the whole run.")
     ] = None,
+    max_cost: Annotated[
+        float | None, _option("--max-cost", panel=_EFFORT, metavar="USD", help="Cost of the whole run.")
+    ] = None,
     timeout: Annotated[
         float | None,
         _option("--timeout", panel=_EFFORT, metavar="SECONDS", help="Wall time of the whole run."),
@@ -183,6 +189,7 @@ def _shared(
         "strategy": strategy,
         "max_steps": max_steps,
         "max_tokens": max_tokens,
+        "max_cost": max_cost,
         "timeout": timeout,
     }
     merged = config.load(flags, cwd=where, bare=bare)
@@ -191,6 +198,7 @@ def _shared(
             print(f"pawl: {note}", file=sys.stderr)
     return Options(
         settings=merged.settings,
+        models=merged.models,
         cwd=where,
         yes=yes,
         apply=not no_apply and patch is None,

@@ -6,13 +6,15 @@ traits("openai/gpt-5-mini")       -> ModelInfo of any configured model, defaults
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Literal
+from fnmatch import fnmatchcase
+from typing import Annotated
 
 import msgspec
 
 from agent.models.base import ModelError
+from agent.models.families import EditForm, Strategy, ToolMode, family
 
 EMBEDDED = "local/"
 """Prefix of a model's name that pawl serves by itself."""
@@ -52,6 +54,15 @@ class Weights(msgspec.Struct, frozen=True):
     wheels: Wheels | None = None
 
 
+class Prices(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """USD for a million tokens."""
+
+    input: float
+    output: float
+    cached: float | None = None
+    """Of input that comes from the cache; without one that of any input."""
+
+
 class ModelInfo(msgspec.Struct, frozen=True):
     """How to use a model."""
 
@@ -61,19 +72,43 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """Number of parameters, as people write it: `1.5B`."""
     context_tokens: int | None = None
     """The longest context it was trained for."""
-    strategy: Literal["loop", "repair"] = "loop"
+    strategy: Strategy = "loop"
     """How `fix` works with it: a tool loop, or a direct repair of single functions."""
-    tool_mode: Literal["native", "dialect", "grammar"] = "native"
+    tool_mode: ToolMode = "native"
     """How it is told of tools when nobody chose (agent.models.toolmode)."""
     dialect: str = ""
     """Name of the dialect in which it writes calls; empty: told by the family's name."""
+    edit_form: EditForm = "tool"
     attempts: int = 1
     """How many repairs `fix` tries."""
     temperature: float | None = None
     """Of the first try. None: the server's default."""
+    prices: Prices | None = None
+    """What its tokens cost, where the person says so."""
     weights: Weights | None = None
     """None for a model that only others serve."""
 
+
+class ModelSettings(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What a person says of a model: a table `[models."name"]` of the configuration. None: as it is known."""
+
+    strategy: Strategy | None = None
+    tool_mode: ToolMode | None = None
+    dialect: str | None = None
+    edit_form: EditForm | None = None
+    context_tokens: Annotated[int, msgspec.Meta(ge=256)] | None = None
+    attempts: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    prices: Prices | None = None
+
+    def over(self, info: ModelInfo) -> ModelInfo:
+        said = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        return msgspec.structs.replace(info, **said)
+
+
+REPAIRS = 4
+"""Repairs that `fix` tries with a small model."""
 
 MODELS: tuple[ModelInfo, ...] = (
     ModelInfo(
@@ -82,8 +117,9 @@ MODELS: tuple[ModelInfo, ...] = (
         params="1.5B",
         context_tokens=32768,
         strategy="repair",
-        dialect="hermes",
-        attempts=4,
+        dialect="fenced_json",
+        edit_form="whole_file",
+        attempts=REPAIRS,
         temperature=0.2,
         weights=Weights(
             file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
@@ -104,8 +140,9 @@ MODELS: tuple[ModelInfo, ...] = (
         params="0.5B",
         context_tokens=32768,
         strategy="repair",
-        dialect="hermes",
-        attempts=4,
+        dialect="fenced_json",
+        edit_form="whole_file",
+        attempts=REPAIRS,
         temperature=0.2,
         weights=Weights(
             file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
@@ -122,12 +159,13 @@ MODELS: tuple[ModelInfo, ...] = (
     ),
     ModelInfo(
         name="smollm2-135m",
-        family="smollm2",
+        family="smollm",
         params="135M",
         context_tokens=8192,
         strategy="repair",
         dialect="fenced_json",
-        attempts=4,
+        edit_form="whole_file",
+        attempts=REPAIRS,
         temperature=0.2,
         weights=Weights(
             file="SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -151,17 +189,42 @@ def find(name: str) -> ModelInfo:
     raise UnknownModel(f"there is no model '{name}'; {nearest(bare, known_names())}")
 
 
-def traits(name: str) -> ModelInfo:
+def traits(name: str, own: Mapping[str, ModelSettings] | None = None) -> ModelInfo:
     """How to use the model of this configured name, such as `local/qwen2.5-coder-1.5b`; never fails.
 
-    A model that is not listed is taken for a capable one that calls tools natively, but for a GGUF file or a
-    server's model whose name tells that it is one of ours.
+    A model that is not listed is used as its family is, else taken for a capable one. `own` are the person's
+    entries, by name or pattern (`qwen3*`): all that fit are laid over that, the most special one last.
     """
+    info = _traits(name)
+    fitting = [pattern for pattern in own or {} if _names(pattern, name)]
+    for pattern in sorted(fitting, key=len):
+        info = (own or {})[pattern].over(info)
+    return info
+
+
+def _traits(name: str) -> ModelInfo:
     plain = name.rpartition("#")[2].rpartition("/")[2].lower()
     for model in MODELS:
         if plain == model.name or (model.weights and plain == model.weights.file.lower()):
             return model
-    return ModelInfo(name=name)
+    if (found := family(name)) is None:
+        return ModelInfo(name=name)
+    return ModelInfo(
+        name=name,
+        family=found.name,
+        context_tokens=found.context_tokens,
+        strategy=found.strategy,
+        tool_mode=found.tool_mode,
+        dialect=found.dialect,
+        edit_form=found.edit_form,
+        attempts=REPAIRS if found.strategy == "repair" else 1,
+    )
+
+
+def _names(pattern: str, name: str) -> bool:
+    """Whether the pattern is for the model, whose name may be given with or without who serves it."""
+    ends = (name, name.rpartition("#")[2], name.partition("/")[2], name.rpartition("/")[2])
+    return any(fnmatchcase(end.lower(), pattern.lower()) for end in ends if end)
 
 
 def known_names() -> list[str]:

@@ -24,63 +24,26 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
-from agent.models import machine
 from agent.models.address import normal_base_url, server_root
 from agent.models.base import Delta, ModelError, ModelRefusedRequest, ModelUnreachable, Request
-from agent.models.gguf import Head, NotGguf, read_head
+from agent.models.gguf import NotGguf, read_head
 from agent.models.providers import LLAMA_CPP
 from agent.models.retry import Retries
+from agent.models.serving import ServerFailed, ServerSettings, ServerSpec, server_spec
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from agent.paths import state_dir
 
 SCRIPT = Path(__file__).with_name("llama_server.py")
-SLOTS = 4
-MAX_CONTEXT = 16384
-"""Tokens of all slots together: more takes minutes to read on a processor without a GPU."""
-MIN_CONTEXT = 2048
-UNKNOWN_KV_BYTES = 128 * 2**10
-"""Taken for a token of context when the file does not tell its model's shape: that of a 7B model."""
 LOAD_S = 300.0
 RETRIES = Retries(attempts=3, base_s=0.1, cap_s=1.0, total_s=10.0)
 """The server closes idle connections after five seconds; the next request on one of them must be repeated."""
 KEPT_LOGS = 5
 
 OnNote = Callable[[str], None]
-
-
-class ServerFailed(ModelError):
-    """The embedded server did not start, or died. The message ends with the last lines of its log."""
-
-
-class ServerSettings(msgspec.Struct, frozen=True):
-    """How to serve. None: chosen from the model and the machine."""
-
-    slots: int = SLOTS
-    """Conversations kept at a time."""
-    context_tokens: int | None = None
-    """Of all slots together; one conversation may use all of it, up to what the model was trained for."""
-    threads: int | None = None
-    host: str = "127.0.0.1"
-    port: int = 0
-    """0: any free port."""
-    api_key: str | None = None
-
-
-class _Spec(msgspec.Struct, frozen=True):
-    """What the server's process is told, on its stdin."""
-
-    model: str
-    alias: str
-    host: str
-    port: int
-    api_key: str
-    context_tokens: int
-    slots: int
-    threads: int
-    slot_files: str
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -92,10 +55,18 @@ class LocalServer:
     """A running server. Made by `launch` or `start`."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, directory: Path, key: str, ready: _Ready, info: ServerInfo
+        self,
+        process: asyncio.subprocess.Process,
+        directory: Path,
+        spec: ServerSpec,
+        ready: _Ready,
+        info: ServerInfo,
     ) -> None:
+        self.spec = spec
+        """What was chosen for it."""
         self.base_url = normal_base_url(ready.address)
-        self.api_key = key
+        self.port = urlsplit(self.base_url).port or 0
+        self.api_key = spec.api_key
         self.model = info.models[0]
         """Name under which the server lists its model."""
         self.slots = info.slots or 1
@@ -132,7 +103,11 @@ class LocalServer:
         if on_note:
             on_note(f"loading {weights.name}")
         directory = _new_directory()
-        spec = _spec(weights, head, settings, directory)
+        try:
+            spec = server_spec(weights, head, settings, f"{directory}/")
+        except ServerFailed:
+            shutil.rmtree(directory)
+            raise
         process = await _spawn(directory / "server.log")
         try:
             async with asyncio.timeout(LOAD_S):
@@ -144,7 +119,7 @@ class LocalServer:
                 raise ServerFailed(f"cannot serve {weights}: {_last_words(directory)}") from error
             shutil.rmtree(directory, ignore_errors=True)
             raise
-        return cls(process, directory, spec.api_key, ready, info)
+        return cls(process, directory, spec, ready, info)
 
     async def aclose(self) -> None:
         """End the server; it has nothing to save."""
@@ -170,6 +145,19 @@ class LocalServer:
         """Return never: raises ServerFailed when the server dies."""
         await self._process.wait()
         raise await self.death() or ServerFailed("the model server ended")
+
+    async def check(self, timeout_s: float) -> None:
+        """Raises ModelError unless the server says within the time that it is well."""
+        from agent.models.connections import Connections
+
+        connections = Connections(self.base_url, {})
+        try:
+            url = f"{server_root(self.base_url)}/health"
+            async with connections.request("GET", url, header_s=timeout_s) as response:
+                if response.status_code != 200:
+                    raise ModelUnreachable(f"the model server is not well ({response.status_code})")
+        finally:
+            await connections.aclose()
 
     async def death(self) -> ServerFailed | None:
         """Why a connection broke, when it did because the server is gone."""
@@ -205,7 +193,7 @@ class LocalModel:
         self.server = server
         self.context_tokens = server.context_tokens
         self.slots = server.slots
-        self._http = HttpModel(
+        self.http = HttpModel(
             name,
             server.base_url,
             server.model,
@@ -217,7 +205,7 @@ class LocalModel:
 
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Stream one reply. Raises ServerFailed when the server died, else as HttpModel does."""
-        async with aclosing(self._http.stream(request)) as deltas:
+        async with aclosing(self.http.stream(request)) as deltas:
             try:
                 async for delta in deltas:
                     yield delta
@@ -225,15 +213,8 @@ class LocalModel:
                 raise (await self.server.death() or error) from error
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self.http.aclose()
         await self.server.aclose()
-
-
-def context_tokens(head: Head, weights_bytes: int, slots: int, free_bytes: int) -> int:
-    """Tokens for all slots together: what the model can use, within half of the memory beside its weights."""
-    affordable = max(free_bytes - weights_bytes, 0) // 2 // (head.kv_bytes_per_token or UNKNOWN_KV_BYTES)
-    usable = slots * head.context_tokens if head.context_tokens else MAX_CONTEXT
-    return max(MIN_CONTEXT, min(MAX_CONTEXT, usable, affordable) // 256 * 256)
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -241,21 +222,6 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in environ.items() if not name.endswith(("_KEY", "_TOKEN", "_SECRET"))
     }
-
-
-def _spec(weights: Path, head: Head, settings: ServerSettings, directory: Path) -> _Spec:
-    chosen = context_tokens(head, weights.stat().st_size, settings.slots, machine.available_memory())
-    return _Spec(
-        model=str(weights),
-        alias=weights.stem,
-        host=settings.host,
-        port=settings.port,
-        api_key=settings.api_key or secrets.token_urlsafe(24),
-        context_tokens=settings.context_tokens or chosen,
-        slots=settings.slots,
-        threads=settings.threads or machine.physical_cores(),
-        slot_files=f"{directory}/",
-    )
 
 
 async def _spawn(log: Path) -> asyncio.subprocess.Process:
@@ -272,7 +238,7 @@ async def _spawn(log: Path) -> asyncio.subprocess.Process:
         )
 
 
-async def _ready(process: asyncio.subprocess.Process, spec: _Spec) -> _Ready:
+async def _ready(process: asyncio.subprocess.Process, spec: ServerSpec) -> _Ready:
     """Tell the process what to serve and wait until it does. Raises EOFError when it ends instead."""
     assert process.stdin and process.stdout
     process.stdin.write(msgspec.json.encode(spec) + b"\n")
@@ -317,4 +283,5 @@ def _last_words(directory: Path) -> str:
     # llama.cpp: time, level, module, text; level E is an error
     errors = [line.split(":", 1)[-1].strip() for line in lines if line.split()[1:2] == ["E"]]
     last = [line for line in lines if line.startswith("cannot serve")]
-    return "\n  ".join([*(errors[:3] or lines[-1:]), *last, f"(log: {log})"])
+    said = [line for line in lines if line not in last]
+    return "\n  ".join([*(errors[:3] or said[-1:]), *last, f"(log: {log})"])

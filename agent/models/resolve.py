@@ -18,9 +18,10 @@ from agent.models.base import Model, ModelAuth, ModelError, ModelRefusedRequest,
 from agent.models.catalog import UnknownModel
 from agent.models.fetching import OnProgress
 from agent.models.keys import find_key
-from agent.models.local import LocalModel, LocalServer, OnNote, ServerSettings
+from agent.models.local import LocalModel, LocalServer, OnNote
 from agent.models.providers import Provider, WireName
 from agent.models.recording import RecordedModel, Recorder
+from agent.models.serving import ServerSettings
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from agent.models.weights import pull
 from agent.paths import cache_dir

@@ -41,13 +41,16 @@ def plain_name(model: str) -> str:
     return model.rpartition("#")[2].rpartition("/")[2].lower()
 
 
-def shaped(request: Request, model: str, mode: ToolMode) -> Request:
-    """The request in that mode. Each message becomes a function of itself alone, so it still only grows."""
+def shaped(request: Request, model: str, mode: ToolMode, dialect: str = "") -> Request:
+    """The request in that mode; `dialect` is the model's own when empty.
+
+    Each message becomes a function of itself alone, so it still only grows.
+    """
     if mode == "auto":
         mode = traits(model).tool_mode
     if not request.tools or mode in ("auto", "native"):
         return request
-    name = GENERAL if mode == "grammar" else dialect_of(model)
+    name = GENERAL if mode == "grammar" else dialect or dialect_of(model)
     messages = tuple(_in_text(message, name) for message in request.messages)
     told = dialects.load()[name].render_tools(request.tools)
     return msgspec.structs.replace(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,7 @@ class HttpModel:
         self._stall_s = stall_s
         self._retries = retries
         self._recorder = recorder
+        self._base_url = base_url
         self._wire = spoken = wires.load(wire)
         self._root = normal_base_url(base_url, spoken.VERSION, always=spoken.VERSION_ALWAYS)
         self._url = self._root + spoken.PATH.format(model=quote(model))
@@ -120,6 +121,23 @@ class HttpModel:
         ) as deltas:
             async for delta in deltas:
                 yield self._finished(request, delta) if isinstance(delta, Finish) else delta
+
+    def on_wire(self, wire: str) -> HttpModel:
+        """The same model at the same address, spoken to on another wire, and asked once only."""
+        return HttpModel(
+            self.name,
+            self._base_url,
+            self._model,
+            self._key,
+            wire=wire,
+            quirks=self._quirks,
+            context_tokens=self.context_tokens,
+            retries=Retries(attempts=1),
+        )
+
+    async def info(self) -> ServerInfo:
+        """What its server tells of itself. Raises ModelError."""
+        return await server_info(self._base_url, self._key)
 
     async def aclose(self) -> None:
         await self._connections.aclose()
@@ -286,6 +304,8 @@ class ServerInfo(msgspec.Struct, frozen=True):
     """Who owns the models, as it says; each kind of local server says something of its own."""
     images: bool | None = None
     """Whether the model sees images, as far as the server tells."""
+    template: Mapping[str, bool] = {}
+    """What the model's chat template can do, as llama.cpp tells: `supports_tools`, ..."""
 
 
 async def server_info(base_url: str, api_key: str | None = None, *, timeout_s: float = 10.0) -> ServerInfo:
@@ -312,6 +332,7 @@ async def server_info(base_url: str, api_key: str | None = None, *, timeout_s: f
         slots=props.get("total_slots"),
         owner=str(models[0].get("owned_by") or "") if models else "",
         images=(props.get("modalities") or {}).get("vision"),
+        template={name: bool(can) for name, can in (props.get("chat_template_caps") or {}).items()},
     )
 
 

@@ -76,6 +76,7 @@ def _agent(task: Task, number: int, branch: Branch, candidate: Candidate) -> Age
         max_tokens=task.plan.reply_tokens,
         seed=task.plan.seed + 100 * number,
         tool_mode=task.plan.tool_mode,
+        dialect=task.plan.dialect,
     )
 
 

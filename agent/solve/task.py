@@ -46,6 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_steps: int = 40
     reply_tokens: int = 1500
     tool_mode: ToolMode = "auto"
+    dialect: str = ""
     allow_test_edits: bool = False
 
 

@@ -56,4 +56,4 @@ def test_serve_answers_until_ctrl_c() -> None:
             assert model in answer.read().decode()
         serving.send_signal(signal.SIGINT)
         assert serving.wait(10) == 130
-        assert "context 512 tokens, slots 1; Ctrl-C ends it" in serving.stderr.read()
+        assert "context 512 tokens (f16), slots 1, " in serving.stderr.read()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.messages import ToolCall
-from tests.e2e.conftest import CHECK, FIXED
+from tests.e2e.conftest import CHECK, FIXED, WRONG
 from tests.support.model_server import Answer, ModelServer, refused_url
 from tests.support.pawl import PAWL, identity, run_pawl, started
 
@@ -134,6 +134,30 @@ async def test_what_cannot_be_used_is_refused_before_any_work(
     done = await run_pawl("fix", *BWRAP, *words, "--", *CHECK, cwd=project)
     assert (done.code, said in done.err) == (2, True), done.err
     assert not (isolated / "state" / "sessions").exists()
+
+
+async def test_a_run_ends_at_the_cost_that_was_allowed(project: Path, isolated: Path) -> None:
+    """Each reply costs 0.0011 USD here: none but the first is asked for."""
+    before = identity(project)
+    settings = isolated / "config" / "config.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[models.m]\nprices = { input = 10.0, output = 20.0 }\n")
+    async with ModelServer(lambda body: WRONG) as server:
+        words = ("fix", *BWRAP, "--base-url", server.base_url, *MODEL, "--max-cost", "0.001")
+        words += ("--attempts", "4", "--output-format", "json", "--", *CHECK)
+        done = await run_pawl(*words, cwd=project)
+        assert len(server.requests) == 1
+    assert done.code == 4, done.err
+    assert "spent 0.0011 of 0.001 USD" in done.result["text"]
+    assert done.result["usage"]["cost_usd"] == pytest.approx(0.0011)
+    assert identity(project) == before
+
+
+async def test_a_cost_that_nobody_knows_cannot_be_held_to(project: Path) -> None:
+    words = ("fix", *BWRAP, "-m", "openai/no-such-model", "--max-cost", "1", "--", *CHECK)
+    done = await run_pawl(*words, cwd=project, OPENAI_API_KEY="k")
+    assert done.code == 2, done.err
+    assert "no price is known for openai/no-such-model" in done.err
 
 
 async def test_a_read_only_folder(project: Path) -> None:

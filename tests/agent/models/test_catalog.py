@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.models import catalog
-from agent.models.catalog import UnknownModel, find, traits
+from agent.models import catalog, dialects
+from agent.models.catalog import ModelSettings, UnknownModel, find, traits
+from agent.models.families import FAMILIES
 from agent.models.gguf import Head, NotGguf, read_head
-from agent.models.local import MAX_CONTEXT, MIN_CONTEXT, context_tokens
 from agent.models.names import Embedded, GgufFile, HubFile, Reference, Server, Service, parse
 from agent.models.providers import PROVIDERS
+from agent.models.serving import MAX_CONTEXT, MIN_CONTEXT, context_tokens
 from tests.support.weight_sources import gguf
 
 OPENAI = PROVIDERS[0]
@@ -96,6 +98,60 @@ def test_traits_of_embedded_and_other_models() -> None:
     assert traits("http://127.0.0.1:8080/v1#qwen2.5-coder-0.5b").name == "qwen2.5-coder-0.5b"
     other = traits("openai/gpt-5-mini")
     assert (other.strategy, other.tool_mode) == ("loop", "native")
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "strategy"),
+    [
+        ("http://127.0.0.1:8080/v1#Qwen2.5-Coder-32B-Instruct-Q4_K_M", "qwen2.5-coder", "loop"),
+        ("http://127.0.0.1:11434/v1#qwen2.5-coder:3b", "qwen2.5-coder", "repair"),
+        ("ollama/qwen3-coder:30b", "qwen3-coder", "loop"),
+        ("openrouter/qwen/qwen3-coder", "qwen3-coder", "loop"),
+        ("hf:Qwen/Qwen3-0.6B-GGUF", "qwen3", "repair"),
+        ("zai/glm-4.6", "glm", "loop"),
+        ("deepseek/deepseek-chat", "deepseek", "loop"),
+        ("minimax/MiniMax-M2", "minimax", "loop"),
+        ("moonshot/kimi-k2-thinking", "kimi", "loop"),
+        ("mistral/devstral-small-latest", "mistral", "loop"),
+        ("mistral/codestral-latest", "mistral", "loop"),
+        ("groq/llama-3.3-70b-versatile", "llama-3", "loop"),
+        ("vllm/meta-llama/Llama-3.2-1B-Instruct", "llama-3", "repair"),
+        ("vllm/allenai/Olmo-3-7B-Instruct", "olmo", "loop"),
+        ("groq/openai/gpt-oss-120b", "gpt-oss", "loop"),
+        ("anthropic/claude-sonnet-4-6", "claude", "loop"),
+        ("openai/gpt-5-mini", "gpt", "loop"),
+        ("openai/o3", "gpt", "loop"),
+        ("gemini/gemini-2.5-pro", "gemini", "loop"),
+        ("ollama/gemma3:27b", "gemma", "loop"),
+        ("ollama/gemma3:270m", "gemma", "repair"),
+        ("lmstudio/microsoft/phi-4", "phi", "loop"),
+        ("ollama/granite4:tiny-h", "granite", "loop"),
+        ("xai/grok-4", "grok", "loop"),
+        ("vllm/nobody/knows-7b", "", "loop"),
+    ],
+)
+def test_a_name_tells_the_family(name: str, family: str, strategy: str) -> None:
+    found = traits(name)
+    assert (found.family, found.strategy) == (family, strategy)
+    assert found.attempts == (catalog.REPAIRS if strategy == "repair" else 1)
+
+
+def test_families_name_dialects_and_forms_that_there_are() -> None:
+    assert {family.dialect for family in FAMILIES} - {""} <= set(dialects.load())
+    forms = {family.edit_form for family in FAMILIES} - {"tool"}
+    assert forms <= {found.name for found in pkgutil.iter_modules(dialects.__path__)}
+
+
+def test_the_persons_entries_win_the_most_special_last() -> None:
+    own = {
+        "qwen*": ModelSettings(attempts=9, dialect="react"),
+        "qwen2.5-coder-1.5b": ModelSettings(dialect="glm"),
+        "openai/*": ModelSettings(context_tokens=1000),
+    }
+    mine = traits("local/qwen2.5-coder-1.5b", own)
+    assert (mine.attempts, mine.dialect, mine.strategy) == (9, "glm", "repair")
+    assert traits("openai/gpt-5-mini", own).context_tokens == 1000
+    assert traits("mistral/devstral", own) == traits("mistral/devstral")
 
 
 SHAPE = {

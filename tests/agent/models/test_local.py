@@ -17,7 +17,8 @@ import pytest
 from agent.messages import System, User
 from agent.models.base import Finish, ModelAuth, Request
 from agent.models.catalog import find
-from agent.models.local import LocalModel, LocalServer, ServerFailed, ServerSettings, child_environment
+from agent.models.local import LocalModel, LocalServer, child_environment
+from agent.models.serving import ServerFailed, ServerSettings
 from agent.models.transport import HttpModel
 from agent.models.weights import location
 from agent.paths import cache_dir, state_dir
@@ -90,7 +91,8 @@ async def test_a_server_that_dies_in_the_middle_is_said() -> None:
 SERVE = """
 import asyncio, sys
 from pathlib import Path
-from agent.models.local import LocalServer, ServerSettings
+from agent.models.local import LocalServer
+from agent.models.serving import ServerSettings
 async def main():
     async with LocalServer.start(Path(sys.argv[1]), ServerSettings(slots=1, context_tokens=512)) as server:
         print(server.pid, flush=True)
@@ -125,6 +127,8 @@ def test_a_module_in_the_working_directory_is_not_imported(tmp_path: Path) -> No
     script = Path(sys.modules[LocalServer.__module__].__file__ or "").with_name("llama_server.py")
     spec = {"model": str(tmp_path / "none.gguf"), "alias": "a", "host": "127.0.0.1", "port": 0}
     spec |= {"api_key": "k", "context_tokens": 256, "slots": 1, "threads": 1, "slot_files": f"{tmp_path}/"}
+    spec |= {"gpu_context_tokens": 0, "kv_type": "f16", "gpu_layers": -1, "speculate": False, "loras": []}
+    spec |= {"idle_s": -1, "binary": ""}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-P", str(script)], cwd=tmp_path, text=True, **pipes) as server:
         assert server.stdin and server.stdout and server.stderr

@@ -25,7 +25,7 @@ TALK: tuple[Message, ...] = (
 @pytest.mark.parametrize(
     ("model", "dialect"),
     [
-        ("local/qwen2.5-coder-1.5b", "hermes"),
+        ("local/qwen2.5-coder-1.5b", "fenced_json"),
         ("local/smollm2-135m", "fenced_json"),
         ("http://127.0.0.1:8000/v1#Qwen/Qwen3-Coder-30B-A3B-Instruct", "qwen3_coder"),
         ("http://127.0.0.1:8000/v1#Qwen/Qwen3-8B", "hermes"),
