@@ -226,29 +226,29 @@ async def test_bash_starts_shows_awaits_and_kills_background_jobs(ctx: ToolConte
     number = int(text.split()[1])
     assert text.startswith(f"[job {number} runs in the background; ")
     assert "[exit code 0" in await call(ctx, "bash", command="true")
-    while "up" not in (text := await call(ctx, "bash", job=number)):
+    while "up" not in (text := await call(ctx, "bash", command="", job=number)):
         pass
     assert text.startswith(f"up\n[job {number} runs, ") and text.endswith(" s, 3 bytes so far]")
-    assert (await call(ctx, "bash", job=number)).startswith(f"[job {number} runs, ")
+    assert (await call(ctx, "bash", command="", job=number)).startswith(f"[job {number} runs, ")
     (tree / "go").touch()
-    text = await call(ctx, "bash", job=number, timeout=20)
+    text = await call(ctx, "bash", command="", job=number, timeout=20)
     assert text.startswith(f"down\n[job {number}: exit code 3, ") and text.endswith(" s, 8 bytes]")
     endless = int((await call(ctx, "bash", command="sleep 60", background=True)).split()[1])
-    assert "killed by signal 9" in await call(ctx, "bash", job=endless, kill=True)
-    assert await refused(ctx, "bash", job=987) == (
+    assert "killed by signal 9" in await call(ctx, "bash", command="", job=endless, kill=True)
+    assert await refused(ctx, "bash", command="", job=987) == (
         f"There is no job 987; those of this sandbox: {number}, {endless}."
     )
-    assert "There is no command" in await refused(ctx, "bash", background=True)
+    assert "There is no command" in await refused(ctx, "bash", command="", background=True)
 
 
 async def test_of_a_jobs_long_output_both_ends_are_shown(ctx: ToolContext) -> None:
     started = await call(ctx, "bash", command="echo first; seq 100000; echo last", background=True)
     number = int(started.split()[1])
-    output = await load("bash").run(ctx, job=number, timeout=20)
+    output = await load("bash").run(ctx, command="", job=number, timeout=20)
     assert output.text.startswith("first\n1\n") and "100000\nlast\n[job" in output.text
     assert "bytes left out] ..." in content(output.artifact)
     assert len(output.text) < 20_000
-    assert (await call(ctx, "bash", job=number)).startswith(f"[job {number}: exit code 0")
+    assert (await call(ctx, "bash", command="", job=number)).startswith(f"[job {number}: exit code 0")
 
 
 async def test_no_more_background_jobs_than_may_be(ctx: ToolContext) -> None:

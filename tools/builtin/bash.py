@@ -16,7 +16,7 @@ _POLL_S = 0.05
 @tool(Effect.EXECUTE)
 async def bash(
     ctx: ToolContext,
-    command: str = "",
+    command: str,
     timeout: Annotated[int, "seconds"] = 0,  # noqa: ASYNC109 - the name that models know
     background: bool = False,
     job: int = 0,
@@ -69,8 +69,8 @@ async def _run(ctx: ToolContext, command: str, timeout_s: int) -> ToolOutput:
 async def _start(ctx: ToolContext, command: str) -> ToolOutput:
     state = await ctx.sandbox.start(command)
     return ToolOutput(
-        f"[job {state.job} runs in the background; bash with job={state.job} shows what it writes and with"
-        " a timeout waits for its end, with kill=true ends it]"
+        f'[job {state.job} runs in the background; bash with command="", job={state.job} shows what it writes'
+        " and with a timeout waits for its end, with kill=true ends it]"
     )
 
 

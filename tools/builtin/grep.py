@@ -16,7 +16,7 @@ async def grep(
     ctx: ToolContext,
     pattern: Annotated[str, "regular expression"],
     path: str = ".",
-    glob: Annotated[str, "such as *.py"] = "",
+    glob: str = "",
 ) -> ToolOutput:
     """Search file contents."""
     try:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.messages import User
 from agent.models import constrain, dialects
 from agent.models.base import NO_QUIRKS, Quirks, Request, ToolSpec
+from agent.models.providers import LLAMA_CPP
 from agent.models.wire.openai_chat import to_wire
 from tests.support.dialects import TOOLS
 
@@ -117,15 +118,15 @@ def test_every_tool_has_its_schema() -> None:
 def test_a_server_gets_what_it_understands() -> None:
     request = Request((User("Hi"),), constrain=(READ,))
     assert "grammar" not in to_wire(request, model="m", quirks=NO_QUIRKS)
-    assert to_wire(request, model="m", quirks=Quirks(llama_cpp=True))["grammar"] == constrain.gbnf((READ,))
+    assert to_wire(request, model="m", quirks=LLAMA_CPP)["grammar"] == constrain.gbnf((READ,))
     must = msgspec.structs.replace(request, must_call=True)
-    grammar = to_wire(must, model="m", quirks=Quirks(llama_cpp=True))["grammar"]
+    grammar = to_wire(must, model="m", quirks=LLAMA_CPP)["grammar"]
     assert grammar == constrain.gbnf((READ,), prose=False)
     schema = to_wire(must, model="m", quirks=Quirks(grammar="structural_tag"))["response_format"]
     assert schema == constrain.response_format((READ,))
     tag = to_wire(request, model="m", quirks=Quirks(grammar="structural_tag"))["response_format"]
     assert (tag["type"], tag["triggers"]) == ("structural_tag", ["<tool_call>"])
-    assert list(to_wire(request, model="m", quirks=Quirks(llama_cpp=True)))[-1] == "messages"
+    assert list(to_wire(request, model="m", quirks=LLAMA_CPP))[-1] == "messages"
 
 
 def test_a_lazy_grammar_begins_at_its_trigger() -> None:
