@@ -15,9 +15,8 @@ from agent.models.base import (
     ToolSpec,
 )
 from agent.models.catalog import find
-from agent.models.local import LocalServer, ServerSettings
+from agent.models.local import RETRIES, LocalServer, ServerSettings
 from agent.models.providers import LLAMA_CPP
-from agent.models.retry import Retries
 from agent.models.transport import HttpModel
 from agent.models.weights import location
 from agent.paths import cache_dir
@@ -51,7 +50,7 @@ async def test_every_wire_streams_caches_and_says_what_is_wrong() -> None:
         for slot, wire in enumerate(WIRES):
             model = HttpModel(
                 "local/m", server.base_url, server.model, server.api_key, wire=wire, quirks=LLAMA_CPP,
-                retries=Retries(attempts=1),
+                retries=RETRIES,
             )  # fmt: skip
             message, finish, progress = await reply(model, FIRST, slot)
             assert message.text, wire
