@@ -34,8 +34,12 @@ from agent.probe.requests import HARD, HARD_CONTENT, PARALLEL, PARALLEL_PATHS, R
 from agent.prompt import system_prompt
 from tools.toolset import default_toolset
 
-REPLY_TOKENS = 192
+REPLY_TOKENS = 128
 """Bound of a reply that should be a call."""
+THOUGHT_TOKENS = 2048
+"""The same of a model that reasons first."""
+CUT_TOKENS = 64
+"""Bound of the reply that is to be cut; a model that ends it earlier tells nothing of the server."""
 SEED = 20
 LONG = "\n".join(f"{n}. The value of item {n} is {n * 7919 % 1000}." for n in range(1, 61))
 """About 900 tokens."""
@@ -72,6 +76,7 @@ class _Probe:
         self.toolset = default_toolset()
         self.specs = tuple(ToolSpec(t.name, t.description, t.parameters) for t in self.toolset.values())
         self.temperature: float | None = 0.0
+        self.reply_tokens = REPLY_TOKENS
 
     async def all(self) -> None:
         await self.first()
@@ -99,13 +104,15 @@ class _Probe:
         """One short exchange, without which nothing else can be measured."""
         self.on_stage("first reply", 0, 1)
         try:
-            await self._ask("Say OK.", max_tokens=16)
+            reply = await self._ask("Say OK.", max_tokens=16)
         except (ModelUnreachable, ModelAuth):
             raise
         except ModelRefusedRequest:
             # models that reason on their own do not let a temperature be set
             self.temperature = None
-            await self._ask("Say OK.", max_tokens=512)
+            reply = await self._ask("Say OK.", max_tokens=512)
+        if reply.message.reasoning or self.temperature is None:
+            self.reply_tokens = THOUGHT_TOKENS
         self.card.takes_temperature = self.temperature is not None
         self.on_stage("first reply", 1, 1)
 
@@ -136,13 +143,14 @@ class _Probe:
 
     async def stops(self) -> None:
         """A reply that must be cut, which shows how it streams and how fast, and one that ends by itself."""
-        cut = await self._ask("Count from 1 to 100, with commas.", max_tokens=64)
+        cut = await self._ask("Count from 1 to 100, with commas.", max_tokens=CUT_TOKENS)
         self.card.streams = cut.pieces > 2
-        self.card.stops["length"] = cut.reason
+        if cut.reason != "stop" or cut.usage.output_tokens >= CUT_TOKENS:
+            self.card.stops["length"] = cut.reason
         written_s = (cut.output_ms or 0) / 1000 or cut.total_s - cut.first_s
         if cut.usage.output_tokens > 8 and written_s > 0:
             self.card.write_tps = round(cut.usage.output_tokens / written_s, 1)
-        ended = await self._ask("Say OK.", max_tokens=REPLY_TOKENS)
+        ended = await self._ask("Say OK.", max_tokens=self.reply_tokens)
         self.card.stops["stop"] = ended.reason
 
     async def cache(self) -> None:
@@ -248,7 +256,7 @@ class _Probe:
         return await self._converse((System(system_prompt()), User(text)), mode, dialect)
 
     async def _converse(self, messages: tuple[Message, ...], mode: ToolMode, dialect: str) -> Reply:
-        request = self._request_of(messages, self.specs, REPLY_TOKENS)
+        request = self._request_of(messages, self.specs, self.reply_tokens)
         return await ask(self.model, shaped(request, self.model.name, mode, dialect), self.specs)
 
     async def _ask(self, text: str, *, max_tokens: int) -> Reply:
