@@ -161,6 +161,7 @@ async def test_a_folder_that_cannot_hold_a_socket_is_named(
 
 
 async def test_without_a_sandbox_a_list_is_refused(tmp_path: Path) -> None:
-    spec = SandboxSpec(tmp_path, str(tmp_path), "test", outlet=Outlet(str(tmp_path), ("good.example:443",)))
+    outlet = Outlet(str(tmp_path), ("good.example:443",))
+    spec = SandboxSpec(tree=tmp_path, root=str(tmp_path), session="test", outlet=outlet)
     with pytest.raises(SandboxUnavailable, match="cannot be enforced without a sandbox"):
         await load("local").open(spec, Toolchain((), "", {}, "python3"), tmp_path)
