@@ -15,7 +15,7 @@ NOISE = frozenset(
 
 
 @tool(Effect.READ)
-async def glob(ctx: ToolContext, pattern: Annotated[str, "such as src/**/*.py"]) -> ToolOutput:
+async def glob(ctx: ToolContext, pattern: Annotated[str, "such as **/*.py"]) -> ToolOutput:
     """List files by name.
 
     A pattern without a slash is looked for in every folder. Folders of caches and installed packages are left
