@@ -213,7 +213,7 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
         kept = {path: base.stamps[path] for path in listing.files if path not in done}
         base.stamps = kept | {path: stamp(info) for path, info in done.items()}
     mounts = [Mount(str(tree / path), f"{tree}/{path}") for path in choice.dependencies]
-    base.mounts = (*git_mounts(tree, str(tree), view), *mounts)
+    base.mounts = (*git_mounts(tree, str(tree), view, base.owner), *mounts)
     base.withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
     base.added = frozenset()
     settle(max((info.st_ctime_ns for info in done.values()), default=0))
