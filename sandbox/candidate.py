@@ -73,8 +73,7 @@ class Candidate:
             copier = Copier(origin, target)
             done, failed = copier.copy(listing)
             relock(origin, listing)
-            if failed:
-                path, why = next(iter(failed.items()))
+            for path, why in (failed | (listing.left_out if parent else {})).items():
                 raise SandboxError(f"cannot copy {path!r} into a fork: {why}")
             copier.finish(listing)
         if parent is None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from sandbox.beneath import Beneath, Owner, Stamp, stamp
 from sandbox.overlay import Mounts, copy_upper
-from sandbox.tree import Copier, remove_path, walk
+from sandbox.tree import Copier, remove_path, remove_tree, walk
 
 T = TypeVar("T")
 
@@ -106,11 +106,15 @@ class Fork:
         tree, work = self._place / "tree", self._place / "work"
         for folder in (tree, self.upper, work):
             folder.mkdir(mode=0o700)
+        gone: list[str] = []
         if parent is not None:
-            copy_upper(parent.upper, self.upper, self._owner)
+            gone = copy_upper(parent.upper, self.upper, self._owner)
         else:
             _dress(self.upper, self._lowers[0], self._owner)
         self._mounts.mount(tree, self._lowers, self.upper, work)
+        for path in gone:
+            with Beneath(self.tree) as shown, shown.folder(path.rpartition("/")[0]) as fd:
+                remove_tree(fd, path.rpartition("/")[2])
 
     def child(self, place: Path) -> Fork:
         """Another fork on the same layers."""

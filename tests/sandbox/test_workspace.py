@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -289,6 +290,29 @@ async def test_forks_are_independent_and_copyable(tmp_path: Path) -> None:
     assert (await copy.diff()).paths == ("a", "b")
     await workspace.aclose()
     assert not copy.tree.exists()
+
+
+async def test_what_became_a_fifo_is_not_back_in_a_fork_of_the_fork(tmp_path: Path) -> None:
+    tree = make(tmp_path / "t", {"a": "1", "d/x": "1", "kept": "1"})
+    workspace = await open_workspace(tree, tmp_path / "state")
+    fork = await workspace.fork("one")
+    shutil.rmtree(fork.tree / "d")
+    (fork.tree / "a").unlink()
+    for name in ("a", "d", "new"):
+        os.mkfifo(fork.tree / name)
+    copy = await fork.fork("copy")
+    assert [path.name for path in copy.tree.iterdir()] == ["kept"]
+    assert (await copy.diff()).paths == ("a", "d/x")
+    await workspace.aclose()
+
+
+async def test_a_fork_of_a_fork_is_whole_or_not_there(tmp_path: Path) -> None:
+    workspace = await open_workspace(make(tmp_path / "t", {"a": "1"}), tmp_path / "state")
+    fork = await workspace.fork("one")
+    (fork.tree / "/".join(["deep"] * 260)).mkdir(parents=True)
+    with pytest.raises(SandboxError, match="into a fork: nested deeper"):
+        await fork.fork("copy")
+    await workspace.aclose()
 
 
 async def test_reset_makes_it_the_base_again(tmp_path: Path) -> None:
