@@ -20,7 +20,18 @@ from sandbox.gitview import git_mounts, pointer, safe_config
 from sandbox.layers import Layers
 from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import DENIED, is_cache, is_denied, is_dependency
-from sandbox.tree import MAX_FILES, Copier, Listing, TooLarge, Verdict, every_name, relock, settle, walk
+from sandbox.tree import (
+    MAX_FILES,
+    Copier,
+    Listing,
+    TooLarge,
+    Verdict,
+    every_name,
+    relock,
+    remove_path,
+    settle,
+    walk,
+)
 
 T = TypeVar("T")
 
@@ -65,6 +76,8 @@ class Base(msgspec.Struct):
     """What forks are mounted on; None when they are copies."""
     added: frozenset[str] = frozenset()
     """What only a set-up made: files and folders in the copy, in no patch."""
+    whole: bool = True
+    """False once a change broke off in the middle: no fork is made before a refresh, which copies anew."""
 
     def mode(self, path: str) -> int | None:
         """Git's mode of a file, None when there is none."""
@@ -90,11 +103,27 @@ class Base(msgspec.Struct):
     def change(self, change: Callable[[Beneath], T]) -> T:
         """Let `change` work on the copy; with layers it makes a new one, and forks go on as they are."""
         if self.layers is None:
+            self.whole = False
             with Beneath(self.tree, self.owner, unlock=True) as copy:
-                return change(copy)
+                changed = change(copy)
+            self.whole = True
+            return changed
         changed = self.layers.add(change)
         self.tree, self.stamps = self.layers.view, self.layers.stamps()
         return changed
+
+    def check(self) -> None:
+        """Raise SandboxError when a change broke off in the middle."""
+        if not self.whole:
+            raise SandboxError(
+                "the copy of the folder is not whole, for a change to it broke off; start anew"
+            )
+
+    def clear(self) -> None:
+        """Let the copy hold nothing."""
+        remove_path(self.tree)
+        self.tree.mkdir(mode=0o700)
+        self.listing, self.stamps, self.seen = Listing(), {}, {}
 
 
 def apply_changes(target: Beneath, patch: Patch, listing: Listing) -> None:
@@ -181,7 +210,8 @@ def is_current(base: Base, tree: Path, intake: Intake, state: Path) -> bool:
         listing, _ = look(source, tree, intake, state)
     old = base.listing
     return (
-        not _stale(base, listing)
+        base.whole
+        and not _stale(base, listing)
         and not old.files.keys() - listing.files.keys() - base.added
         and {path: mode for path, mode in _modes(old).items() if path not in base.added} == _modes(listing)
         and set(old.hollow) - base.added == set(listing.hollow)
@@ -196,6 +226,8 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
     started = time.time_ns()
     with Beneath(tree) as source:
         listing, choice = look(source, tree, intake, state)
+        if not base.whole:
+            base.clear()
         stale = _stale(base, listing)
         _check_space(stale, base.tree.parent)
         leads = pointer(tree)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.base import SandboxError
+from sandbox.base import PathEscape, SandboxError
 from sandbox.freeze import Intake
 from sandbox.gitview import safe_config
 from sandbox.tree import Copier
@@ -312,6 +312,19 @@ async def test_a_fork_of_a_fork_is_whole_or_not_there(tmp_path: Path) -> None:
     (fork.tree / "/".join(["deep"] * 260)).mkdir(parents=True)
     with pytest.raises(SandboxError, match="into a fork: nested deeper"):
         await fork.fork("copy")
+    await workspace.aclose()
+
+
+async def test_no_symlink_is_in_the_way_of_a_mount_point(tmp_path: Path) -> None:
+    """bubblewrap would follow one to where the host's own tree is while it mounts."""
+    tree = make(tmp_path / "t", {"a": "1", "sub/node_modules/p/index.js": "1"})
+    workspace = await open_workspace(tree, tmp_path / "state")
+    fork = await workspace.fork("one")
+    shutil.move(fork.tree / "sub", fork.tree / "moved")
+    await (await fork.fork("without it")).aclose()
+    (fork.tree / "sub").symlink_to("/oldroot/tmp")
+    with pytest.raises(PathEscape):
+        await fork.fork("with a link")
     await workspace.aclose()
 
 
