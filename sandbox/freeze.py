@@ -229,7 +229,7 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
         if not base.whole:
             base.clear()
         stale = _stale(base, listing)
-        _check_space(stale, base.tree.parent)
+        check_space(sum(info.st_size for info in stale.values()), base.tree.parent)
         leads = pointer(tree)
         done, failed = base.change(
             lambda target: _update(source, target, base.listing, listing, stale, leads)
@@ -323,8 +323,8 @@ def _advice(tree: Path, intake: Intake) -> str:
     )
 
 
-def _check_space(files: dict[str, os.stat_result], place: Path) -> None:
-    needed = sum(info.st_size for info in files.values())
+def check_space(needed: int, place: Path) -> None:
+    """Raise SandboxError when a copy of so many bytes in `place` would leave too little free."""
     free = shutil.disk_usage(place).free
     if free < needed + _SPARE_BYTES:
         raise SandboxError(
