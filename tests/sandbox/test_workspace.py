@@ -306,15 +306,6 @@ async def test_what_became_a_fifo_is_not_back_in_a_fork_of_the_fork(tmp_path: Pa
     await workspace.aclose()
 
 
-async def test_a_fork_of_a_fork_is_whole_or_not_there(tmp_path: Path) -> None:
-    workspace = await open_workspace(make(tmp_path / "t", {"a": "1"}), tmp_path / "state")
-    fork = await workspace.fork("one")
-    (fork.tree / "/".join(["deep"] * 260)).mkdir(parents=True)
-    with pytest.raises(SandboxError, match="into a fork: nested deeper"):
-        await fork.fork("copy")
-    await workspace.aclose()
-
-
 async def test_no_symlink_is_in_the_way_of_a_mount_point(tmp_path: Path) -> None:
     """bubblewrap would follow one to where the host's own tree is while it mounts."""
     tree = make(tmp_path / "t", {"a": "1", "sub/node_modules/p/index.js": "1"})
