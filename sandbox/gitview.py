@@ -27,7 +27,7 @@ _FILES = re.compile(
     r"(?!FETCH_HEAD)[A-Z_]+|index|sharedindex\.[0-9a-f]+|packed-refs|shallow|config(\.worktree)?|commondir|gitdir"
 )
 """Files of a repository that git reads, as they are when the tree is frozen; FETCH_HEAD names remotes."""
-_CONFIGS = ("config", "config.worktree")
+CONFIGS = ("config", "config.worktree")
 _COPIED = ("info", "refs")
 """Folders whose files are copied as well, for they fit to HEAD and the packed refs."""
 _LIVE = ("objects", "logs", "lfs", "reftable", "annex/objects")
@@ -37,7 +37,7 @@ _HOLDING = ("modules", "worktrees")
 """Folders that hold other repositories."""
 _MOST = 200
 """So many are shown."""
-_MAX_CONFIG = 16 * MAX_TEXT
+MAX_CONFIG = 16 * MAX_TEXT
 _PLAIN_FILE = stat.S_IFREG | 0o644
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 _KEPT = {
@@ -111,7 +111,7 @@ def git_mounts(tree: Path, root: str, view: Path, owner: Owner | None = None) ->
         for folder in pick.repositories:
             # a submodule's own leads from where its git directory lies on the host
             without = [("core", "worktree")] if elsewhere and not folder else []
-            for name in _CONFIGS:
+            for name in CONFIGS:
                 _clean(copy, listing, f"{folder}/{name}" if folder else name, without)
         if git.own != git.common:
             copy.put(f"{git.own.relative_to(git.common)}/commondir", b"../..\n", _PLAIN_FILE)
@@ -158,5 +158,5 @@ def _clean(copy: Beneath, listing: Listing, path: str, without: Collection[tuple
     if stat.S_ISLNK(listing.files[path].st_mode):
         copy.remove(path)
         return
-    text = copy.read(path, _MAX_CONFIG).data.decode("utf-8", "replace")
+    text = copy.read(path, MAX_CONFIG).data.decode("utf-8", "replace")
     copy.put(path, safe_config(text, without=without).encode(), _PLAIN_FILE)

@@ -203,6 +203,27 @@ async def test_case_66_nested_repositories_are_captured(tmp_path: Path) -> None:
     await workspace.aclose()
 
 
+async def test_no_secret_of_a_nested_repository_is_copied(tmp_path: Path) -> None:
+    tree = make(tmp_path / "t", {"outer": "1", "in/file": "1"})
+    git(tree / "in", "init", "-q")
+    git(tree / "in", "add", "-A")
+    git(tree / "in", "commit", "-qm", "inner")
+    git(tree / "in", "branch", "config")
+    told = "[remote]\n\turl = https://user:t0ken@example.org\n[core]\n\tbare = true\n"
+    for folder in ("modules/a/b", "worktrees/w", "modules/a/b/modules/c"):
+        make(tree / "in/.git" / folder, {"HEAD": "x", "config": told, "config.worktree": told})
+    make(tree / "in/.git/modules/a/b/refs/heads", {"config": "ref\n"})
+    make(tree / "huge/.git", {"config": told})
+    os.truncate(tree / "huge/.git/config", 64 * 1024**2)
+    workspace = await open_workspace(tree, tmp_path / "state")
+    fork = await workspace.fork("one")
+    assert not [path for path, (_, data) in nodes(fork.tree, skip=()).items() if b"t0ken" in data]
+    assert (fork.tree / "in/.git/modules/a/b/config").read_text() == "[core]\n\tbare = true\n"
+    assert (fork.tree / "in/.git/modules/a/b/refs/heads/config").read_text() == "ref\n"
+    assert git(fork.tree / "in", "rev-parse", "config") == git(tree / "in", "rev-parse", "config")
+    await workspace.aclose()
+
+
 def test_safe_config_keeps_the_format_only() -> None:
     text = """[core]
 \trepositoryformatversion = 1 ; note
