@@ -6,6 +6,7 @@ when it was last seen equal to the base.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -44,13 +45,26 @@ class Candidate:
 
     def fill(self, parent: Candidate | None, patch: Patch | None) -> None:
         """Make the folder: as `parent` is, or as the base is with `patch` applied."""
+        self._base.check()
         self._place.mkdir(mode=0o700)
         if self._base.layers is None:
             self._copy(parent)
         else:
             self._show(parent, self._base.layers)
+        if parent is not None:
+            self._check_mount_points()
         if patch:
             self.apply(patch)
+
+    def _check_mount_points(self) -> None:
+        """Raise PathEscape when a symlink is in the way of one, which the parent may have put there.
+
+        bubblewrap would follow it, and make the mount point on the host.
+        """
+        with self._open() as tree:
+            for path in self._base.listing.hollow:
+                with contextlib.suppress(FileMissing), tree.folder(path):
+                    pass
 
     def _show(self, parent: Candidate | None, layers: Layers) -> None:
         if parent is None or parent._mount is None:
@@ -73,8 +87,7 @@ class Candidate:
             copier = Copier(origin, target)
             done, failed = copier.copy(listing)
             relock(origin, listing)
-            if failed:
-                path, why = next(iter(failed.items()))
+            for path, why in (failed | (listing.left_out if parent else {})).items():
                 raise SandboxError(f"cannot copy {path!r} into a fork: {why}")
             copier.finish(listing)
         if parent is None:
@@ -115,6 +128,7 @@ class Candidate:
 
     def diff(self) -> tuple[Patch, list[str]]:
         """The patch against the base, and what was left out of it that a person should know."""
+        self._base.check()
         started = time.time_ns()
         files = self._base.listing.files
         changes: list[FileChange] = []

@@ -78,7 +78,7 @@ def mount_points(kind: str) -> list[Path]:
 
 def _mounted(mounts: str) -> Iterator[tuple[str, str]]:
     """(mount point, kind of file system) of each line of a mountinfo, in the order of mounting."""
-    for line in mounts.splitlines():
+    for line in mounts.split("\n"):
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
         if len(fields) >= 5:

@@ -7,7 +7,7 @@ import shutil
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,11 +16,22 @@ import msgspec
 from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Beneath, Owner, Stamp, stamp
 from sandbox.gitlist import Listed, enclosing, list_tree
-from sandbox.gitview import git_mounts, pointer, safe_config
+from sandbox.gitview import CONFIGS, MAX_CONFIG, git_mounts, pointer, safe_config
 from sandbox.layers import Layers
 from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import DENIED, is_cache, is_denied, is_dependency
-from sandbox.tree import MAX_FILES, Copier, Listing, TooLarge, Verdict, every_name, relock, settle, walk
+from sandbox.tree import (
+    MAX_FILES,
+    Copier,
+    Listing,
+    TooLarge,
+    Verdict,
+    every_name,
+    relock,
+    remove_path,
+    settle,
+    walk,
+)
 
 T = TypeVar("T")
 
@@ -65,6 +76,8 @@ class Base(msgspec.Struct):
     """What forks are mounted on; None when they are copies."""
     added: frozenset[str] = frozenset()
     """What only a set-up made: files and folders in the copy, in no patch."""
+    whole: bool = True
+    """False once a change broke off in the middle: no fork is made before a refresh, which copies anew."""
 
     def mode(self, path: str) -> int | None:
         """Git's mode of a file, None when there is none."""
@@ -90,11 +103,27 @@ class Base(msgspec.Struct):
     def change(self, change: Callable[[Beneath], T]) -> T:
         """Let `change` work on the copy; with layers it makes a new one, and forks go on as they are."""
         if self.layers is None:
+            self.whole = False
             with Beneath(self.tree, self.owner, unlock=True) as copy:
-                return change(copy)
+                changed = change(copy)
+            self.whole = True
+            return changed
         changed = self.layers.add(change)
         self.tree, self.stamps = self.layers.view, self.layers.stamps()
         return changed
+
+    def check(self) -> None:
+        """Raise SandboxError when a change broke off in the middle."""
+        if not self.whole:
+            raise SandboxError(
+                "the copy of the folder is not whole, for a change to it broke off; start anew"
+            )
+
+    def clear(self) -> None:
+        """Let the copy hold nothing."""
+        remove_path(self.tree)
+        self.tree.mkdir(mode=0o700)
+        self.listing, self.stamps, self.seen = Listing(), {}, {}
 
 
 def apply_changes(target: Beneath, patch: Patch, listing: Listing) -> None:
@@ -181,7 +210,8 @@ def is_current(base: Base, tree: Path, intake: Intake, state: Path) -> bool:
         listing, _ = look(source, tree, intake, state)
     old = base.listing
     return (
-        not _stale(base, listing)
+        base.whole
+        and not _stale(base, listing)
         and not old.files.keys() - listing.files.keys() - base.added
         and {path: mode for path, mode in _modes(old).items() if path not in base.added} == _modes(listing)
         and set(old.hollow) - base.added == set(listing.hollow)
@@ -196,8 +226,10 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
     started = time.time_ns()
     with Beneath(tree) as source:
         listing, choice = look(source, tree, intake, state)
+        if not base.whole:
+            base.clear()
         stale = _stale(base, listing)
-        _check_space(stale, base.tree.parent)
+        check_space(sum(info.st_size for info in stale.values()), base.tree.parent)
         leads = pointer(tree)
         done, failed = base.change(
             lambda target: _update(source, target, base.listing, listing, stale, leads)
@@ -213,7 +245,7 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
         kept = {path: base.stamps[path] for path in listing.files if path not in done}
         base.stamps = kept | {path: stamp(info) for path, info in done.items()}
     mounts = [Mount(str(tree / path), f"{tree}/{path}") for path in choice.dependencies]
-    base.mounts = (*git_mounts(tree, str(tree), view), *mounts)
+    base.mounts = (*git_mounts(tree, str(tree), view, base.owner), *mounts)
     base.withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
     base.added = frozenset()
     settle(max((info.st_ctime_ns for info in done.values()), default=0))
@@ -263,7 +295,7 @@ def _update(
             os.rmdir(name, dir_fd=fd)
     copier = Copier(source, target)
     done, failed = copier.copy(Listing(new.folders, stale, new.hollow))
-    _clean_nested(target, stale)
+    _clean_nested(target, stale, new.files)
     if leads and ".git" in stale:
         target.put(".git", leads.encode(), stat.S_IFREG | 0o644)
     was = _modes(old)
@@ -291,8 +323,8 @@ def _advice(tree: Path, intake: Intake) -> str:
     )
 
 
-def _check_space(files: dict[str, os.stat_result], place: Path) -> None:
-    needed = sum(info.st_size for info in files.values())
+def check_space(needed: int, place: Path) -> None:
+    """Raise SandboxError when a copy of so many bytes in `place` would leave too little free."""
     free = shutil.disk_usage(place).free
     if free < needed + _SPARE_BYTES:
         raise SandboxError(
@@ -301,9 +333,16 @@ def _check_space(files: dict[str, os.stat_result], place: Path) -> None:
         )
 
 
-def _clean_nested(target: Beneath, files: dict[str, os.stat_result]) -> None:
-    """Take what may hold a secret out of the configuration of nested repositories in the copy."""
-    for path, info in files.items():
-        if path.endswith(("/.git/config", "/.git/config.worktree")) and stat.S_ISREG(info.st_mode):
-            text = target.read(path).data.decode("utf-8", "replace")
+def _clean_nested(target: Beneath, stale: dict[str, os.stat_result], files: Collection[str]) -> None:
+    """Take what may hold a secret out of the configuration of nested repositories in the copy.
+
+    `files` are all in the copy. A nested repository may hold those of its own submodules and worktrees.
+    """
+    for path, info in stale.items():
+        *folders, name = path.split("/")
+        if name not in CONFIGS or ".git" not in folders or not stat.S_ISREG(info.st_mode):
+            continue
+        if folders[-1] == ".git" or "/".join([*folders, "HEAD"]) in files:
+            fits = info.st_size <= MAX_CONFIG
+            text = target.read(path).data.decode("utf-8", "replace") if fits else ""
             target.put(path, safe_config(text).encode(), info.st_mode, mtime_ns=info.st_mtime_ns)

@@ -23,11 +23,11 @@ from sandbox.beneath import Beneath, check_path
 from sandbox.gitdir import GitDir, git_dir, is_file
 from sandbox.gitview import exclude_rules, object_format
 from sandbox.rules import is_litter
-from sandbox.shadow import Names, Shadow
+from sandbox.shadow import TIMEOUT_S, Names, Shadow
 
 MAX_REPOSITORIES = 200
-_MAX_INDEX = 1024**3
-_TIMEOUT_S = 120.0
+MAX_INDEX = 512 * 1024**2
+"""Bytes of all indexes together; that of a million files has a fifth of it."""
 _COUNTED, _LOOKED_INTO = 10_000, 200
 """Files counted in a left-out folder, and such folders looked into, so that the largest can be named."""
 
@@ -69,7 +69,7 @@ def enclosing(tree: Path) -> tuple[Path, GitDir] | None:
 
 
 def list_tree(
-    tree: Path, state: Path, *, most: int = MAX_REPOSITORIES, timeout_s: float = _TIMEOUT_S
+    tree: Path, state: Path, *, most: int = MAX_REPOSITORIES, timeout_s: float = TIMEOUT_S
 ) -> Listed:
     """List a folder without symlinks in its path; the work is done in a new folder below `state`.
 
@@ -86,6 +86,7 @@ def list_tree(
     ignored: set[str] = set()
     todo = [("", *outer)]
     repositories = 0
+    room = MAX_INDEX
     work = state / "listing"
     work.mkdir(exist_ok=True, mode=0o700)
     with TemporaryDirectory(dir=work) as place:
@@ -98,7 +99,7 @@ def list_tree(
                     " use `--copy all`, or start in a smaller folder"
                 )
             shadow = Shadow(Path(place, str(repositories)), object_format(git))
-            _give_index(shadow, git)
+            room -= _give_index(shadow, git, room)
             try:
                 found = shadow.listing(top, tree / at, timeout_s)
             except SandboxError as error:
@@ -116,16 +117,20 @@ def list_tree(
     return listed
 
 
-def _give_index(shadow: Shadow, git: GitDir) -> None:
-    """Copy what git needs of the repository: its index and its own ignore rules."""
+def _give_index(shadow: Shadow, git: GitDir, room: int) -> int:
+    """Copy what git needs of the repository: its own ignore rules and its index; returns the index's size."""
     shadow.exclude(exclude_rules(git))
+    size = 0
     try:
         with Beneath(git.own) as files:
             for name in ["index", *sorted(path.name for path in git.own.glob("sharedindex.*"))]:
                 if is_file(git.own / name):
-                    shadow.keep(name, files.read(name, _MAX_INDEX).data)
+                    data = files.read(name, room - size).data
+                    shadow.keep(name, data)
+                    size += len(data)
     except FileError as error:
-        raise SandboxError(f"the index in {git.own} cannot be read: {error}") from error
+        raise SandboxError(f"the index in {git.own} cannot be read: {error}; use `--copy all`") from error
+    return size
 
 
 def _add_all(listed: Listed, ignored: set[str], tree: Path, at: str, found: Names) -> list[str]:

@@ -10,6 +10,7 @@ link is taken along.
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,11 +19,11 @@ import msgspec
 
 from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Beneath, Owner
-from sandbox.freeze import Base, is_environment
+from sandbox.freeze import Base, check_space, is_environment
 from sandbox.kept import Kept
 from sandbox.registries import PACKAGES
 from sandbox.rules import is_cache, is_dependency
-from sandbox.tree import Copier, Listing, Verdict, relock, remove_path, walk
+from sandbox.tree import MAX_BYTES, Copier, Listing, Verdict, relock, remove_path, walk
 
 ENVIRONMENTS = (".venv", "venv")
 """Where a project's own virtual environment lies, the first one wins."""
@@ -65,25 +66,40 @@ def harvest(tree: Beneath, base: Base, place: Path, owner: Owner | None, sort: S
 
     listing = walk(tree, pick)
     files, dropped = sort(listing)
+    kept = {path: _held(tree, path) for path in sorted(folders)}
+    # a mount point is empty
+    kept = {path: held for path, held in kept.items() if held.files or len(held.folders) > 1}
     (place / "folders").mkdir(parents=True, mode=0o700)
-    kept = [path for path in sorted(folders) if _copy_folder(tree, path, place / "folders", owner)]
+    _check_size([listing.files[path] for path in files], kept.values(), place)
+    for number, (path, held) in enumerate(kept.items()):
+        _copy_folder(tree, path, held, place / "folders" / str(number), owner)
     _copy_files(tree, listing, files, place / "files")
     environment = next((path for path in ENVIRONMENTS if path in environments), "")
     return Harvest(tuple(kept), environment, tuple(files), tuple(dropped))
 
 
-def _copy_folder(tree: Beneath, path: str, place: Path, owner: Owner | None) -> bool:
-    """Copy one folder to the next number in `place`; False when it is empty (a mount point)."""
-    target = place / str(len(list(place.iterdir())))
+def _held(tree: Beneath, path: str) -> Listing:
     with tree.folder(path) as fd, Beneath(Path(f"/proc/self/fd/{fd}"), unlock=True) as source:
-        listing = walk(source)
-        if not listing.files and len(listing.folders) == 1:
-            return False
-        target.mkdir()
-        with Beneath(target, owner) as copy:
-            _copy(source, copy, listing)
-        target.chmod(0o755)  # whoever owns it: the sandbox's user is to enter
-    return True
+        return walk(source)
+
+
+def _check_size(files: Iterable[os.stat_result], folders: Iterable[Listing], place: Path) -> None:
+    """Raise SandboxError when the copies would be too large: a sparse file's is as large as it says."""
+    size = sum(info.st_size for info in (*files, *(i for held in folders for i in held.files.values())))
+    if size > MAX_BYTES:
+        raise SandboxError(f"what the set-up made cannot be kept: it is over {MAX_BYTES // 1024**3} GB")
+    check_space(size, place)
+
+
+def _copy_folder(tree: Beneath, path: str, held: Listing, target: Path, owner: Owner | None) -> None:
+    target.mkdir()
+    with (
+        tree.folder(path) as fd,
+        Beneath(Path(f"/proc/self/fd/{fd}"), unlock=True) as source,
+        Beneath(target, owner) as copy,
+    ):
+        _copy(source, copy, held)
+    target.chmod(0o755)  # whoever owns it: the sandbox's user is to enter
 
 
 def _copy_files(tree: Beneath, listing: Listing, files: list[str], place: Path) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from sandbox.base import SandboxError
 from sandbox.beneath import Beneath, Owner, Stamp, stamp
 from sandbox.overlay import Mounts, copy_upper
-from sandbox.tree import Copier, remove_path, walk
+from sandbox.tree import Copier, remove_path, remove_tree, walk
 
 T = TypeVar("T")
 
@@ -48,10 +49,13 @@ class Layers:
             mounted.remove()
             raise
         self.mounts.unmount(place / "tree")
-        self.stack = (mounted.upper, *self.stack)
+        try:
+            self._show((mounted.upper, *self.stack))
+        except BaseException:
+            mounted.remove()
+            raise
         if len(self.stack) > MAX_LAYERS:
             self._squash()
-        self._show()
         return changed
 
     def fork(self, place: Path) -> Fork:
@@ -63,25 +67,32 @@ class Layers:
         with Beneath(self.view) as tree:
             return {path: stamp(info) for path, info in walk(tree).files.items()}
 
-    def _show(self) -> None:
-        old, self._shown = self._shown, None
-        self.view = self.stack[0]
-        if len(self.stack) > 1:
-            self._shown = self._next("view")
-            self.mounts.mount(self._shown, self.stack)
-            self.view = self.mounts.seen(self._shown)
+    def _show(self, stack: tuple[Path, ...]) -> None:
+        place = None
+        if len(stack) > 1:
+            place = self._next("view")
+            self.mounts.mount(place, stack)
+        old, self._shown, self.stack = self._shown, place, stack
+        self.view = stack[0] if place is None else self.mounts.seen(place)
         if old is not None:
             self.mounts.unmount(old)
 
     def _squash(self) -> None:
-        self._show()
+        """Copy the layers into one. When that fails, as on a full disk, they stay, and are tried again."""
         whole = self._next("whole")
-        with Beneath(self.view) as layers, Beneath(whole, self._owner) as copy:
-            listing = walk(layers)
-            copier = Copier(layers, copy)
-            copier.copy(listing)
-            copier.finish(listing)
-        self.stack = (whole,)
+        try:
+            with Beneath(self.view) as layers, Beneath(whole, self._owner) as copy:
+                listing = walk(layers)
+                copier = Copier(layers, copy)
+                _, failed = copier.copy(listing)
+                copier.finish(listing)
+            broken = bool(failed or listing.left_out)
+        except (OSError, SandboxError):
+            broken = True
+        if broken:
+            remove_path(whole)
+        else:
+            self._show((whole,))
 
     def _next(self, kind: str) -> Path:
         self._serial += 1
@@ -106,11 +117,15 @@ class Fork:
         tree, work = self._place / "tree", self._place / "work"
         for folder in (tree, self.upper, work):
             folder.mkdir(mode=0o700)
+        gone: list[str] = []
         if parent is not None:
-            copy_upper(parent.upper, self.upper, self._owner)
+            gone = copy_upper(parent.upper, self.upper, self._owner)
         else:
             _dress(self.upper, self._lowers[0], self._owner)
         self._mounts.mount(tree, self._lowers, self.upper, work)
+        for path in gone:
+            with Beneath(self.tree) as shown, shown.folder(path.rpartition("/")[0]) as fd:
+                remove_tree(fd, path.rpartition("/")[2])
 
     def child(self, place: Path) -> Fork:
         """Another fork on the same layers."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sandbox import mounting
+from sandbox.base import SandboxError
 from sandbox.beneath import Beneath, Owner
 from sandbox.facts import mount_points
 from sandbox.tree import Copier, Listing, relock, walk
@@ -213,24 +214,34 @@ def unmount_below(folder: Path) -> None:
             mounting.unmount(os.fspath(point))
 
 
-def copy_upper(source: Path, target: Path, owner: Owner | None) -> None:
+def copy_upper(source: Path, target: Path, owner: Owner | None) -> list[str]:
     """Copy what a mount has kept of changes into the new folder `target`, for another mount.
 
-    Nothing may write through the mount meanwhile.
+    Nothing may write through the mount meanwhile. Returns the sockets, FIFOs and devices, which are not
+    copied: what the layers have in their place must be removed. Raises SandboxError when the rest cannot be
+    copied whole.
     """
+    special = []
     with Beneath(source, unlock=True) as origin, Beneath(target, owner) as copy:
         listing = walk(origin)
-        copier = Copier(origin, copy)
-        copier.copy(listing)
-        for path in listing.special:
-            info = origin.stat(path)
-            if info is not None and is_whiteout(info):
-                head, _, name = path.rpartition("/")
-                with copy.folder(head) as fd:
-                    os.mknod(name, stat.S_IFCHR, dir_fd=fd)
-        _copy_marks(origin, copy, listing)
-        copier.finish(listing)
-        relock(origin, listing)
+        try:
+            copier = Copier(origin, copy)
+            _, failed = copier.copy(listing)
+            for path, why in (failed | listing.left_out).items():
+                raise SandboxError(f"cannot copy {path!r} into a fork: {why}")
+            for path in listing.special:
+                info = origin.stat(path)
+                if info is not None and is_whiteout(info):
+                    head, _, name = path.rpartition("/")
+                    with copy.folder(head) as fd:
+                        os.mknod(name, stat.S_IFCHR, dir_fd=fd)
+                else:
+                    special.append(path)
+            _copy_marks(origin, copy, listing)
+            copier.finish(listing)
+        finally:
+            relock(origin, listing)
+    return special
 
 
 def is_whiteout(info: os.stat_result) -> bool:

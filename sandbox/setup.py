@@ -24,6 +24,7 @@ from sandbox import kept as keeping
 from sandbox.base import BackendName, Mount, SandboxUnavailable
 from sandbox.beneath import Beneath
 from sandbox.freeze import Intake, look
+from sandbox.gitview import PLACE
 from sandbox.image import Toolchain, toolchain
 from sandbox.kept import Kept, Made
 from sandbox.network import NetworkRules, parse_rules
@@ -135,8 +136,8 @@ def trusted() -> dict[str, str]:
 
 def shown(fork: Fork) -> tuple[Mount, ...]:
     """What of a fork's mounts a set-up sees: `.git`, and none of the user's own dependency folders."""
-    git = f"{fork.root}/.git"
-    return tuple(mount for mount in fork.mounts if mount.target == git or mount.target.startswith(git + "/"))
+    git = (f"{fork.root}/.git", PLACE)
+    return tuple(mount for mount in fork.mounts if f"{mount.target}/".startswith(tuple(f"{p}/" for p in git)))
 
 
 async def obtain(

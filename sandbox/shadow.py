@@ -42,6 +42,12 @@ _CONFIG = """\
 """
 
 
+TIMEOUT_S = 120.0
+"""No run takes longer, whatever it is given."""
+IGNORING_S = 20.0
+"""Nor a run that compares paths with patterns: git's `**` can take it longer than the world has stood."""
+
+
 class Names(NamedTuple):
     """What git lists of a folder. Paths are relative to it; a folder's ends in `/`."""
 
@@ -86,7 +92,7 @@ class Shadow:
         *,
         work_tree: Path | None = None,
         cwd: Path | None = None,
-        timeout_s: float | None = None,
+        timeout_s: float = TIMEOUT_S,
         ok: Iterable[int] = (0,),
     ) -> tuple[int, bytes]:
         env = {
@@ -113,7 +119,8 @@ class Shadow:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise SandboxError(f"git {name} in {cwd} had no end after {timeout_s:g} s") from None
+            where = f" in {cwd}" if cwd else ""
+            raise SandboxError(f"git {name}{where} had no end after {timeout_s:g} s") from None
         if done.returncode not in ok:
             reason = done.stderr.decode("utf-8", "replace").strip()
             raise SandboxError(f"git {name} failed with status {done.returncode}: {reason}")
@@ -145,7 +152,10 @@ class Shadow:
         return join_sections(ordered, text)
 
     def ignored(self, paths: Sequence[str], rules: Mapping[str, bytes]) -> set[str]:
-        """Those of `paths` (files) that the ignore files in `rules` (path -> content) ignore."""
+        """Those of `paths` (files) that the ignore files in `rules` (path -> content) ignore.
+
+        Raises SandboxError when that cannot be told in IGNORING_S.
+        """
         if not paths or not rules:
             return set()
         with tempfile.TemporaryDirectory(dir=self._path / "tmp") as name:
@@ -155,7 +165,11 @@ class Shadow:
                 file.write_bytes(content)
             stdin = b"".join(os.fsencode("./" + path) + b"\0" for path in paths)
             _, out = self._run(
-                ["check-ignore", "--no-index", "--stdin", "-z"], stdin, work_tree=Path(name), ok=(0, 1)
+                ["check-ignore", "--no-index", "--stdin", "-z"],
+                stdin,
+                work_tree=Path(name),
+                timeout_s=IGNORING_S,
+                ok=(0, 1),
             )
         return {os.fsdecode(path).removeprefix("./") for path in out.split(b"\0") if path}
 

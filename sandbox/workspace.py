@@ -247,9 +247,15 @@ class Workspace:
         """
         if self._candidates:
             raise SandboxError("the base cannot be refreshed below an open fork")
-        view = self._view()
-        self.tell(await self.offload(lambda: refresh(self._base, self.tree, view, self._intake, self._state)))
+        self.tell(await self.offload(self._refresh))
         self.mounts = self._base.mounts
+
+    def _refresh(self) -> list[str]:
+        old = [*(self._state / "view").glob("*")]
+        notes = refresh(self._base, self.tree, self._view(), self._intake, self._state)
+        for view in old:
+            remove_path(view)
+        return notes
 
     def _view(self) -> Path:
         self._serial += 1

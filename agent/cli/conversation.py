@@ -144,9 +144,21 @@ class Conversation:
             self.desk.console.print(visible(f"pawl: {error}"), style="red", markup=False, highlight=False)
         if self.desk.options.output_format == "text" and not self.asking:
             print(last_reply(self.desk.branch), flush=True)
-        patch = await self._candidate.fork.diff()
-        if not patch.empty and patch != self._offered:
+        patch = await self._diff()
+        if patch is not None and not patch.empty and patch != self._offered:
             await self._offer(patch)
+
+    async def _diff(self) -> Patch | None:
+        """What differs from the person's files; None when that cannot be told, which ends no conversation."""
+        try:
+            return await self._candidate.fork.diff()
+        except SandboxError as error:
+            if not self.asking:
+                raise
+            self.desk.branch.emit(
+                Noted("error", f"the changes cannot be shown: {error}; /undo takes the last step back")
+            )
+            return None
 
     async def _record(self) -> None:
         """Keep what the files are now for /undo. A tree too large for it does not stop the work."""
@@ -169,7 +181,9 @@ class Conversation:
             self.desk.note(f"there is nothing to {how}")
             return
         self.desk.branch.emit(FilesRestored.of(how, paths))
-        patch = await self._candidate.fork.diff()
+        patch = await self._diff()
+        if patch is None:
+            return
         if patch.empty:
             self._offered = patch
         else:

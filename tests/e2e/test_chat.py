@@ -31,6 +31,7 @@ EDIT = ToolCall(
 CLEANING = "rm -r tests && chmod 600 conftest.py && mkdir -p out && echo 1 > out/x"
 SERVE = ToolCall("c3", "bash", json.dumps({"command": "sleep 97.1", "background": True}))
 SHELL = ToolCall("c2", "bash", json.dumps({"command": CLEANING}))
+SWELL = ToolCall("c4", "bash", json.dumps({"command": "truncate -s 300M sums.py"}))
 
 
 def answer(body: Body) -> Answer | str:
@@ -40,6 +41,8 @@ def answer(body: Body) -> Answer | str:
         return "I changed the start value."
     if "clean" in last["content"]:
         return Answer("I clean.", tool_calls=(SHELL,))
+    if "swell" in last["content"]:
+        return Answer("I swell.", tool_calls=(SWELL,))
     if "serve" in last["content"]:
         return Answer("I edit and serve.", tool_calls=(EDIT, SERVE))
     if "mend" in last["content"]:
@@ -239,6 +242,22 @@ async def test_what_is_discarded_is_kept_and_jobs_end_before_files_are_put_back(
         await window.shows("exit code 0")
     [kept] = (isolated / "state" / "sessions").glob("*/*/artifacts/discarded-*.patch")
     assert b"+    result = 0" in kept.read_bytes()
+
+
+async def test_changes_that_cannot_be_shown_can_be_undone(project: Path) -> None:
+    async with (
+        ModelServer(answer, append_only=True) as server,
+        terminal(project, PAWL, *chat(server.base_url)) as window,
+    ):
+        await window.shows("Enter sends")
+        window.type("swell", "Enter")
+        await window.shows("the changes cannot be shown: 'sums.py' has more than")
+        window.type("/undo", "Enter")
+        await window.shows("as before the step (1): sums.py")
+        window.type("hi", "Enter")
+        await window.shows("Hello to you.")
+        window.type("C-d")
+        await window.shows("exit code 0")
 
 
 async def test_undo_and_redo_in_a_terminal(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,6 +17,7 @@ from sandbox.freeze import EVERYTHING, Intake
 from sandbox.layers import Layers
 from sandbox.open import known_backends, open_sandbox, owner
 from sandbox.overlay import HostMounts
+from sandbox.tree import Copier
 from sandbox.workspace import Fork, Workspace
 
 SESSION = f"test-{os.getpid()}"
@@ -146,3 +148,17 @@ async def open_fork(tree: Path, state: Path) -> tuple[Workspace, Fork]:
     """A workspace of `tree` and one fork of it."""
     workspace = await open_workspace(tree, state)
     return workspace, await workspace.fork("one")
+
+
+def full_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let the disk be full after so many files."""
+    fill = Copier._fill
+    left = [count]
+
+    def failing(copier: Copier, reading: int, writing: int) -> os.stat_result:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return fill(copier, reading, writing)
+
+    monkeypatch.setattr(Copier, "_fill", failing)

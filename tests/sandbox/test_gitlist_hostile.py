@@ -74,6 +74,19 @@ async def test_git_is_not_waited_for_without_end(tmp_path: Path) -> None:
     assert not list((tmp_path / "listing").iterdir())
 
 
+async def test_indexes_cannot_fill_memory_and_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = make(tmp_path / "t", {"a": "1", "sub/x": "1"})
+    for folder in (tree, tree / "sub"):
+        git(folder, "init", "-q")
+        git(folder, "add", "a" if folder == tree else "x")
+    size = (tree / ".git/index").stat().st_size
+    monkeypatch.setattr(gitlist, "MAX_INDEX", 2 * size)
+    assert list_tree(tree, tmp_path).names["sub"] == {"x", ".git"}
+    make(tree, {".git/sharedindex.1": b"x" * size})
+    with pytest.raises(SandboxError, match="more than 0 bytes; use `--copy all`"):
+        list_tree(tree, tmp_path)
+
+
 TRAP = "#!/bin/sh\ntouch {0}\ncat\n"
 TRAPPED = (
     "core.fsmonitor",

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.base import SandboxSpec
+from sandbox.base import SandboxError, SandboxSpec
 from sandbox.gitdir import GitDir, git_dir
-from sandbox.gitview import git_mounts, pointer
+from sandbox.gitview import exclude_rules, git_mounts, pointer
 from sandbox.open import open_sandbox, owner, sees_mounts
+from sandbox.setup import shown
 from sandbox.workspace import Workspace
 from tests.sandbox.abuse.cases import host, host_case
 from tests.sandbox.places import ISOLATING, backends
-from tests.support.trees import git, make, picture, shape
+from tests.support.trees import git, make, nodes, picture, shape
 
 pytestmark = pytest.mark.anyio
 
@@ -133,7 +134,80 @@ def test_a_worktree_of_somebody_else_is_not_believed(main: Path) -> None:
     assert git_dir(linked) is None
 
 
+# --- what is left out --------------------------------------------------------------------------------------
+
+
+def test_no_symlink_leads_out_and_what_could_hold_a_token_is_not_there(main: Path, tmp_path: Path) -> None:
+    other = repository(tmp_path / "other") / ".git"
+    make(other, {"config": "[remote]\n\turl = s3cret\n[core]\n\tworktree = s3cret\n"})
+    store = main / ".git"
+    make(store, {"credentials": "s3cret", "FETCH_HEAD": "s3cret", "odd/config": "s3cret", "index.lock": "x"})
+    make(store / "modules", {"stray": "s3cret", "no/config": "s3cret", "out/HEAD": "x"})
+    (store / "modules/out/config").symlink_to(other / "config")
+    (store / "refs/out").symlink_to(other)
+    linked = store / "worktrees"
+    linked.rename(tmp_path / "apart")
+    linked.symlink_to(tmp_path / "apart")
+    mounts = git_mounts(main, "/m", tmp_path / "view")
+    assert {(mount.source, mount.target) for mount in mounts} == {
+        (str(tmp_path / "view"), "/m/.git"),
+        *((f"{store}/{path}", f"/m/.git/{path}") for path in ("objects", "logs")),
+        *((f"{store}/modules/sub/{path}", f"/m/.git/modules/sub/{path}") for path in ("objects", "logs")),
+    }
+    shown = nodes(tmp_path / "view")
+    assert not [path for path, (_, data) in shown.items() if b"s3cret" in data]
+    assert shown["refs/out"][1] == os.fsencode(other)
+    assert shown.keys() >= {"HEAD", "config", "index", "refs/heads/main", "info/exclude", "modules/sub/HEAD"}
+    assert "modules/out/config" not in shown
+
+
+def test_sizes_that_no_repository_has_are_refused(main: Path, tmp_path: Path) -> None:
+    os.truncate(main / ".git/info/exclude", 10 * 1024**3)
+    with pytest.raises(SandboxError, match="more than"):
+        exclude_rules(git_dir(main))
+    with pytest.raises(SandboxError, match="cannot be shown"):
+        git_mounts(main, "/m", tmp_path / "view")
+
+
+def test_of_many_repositories_some_are_shown(main: Path, tmp_path: Path) -> None:
+    make(
+        main / ".git/modules",
+        {f"{number}/{name}": "x" for number in range(300) for name in ("HEAD", "objects/o")},
+    )
+    assert 200 <= len(git_mounts(main, "/m", tmp_path / "view")) < 220
+
+
 # --- inside ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", backends(*ISOLATING))
+async def test_what_git_writes_meanwhile_shows_no_token(backend: str, main: Path, tmp_path: Path) -> None:
+    """Git replaces files by a rename, and a file that was mounted over the old one would go with it."""
+    workspace = await Workspace.open(
+        main, tmp_path / "state", overlay=sees_mounts(backend), owner=owner(backend)
+    )  # type: ignore[arg-type]
+    fork = await workspace.fork("one")
+    spec = SandboxSpec(tree=fork.tree, root=fork.root, session="test", mounts=fork.mounts)
+    sandbox = await open_sandbox(spec, backend, state=tmp_path / "boxes", project=main)  # type: ignore[arg-type]
+    try:
+        for folder in (main, main / "sub"):
+            git(folder, "config", "remote.origin.url", "https://user:t0ken@example.org/x")
+        make(
+            main / ".git",
+            {"config.worktree": "t0ken", "modules/new/HEAD": "x", "modules/new/config": "t0ken"},
+        )
+        git(main, "commit", "-qm", "third", "--allow-empty")
+        git(main, "gc", "-q", "--prune=now")
+        done = await sandbox.run(
+            "git log --format=%s; git status --short; grep -r t0ken .git; git -C sub log -1"
+        )
+    finally:
+        await sandbox.aclose()
+        await workspace.aclose()
+    said = done.output.decode().splitlines()
+    assert said[:2] == ["second", "first of main"]
+    assert said[2].startswith("commit ")
+
 
 LOOK = """
 git log --format=%s; git status --short; git describe --always >/dev/null && echo described
@@ -157,6 +231,7 @@ async def test_git_works_in_a_worktree_and_a_submodule(
         tree, tmp_path / "state", overlay=sees_mounts(backend), owner=owner(backend)
     )  # type: ignore[arg-type]
     fork = await workspace.fork("one")
+    assert shown(fork) == fork.mounts  # a set-up sees the git directory, too
     first, start = await fork.snapshot("first"), shape(fork.tree)
     spec = SandboxSpec(tree=fork.tree, root=fork.root, session="test", mounts=fork.mounts)
     sandbox = await open_sandbox(spec, backend, state=tmp_path / "boxes", project=tree)  # type: ignore[arg-type]

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from sandbox import kept as keeping
+from sandbox.base import SandboxError
 from sandbox.kept import Kept, Made
 from sandbox.network import NetworkRules
 from sandbox.setup import Wanted, obtain, shown
+from sandbox.tree import MAX_BYTES
 from sandbox.workspace import Fork, Workspace
 from tests.sandbox.places import open_workspace
 from tests.support.trees import git, make, nodes, picture
@@ -209,6 +211,21 @@ async def test_hostile_names_and_links_lead_nowhere(tree: Path, tmp_path: Path) 
         for path in (".venv", "web/node_modules"):
             assert path in kept.made.files, "a link that is ignored is a link in each copy"
         assert all("secret" not in str(mount.source) for mount in workspace.mounts)
+
+
+async def test_sparse_files_cannot_fill_the_disk(tree: Path, tmp_path: Path) -> None:
+    """Each of the folders is small enough, and takes nothing until it is copied."""
+
+    def act(folder: Path) -> None:
+        for name in ("a", "b"):
+            make(folder, {f"{name}/node_modules/sparse": ""})
+            os.truncate(folder / name / "node_modules/sparse", MAX_BYTES // 2 + 1)
+
+    with pytest.raises(SandboxError, match="over 4 GB"):
+        async with set_up(tree, tmp_path, act):
+            pass
+    assert not keeping.is_kept(tmp_path / "setups" / "a")
+    assert sum(file.stat().st_size for file in tmp_path.rglob("sparse")) == 0, "nothing was copied"
 
 
 async def test_a_set_up_that_fails_keeps_nothing(tree: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from sandbox.layers import Fork, Layers
 from sandbox.open import open_sandbox
 from sandbox.overlay import HeldMounts, HostMounts, Mounts, kind_of_forks, unmount_below
 from sandbox.workspace import Workspace
-from tests.sandbox.places import SESSION
+from tests.sandbox.places import SESSION, full_after
 from tests.sandbox.test_workspace import ODD
 from tests.support.trees import make, nodes
 
@@ -162,6 +162,25 @@ async def test_accepted_patches_become_layers_and_many_become_one(
     assert (await last.diff()).empty
     assert workspace._base.layers is not None
     assert 1 <= len(workspace._base.layers.stack) <= 3
+    await workspace.aclose()
+    assert not [point for point in mount_points("overlay") if point.is_relative_to(tmp_path)]
+
+
+async def test_layers_that_do_not_fit_into_one_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers_module, "MAX_LAYERS", 2)
+    tree = make(tmp_path / "t", {"n": "0", "other": "1"})
+    workspace = await Workspace.open(tree, tmp_path / "state")
+    full_after(monkeypatch, 1)
+    for number in (1, 2, 3):
+        fork = await workspace.fork("next")
+        make(fork.tree, {"n": str(number)})
+        await workspace.accept(await fork.diff())
+    monkeypatch.undo()
+    assert workspace._base.layers is not None
+    assert len(workspace._base.layers.stack) == 4
+    last = await workspace.fork("last")
+    assert nodes(last.tree) == nodes(tree)
+    assert (await last.diff()).empty
     await workspace.aclose()
     assert not [point for point in mount_points("overlay") if point.is_relative_to(tmp_path)]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sandbox.base import SandboxError
 from sandbox.tree import Copier
 from sandbox.workspace import Workspace
-from tests.sandbox.places import Forks, open_workspace
+from tests.sandbox.places import Forks, full_after, open_workspace
 from tests.sandbox.test_overlay import STEPS, act
 from tests.sandbox.test_workspace import ODD
 from tests.support.trees import git, make, nodes, picture
@@ -48,6 +48,28 @@ async def test_nothing_is_copied_again_that_did_not_change(
     await workspace.refresh()
     assert copied == ["a"]
     monkeypatch.undo()
+    fork = await workspace.fork("one")
+    assert nodes(fork.tree) == nodes(tree)
+    assert (await fork.diff()).empty
+    await workspace.aclose()
+
+
+async def test_a_refresh_that_fails_half_way_is_made_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = aged(make(tmp_path / "t", {**ODD, "gone/a": "1", "b": "1", "c": "1", "d": "1"}))
+    workspace = await open_workspace(tree, tmp_path / "state")
+    shutil.rmtree(tree / "gone")
+    make(tree, {"b": "2", "c": "2", "d": "2", "new/e": "2"})
+    full_after(monkeypatch, 2)
+    with pytest.raises(SandboxError, match="make room"):
+        await workspace.refresh()
+    monkeypatch.undo()
+    if not Forks.overlay:
+        with pytest.raises(SandboxError, match="not whole"):
+            await workspace.fork("too early")
+    assert not await workspace.is_current()
+    await workspace.refresh()
     fork = await workspace.fork("one")
     assert nodes(fork.tree) == nodes(tree)
     assert (await fork.diff()).empty

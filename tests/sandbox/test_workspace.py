@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.base import SandboxError
+from sandbox.base import PathEscape, SandboxError
 from sandbox.freeze import Intake
 from sandbox.gitview import safe_config
 from sandbox.tree import Copier
@@ -202,6 +203,27 @@ async def test_case_66_nested_repositories_are_captured(tmp_path: Path) -> None:
     await workspace.aclose()
 
 
+async def test_no_secret_of_a_nested_repository_is_copied(tmp_path: Path) -> None:
+    tree = make(tmp_path / "t", {"outer": "1", "in/file": "1"})
+    git(tree / "in", "init", "-q")
+    git(tree / "in", "add", "-A")
+    git(tree / "in", "commit", "-qm", "inner")
+    git(tree / "in", "branch", "config")
+    told = "[remote]\n\turl = https://user:t0ken@example.org\n[core]\n\tbare = true\n"
+    for folder in ("modules/a/b", "worktrees/w", "modules/a/b/modules/c"):
+        make(tree / "in/.git" / folder, {"HEAD": "x", "config": told, "config.worktree": told})
+    make(tree / "in/.git/modules/a/b/refs/heads", {"config": "ref\n"})
+    make(tree / "huge/.git", {"config": told})
+    os.truncate(tree / "huge/.git/config", 64 * 1024**2)
+    workspace = await open_workspace(tree, tmp_path / "state")
+    fork = await workspace.fork("one")
+    assert not [path for path, (_, data) in nodes(fork.tree, skip=()).items() if b"t0ken" in data]
+    assert (fork.tree / "in/.git/modules/a/b/config").read_text() == "[core]\n\tbare = true\n"
+    assert (fork.tree / "in/.git/modules/a/b/refs/heads/config").read_text() == "ref\n"
+    assert git(fork.tree / "in", "rev-parse", "config") == git(tree / "in", "rev-parse", "config")
+    await workspace.aclose()
+
+
 def test_safe_config_keeps_the_format_only() -> None:
     text = """[core]
 \trepositoryformatversion = 1 ; note
@@ -289,6 +311,33 @@ async def test_forks_are_independent_and_copyable(tmp_path: Path) -> None:
     assert (await copy.diff()).paths == ("a", "b")
     await workspace.aclose()
     assert not copy.tree.exists()
+
+
+async def test_what_became_a_fifo_is_not_back_in_a_fork_of_the_fork(tmp_path: Path) -> None:
+    tree = make(tmp_path / "t", {"a": "1", "d/x": "1", "kept": "1"})
+    workspace = await open_workspace(tree, tmp_path / "state")
+    fork = await workspace.fork("one")
+    shutil.rmtree(fork.tree / "d")
+    (fork.tree / "a").unlink()
+    for name in ("a", "d", "new"):
+        os.mkfifo(fork.tree / name)
+    copy = await fork.fork("copy")
+    assert [path.name for path in copy.tree.iterdir()] == ["kept"]
+    assert (await copy.diff()).paths == ("a", "d/x")
+    await workspace.aclose()
+
+
+async def test_no_symlink_is_in_the_way_of_a_mount_point(tmp_path: Path) -> None:
+    """bubblewrap would follow one to where the host's own tree is while it mounts."""
+    tree = make(tmp_path / "t", {"a": "1", "sub/node_modules/p/index.js": "1"})
+    workspace = await open_workspace(tree, tmp_path / "state")
+    fork = await workspace.fork("one")
+    shutil.move(fork.tree / "sub", fork.tree / "moved")
+    await (await fork.fork("without it")).aclose()
+    (fork.tree / "sub").symlink_to("/oldroot/tmp")
+    with pytest.raises(PathEscape):
+        await fork.fork("with a link")
+    await workspace.aclose()
 
 
 async def test_reset_makes_it_the_base_again(tmp_path: Path) -> None:

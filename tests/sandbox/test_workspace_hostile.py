@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sandbox import shadow
+from sandbox.base import SandboxError
 from tests.sandbox.places import open_workspace
 from tests.support.trees import make, nodes
 
@@ -71,7 +73,8 @@ async def test_very_deep_and_locked_trees_can_be_compared_and_removed(tmp_path: 
     script = (
         "import os\nfor _ in range(400):\n    os.mkdir('deep')\n    os.chdir('deep')\nopen('x', 'w').close()"
     )
-    await asyncio.to_thread(subprocess.run, ["python3", "-c", script], cwd=fork.tree, check=True)
+    deepen = ["python3", "-c", script]
+    await asyncio.to_thread(subprocess.run, deepen, cwd=fork.tree, check=True)
     make(fork.tree, {"d/x": "2", "locked/in/y": "1", "unreadable": "1"})
     (fork.tree / "d/x").chmod(0)
     (fork.tree / "d").chmod(0)
@@ -79,11 +82,29 @@ async def test_very_deep_and_locked_trees_can_be_compared_and_removed(tmp_path: 
     (fork.tree / "locked").chmod(0)
     patch = await fork.diff()
     assert patch.paths == ("d/x", "locked/in/y", "unreadable")
+    with pytest.raises(SandboxError, match="into a fork: nested deeper"):
+        await fork.fork("that would lack what is deepest")
+    await asyncio.to_thread(subprocess.run, ["rm", "-r", fork.tree / "deep"], check=True)
     copy = await fork.fork("two")
+    await asyncio.to_thread(subprocess.run, deepen, cwd=copy.tree, check=True)
     assert (await copy.diff()).paths == patch.paths
     await copy.reset()
     assert (await copy.diff()).empty
     (fork.tree / "locked").chmod(0)
+    await asyncio.to_thread(subprocess.run, deepen, cwd=fork.tree, check=True)
     await fork.aclose()
     assert not fork.tree.exists()
+    await workspace.aclose()
+
+
+async def test_an_ignore_file_without_end_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git compares each `**` with each depth of the path, for each of the others."""
+    monkeypatch.setattr(shadow, "IGNORING_S", 0.5)
+    workspace = await open_workspace(make(tmp_path / "t", {"file": "1"}), tmp_path / "state")
+    fork = await workspace.fork("one")
+    make(fork.tree, {".gitignore": "**/a/" * 20 + "b\n", "a/" * 120 + "z": "1"})
+    with pytest.raises(SandboxError, match=r"git check-ignore had no end after 0\.5 s"):
+        await fork.diff()
+    (fork.tree / ".gitignore").unlink()
+    assert len((await fork.diff()).paths) == 1
     await workspace.aclose()
