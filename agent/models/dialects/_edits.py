@@ -54,11 +54,16 @@ def named_before(before: str) -> tuple[str, str]:
 
 
 def is_meant(above: str, behind: str) -> bool:
-    """An edit in prose counts when nothing is said with it, or when it is announced; never as an example."""
+    """An edit in prose counts when nothing is said with it, or when it is announced; never as an example.
+
+    `Here is the fix:` announces one, too, unless the text tells that it was made already.
+    """
     above, behind = _prose(above), _prose(behind)
     if talks(above, behind):
         return False
-    return intends(above) or not (above or behind)
+    if intends(above) or not (above or behind):
+        return True
+    return _OFFERED.search(above) is not None and not _DONE.search(f"{above}\n{behind}")
 
 
 def _prose(text: str) -> str:
@@ -67,4 +72,17 @@ def _prose(text: str) -> str:
     return "\n".join(line for line in lines if line.strip() and not path_line(line))
 
 
+_OFFERED = re.compile(
+    r"\b(?:here(?:['’]s| is| are)|below is) (?:(?:the|a|an|my|your|complete|full|final|minimal) )*"
+    r"(?:(?:fix|patch|solution|correction|edit|change)(?:es|s)?"
+    r"|(?:fixed|corrected|updated|modified|revised|new) (?:\w+ )?(?:code|files?|version|function))\b[^\n]*\Z"
+    r"|\bthe following (?:patch|diff|change|edit)s? (?:fix|correct|solve|make|add|remove)[^\n]*\Z",
+    re.IGNORECASE,
+)
+_DONE = re.compile(
+    r"\bI(?:['’]ve| have)? (?:just )?(?:changed|fixed|applied|made|edited|updated|replaced|corrected|did)\b"
+    r"|\btests? (?:now )?(?:pass|passed)\b|\balready\b"
+    r"|\b(?:was|were|been) (?:\w+ )?(?:applied|changed|made|fixed)\b|\bthat (?:you|was|were|is in)\b",
+    re.IGNORECASE,
+)
 _FENCES = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)

@@ -130,14 +130,21 @@ def _inline_code_end(text: str, start: int, ticks: str) -> int:
 
 
 def _is_quoted(text: str, start: int, end: int) -> bool:
-    """In a sentence (words before and behind on the line), in quotes, in an e-mail quote, or in a diff."""
+    """Inside a sentence, in quotes, in an e-mail quote, or in a diff.
+
+    Inside a sentence: words before and behind on the line, unless one sentence ends before and another begins
+    behind.
+    """
     before = text[text.rfind("\n", 0, start) + 1 : start].strip()
     behind = text[end : end + 200].partition("\n")[0].strip()
     if before.startswith((">", "//", "#")) or (before in ("+", "-", "*") and text[start - 2 : start] != "- "):
         return True
     if before[-1:] in _QUOTES and behind[:1] == _QUOTES[before[-1:]]:
         return True
-    return bool(before and behind and behind[0] not in "<[|｜")
+    if not before or not behind or behind[0] in "<[|｜":
+        return False
+    ended = before[-1] in ".!" or (before[-1] == ":" and intends(before))
+    return not (ended and (behind[0].isupper() or not re.search(r"\w", behind)))
 
 
 _IN_TICKS = re.compile(r"\s*`([^`]+)`\s*")
