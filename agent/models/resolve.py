@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from agent.models import catalog, names, providers
+from agent.models.address import public_base_url
 from agent.models.base import Model, ModelAuth, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks
 from agent.models.catalog import UnknownModel
 from agent.models.fetching import OnProgress
@@ -139,9 +140,10 @@ class _Opener:
     ) -> Model:
         """A compatible server at a URL; without a name its first model. `provider`: its kind, if known."""
         key = self.environ.get(KEY_VARIABLE)
+        shown = public_base_url(base_url)
         try:
             info = await server_info(base_url, key)
-        except (ModelUnreachable, ModelAuth):
+        except (ModelUnreachable, ModelAuth, UnknownModel):
             raise
         except ModelError:
             if not model:
@@ -150,14 +152,14 @@ class _Opener:
         if not model:
             if not info.models:
                 raise ModelRefusedRequest(
-                    f"{base_url} lists no model; load one there, or name one: {base_url}#model"
+                    f"{shown} lists no model; load one there, or name one: {shown}#model"
                 )
             model = _chat_model(info)
-            self.on_note(f"using {model}, the first model that {base_url} lists")
+            self.on_note(f"using {model}, the first model that {shown} lists")
         kind = providers.of_owner(info.owner) or provider
         if kind and not kind.any_model and info.models:
-            _check_listed(model, info.models, base_url)
-        return self.http(f"{base_url}#{model}", base_url, model, key, kind, info, effort)
+            _check_listed(model, info.models, shown)
+        return self.http(f"{shown}#{model}", base_url, model, key, kind, info, effort)
 
     async def service(self, provider: Provider, model: str, effort: str = "") -> Model:
         url = self.environ.get(provider.url_variable) if provider.url_variable else None
@@ -230,7 +232,7 @@ class _Opener:
     async def by_key(self) -> Model | None:
         """The default model of the first provider whose key is set; OPENAI_BASE_URL alone is enough too."""
         if url := self.environ.get("OPENAI_BASE_URL"):
-            self.on_note(f"OPENAI_BASE_URL is set: asking {url}")
+            self.on_note(f"OPENAI_BASE_URL is set: asking {public_base_url(url)}")
             return await self.server(url, "")
         for provider in providers.PROVIDERS:
             if provider.default_model and self.environ.get(provider.key_variable):
