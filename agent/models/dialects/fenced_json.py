@@ -38,7 +38,6 @@ class FencedJson(Dialect):
     name = "fenced_json"
     rank = 52
     names_tools = True
-    families = ("qwen2.5-coder",)
     line_mark = r"<tools?>"
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:

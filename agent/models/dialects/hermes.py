@@ -36,7 +36,6 @@ _NAMED = re.compile(r"\s*(?:<name>\s*)?(?P<name>[\w./-]+(?::\d+)?)(?:\s*</name>\
 class Hermes(Dialect):
     name = "hermes"
     rank = 30
-    families = ("qwen2", "qwen3", "hermes", "smollm", "granite", "phi", "jamba", "internlm", "lfm")
     mark = _OPEN.pattern.replace("?P<tag>", "?:").replace("?P<bar>", "?:")
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:

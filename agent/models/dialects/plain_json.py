@@ -18,7 +18,6 @@ class PlainJson(Dialect):
     name = "plain_json"
     rank = 50
     names_tools = True
-    families = ("olmo",)
     line_mark = r"(?:\[\s*)?\{+\s*[\"'“]"
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
