@@ -80,6 +80,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(name="gpt", pattern=r"(^|/)(gpt-|o[134]\b|chatgpt|codex)", context_tokens=128000),
     Family(name="gemini", pattern=r"gemini", context_tokens=1048576),
     Family(name="grok", pattern=r"grok", context_tokens=131072),
+    Family(name="gemma-4", pattern=r"gemma-?4|functiongemma", dialect="gemma", context_tokens=131072),
     Family(
         name="gemma", pattern=r"gemma", dialect="fenced_json", edit_form="whole_file", context_tokens=131072
     ),

@@ -128,6 +128,7 @@ def test_traits_of_embedded_and_other_models() -> None:
         ("gemini/gemini-2.5-pro", "gemini", "loop"),
         ("ollama/gemma3:27b", "gemma", "loop"),
         ("ollama/gemma3:270m", "gemma", "repair"),
+        ("ollama/gemma4:26b", "gemma-4", "loop"),
         ("lmstudio/microsoft/phi-4", "phi", "loop"),
         ("ollama/granite4:tiny-h", "granite", "loop"),
         ("xai/grok-4", "grok", "loop"),
