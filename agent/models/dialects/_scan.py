@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from agent.models.dialects._dialect import MAX_CALLS, Dialect, Fence
+from agent.models.dialects._json import extent
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._prose import intends, shows_a_form, talks
 
@@ -90,11 +91,25 @@ def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> boo
 def _fence(text: str, mark: re.Match[str], done: int) -> tuple[Fence, int]:
     start = mark.end()
     closing = _fence_end(mark["marks"]).search(text, start)
+    if closing and (value := _BRACKET.match(text, start)):
+        closing = _fence_end(mark["marks"]).search(text, _value_end(text, value.end() - 1, closing.start()))
     end, position = closing.span() if closing else (len(text), len(text))
     info = mark["info"].strip().lower()
     before = text[done : mark.start()]
     above = text[: mark.start()]
     return Fence(info, text[start:end], closing is not None, before, text[position:], above), position
+
+
+def _value_end(text: str, start: int, closing: int) -> int:
+    """Where to look for the end of the fence around the JSON value at `start`.
+
+    A file that a call writes may hold fences of its own: what closes such a one stands inside of a string.
+    """
+    reach = extent(text[:closing], start)
+    if not reach.in_string:
+        return closing
+    whole = extent(text, start)
+    return closing if whole.missing or whole.in_string else whole.end
 
 
 def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
@@ -147,6 +162,7 @@ def _is_quoted(text: str, start: int, end: int) -> bool:
     return not (ended and (behind[0].isupper() or not re.search(r"\w", behind)))
 
 
+_BRACKET = re.compile(r"\s*[{\[]")
 _IN_TICKS = re.compile(r"\s*`([^`]+)`\s*")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "(": ")"}
 _PLAIN = frozenset(
