@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -56,15 +56,17 @@ async def open_model(
     ports: Sequence[int] = tuple(LOOPBACK),
     wire: WireName | None = None,
     key_command: str | None = None,
+    on_key: Callable[[str], None] = lambda key: None,
 ) -> Model:
     """Open the model; the caller closes it. `on_note` hears which one and why, `on_progress` of a download.
 
     `spec` is a model string; with `base_url` it is the model's name at that server. `settings` are for the
-    embedded server, `wire` is for a server that is named by its URL, `key_command` gives keys (see `keys`).
+    embedded server, `wire` is for a server that is named by its URL, `key_command` gives keys (see `keys`);
+    `on_key` hears the key of a service, to keep it out of logs.
     With PAWL_RECORD in the environment every exchange is appended to that file (see `recording`). Raises
     UnknownModel, ModelAuth, WeightsError, ServerFailed and ModelUnreachable.
     """
-    opener = _Opener(environ, on_note, on_progress, settings, cache or cache_dir(), wire, key_command)
+    opener = _Opener(environ, on_note, on_progress, settings, cache or cache_dir(), wire, key_command, on_key)
     spec = spec or environ.get("PAWL_MODEL") or None
     if base_url:
         return await opener.server(base_url, spec or "")
@@ -105,6 +107,7 @@ class _Opener:
         cache: Path,
         wire: WireName | None,
         key_command: str | None,
+        on_key: Callable[[str], None],
     ) -> None:
         self.environ = environ
         self.on_note = on_note
@@ -113,6 +116,7 @@ class _Opener:
         self.cache = cache
         self.wire = wire
         self.key_command = key_command
+        self.on_key = on_key
 
     async def named(self, spec: str) -> Model:
         match names.parse(spec):
@@ -176,6 +180,7 @@ class _Opener:
             raise ModelAuth(
                 f"{provider.name} needs a key: set {provider.key_variable}, or the setting api_key_command"
             )
+        self.on_key(key)
         wire, quirks = provider.wire, provider.quirks_of(model, effort)
         if url and provider.elsewhere:
             wire, quirks = provider.elsewhere
