@@ -132,10 +132,3 @@ def test_a_server_gets_what_it_understands() -> None:
 def test_the_local_servers_that_have_grammars_are_known() -> None:
     found = {one.name: one.quirks.grammar for one in PROVIDERS if one.quirks.grammar}
     assert found == {"llamacpp": "gbnf", "vllm": "structural_tag", "sglang": "structural_tag"}
-
-
-def test_a_lazy_grammar_begins_at_its_trigger() -> None:
-    lazy = constrain.lazy_grammar((READ,))
-    assert lazy["grammar_lazy"]
-    assert lazy["grammar_triggers"] == [{"type": 1, "value": "<tool_call>"}]
-    assert matcher(lazy["grammar"]).fullmatch(tagged("read", {"path": "a"}))
