@@ -90,7 +90,7 @@ _TALK = _words(
     r"|(?:I|it|we|one|he|she|they|that|which|this|model|assistant|agent|user) (?:would|could|might)\b|I'd\b"
     r"|would (?:be|output|write|send|return|print|emit)\b|previously|earlier|already|yesterday"
     r"|was (?:called|sent|run|used|made)|(?:I|it|they|he|she|who|user|model|assistant|server) "
-    r"(?:called|sent|ran|used|wrote|tried|got|said|printed|changed|applied)"
+    r"(?:called|made|sent|ran|used|wrote|tried|got|said|printed|changed|applied)"
     r"|(?:model|assistant|server|parser) "
     r"(?:says|writes|sends|emits|answers|outputs|replies|expects|wants|returns)\b"
     r"|(?:output|result|response|log|transcript|error|message|reply|diff|answer)s?"

@@ -67,8 +67,10 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
                 position = max(mark.end(), start + 1, reading.end if reading else 0)
                 continue
             position = max(reading.end, mark.end())
-            before, behind = text[done:start], text[position:]
-            if kind[0] == "l" and _is_in_line(text, start) and not intends(before):
+            line = text.rfind("\n", 0, start) + 1
+            listed = _LISTED.fullmatch(text, line, start) is not None
+            before, behind = text[done : _list_start(text, line) if listed else start], text[position:]
+            if kind[0] == "l" and not listed and text[line:start].strip() and not intends(before):
                 continue
             if not _is_quoted(text, start, position) and not _only_talks(
                 kind[0] == "m", dialect, before, behind
@@ -78,8 +80,11 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
     return found
 
 
-def _is_in_line(text: str, start: int) -> bool:
-    return bool(text[text.rfind("\n", 0, start) + 1 : start].strip())
+def _list_start(text: str, line: int) -> int:
+    """Where the list begins whose entry is the line that begins there: what is said of it stands in front."""
+    while line and _LISTED.match(text, above := text.rfind("\n", 0, line - 1) + 1):
+        line = above
+    return line
 
 
 def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> bool:
@@ -162,6 +167,8 @@ def _is_quoted(text: str, start: int, end: int) -> bool:
     return not (ended and (behind[0].isupper() or not re.search(r"\w", behind)))
 
 
+_LISTED = re.compile(r"[ \t]*(?:-|\d+[.)])[ \t]+")
+"""What an entry of a list begins with."""
 _BRACKET = re.compile(r"\s*[{\[]")
 _IN_TICKS = re.compile(r"\s*`([^`]+)`\s*")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "(": ")"}
@@ -180,7 +187,11 @@ def _opening(asked: tuple[Dialect, ...]) -> re.Pattern[str]:
         r"(?P<ticks>`+)",
         r"(?P<comment><!--(?s:(?!<!--).)*?-->)",
         *(rf"(?P<m{i}>{asked[i].mark})" for i in ordered if asked[i].mark),
-        *(rf"(?:^[ \t]*|(?<=[.:!] ))(?P<l{i}>{asked[i].line_mark})" for i in ordered if asked[i].line_mark),
+        *(
+            rf"(?:^[ \t]*(?:(?:-|\d+[.)])[ \t]+)?|(?<=[.:!] ))(?P<l{i}>{asked[i].line_mark})"
+            for i in ordered
+            if asked[i].line_mark
+        ),
         r"(?P<hunk>^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*\n(?:[ +\-\\].*(?:\n|\Z)|\n(?=[ +\-]))*)",
     ]
     return re.compile("|".join(parts), re.MULTILINE)

@@ -163,6 +163,7 @@ HOSTILE = [
     '\n{"name": "read", "arguments": {',
     '{"name": ',
     "\n{",
+    "\n- {",
     '\n{"',
     "[",
     "{",
