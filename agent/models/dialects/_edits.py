@@ -53,6 +53,16 @@ def named_before(before: str) -> tuple[str, str]:
     return (path, head) if path else ("", before)
 
 
+def named_or_mentioned(before: str) -> tuple[str, str]:
+    """The same, or the one path in backticks on that line: enough for an edit, which has to fit its file."""
+    path, head = named_before(before)
+    if path:
+        return path, head
+    last = before.rstrip().rpartition("\n")[2]
+    mentioned = {path for code in _CODE.findall(last) if (path := path_line(code))}
+    return (mentioned.pop() if len(mentioned) == 1 else "", before)
+
+
 def is_meant(above: str, behind: str) -> bool:
     """An edit in prose counts when nothing is said with it, or when it is announced; never as an example.
 
@@ -72,6 +82,7 @@ def _prose(text: str) -> str:
     return "\n".join(line for line in lines if line.strip() and not path_line(line))
 
 
+_CODE = re.compile(r"`([^`]+)`")
 _OFFERED = re.compile(
     r"\b(?:here(?:['’]s| is| are)|below is) (?:(?:the|a|an|my|your|complete|full|final|minimal) )*"
     r"(?:(?:fix|patch|solution|correction|edit|change)(?:es|s)?"
