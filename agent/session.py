@@ -152,6 +152,12 @@ class SessionLog:
             raise
         return log
 
+    def hide(self, secret: str) -> None:
+        """Scrub this value too from now on, such as a key that came from no variable."""
+        if len(secret) >= _SHORTEST_SECRET:
+            known, also = self._scrub, scrubber({"KEY": secret})
+            self._scrub = lambda text: also(known(text))
+
     @classmethod
     def load(cls, path: Path, *, scrub: Scrub = _no_scrub) -> SessionLog:
         """Read a session. The file is neither opened for writing nor repaired before the first `append`."""

@@ -23,6 +23,7 @@ import typer
 from agent import config, paths
 from agent.config import ConfigError, Settings
 from agent.models import catalog, names, providers
+from agent.models.address import public_base_url
 from agent.models.base import ModelError
 from agent.models.catalog import ModelInfo
 from agent.models.resolve import KEY_VARIABLE, find_servers
@@ -180,7 +181,9 @@ async def _server(base_url: str) -> Finding:
         info = await server_info(base_url, os.environ.get(KEY_VARIABLE))
     except ModelError as error:
         return Finding(False, str(error), "start the server, or choose another: pawl config set base_url URL")
-    return Finding(True, f"{base_url} offers {', '.join(info.models[:3]) or 'no list of models'}")
+    return Finding(
+        True, f"{public_base_url(base_url)} offers {', '.join(info.models[:3]) or 'no list of models'}"
+    )
 
 
 def _settings() -> Settings:

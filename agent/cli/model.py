@@ -51,6 +51,7 @@ def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaita
                 on_progress=on_progress,
                 wire=settings.wire,
                 key_command=settings.api_key_command,
+                on_key=desk.log.hide,
             )
         return await _completed(model, desk.options)
 

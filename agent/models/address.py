@@ -39,6 +39,12 @@ def server_root(base_url: str) -> str:
     return normal_base_url(base_url).removesuffix("/v1")
 
 
+def public_base_url(base_url: str) -> str:
+    """`normal_base_url` without a user's name and password, fit for a model's name and for the log."""
+    parts = urlsplit(normal_base_url(base_url))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
 def shown_address(url: str) -> str:
     """Scheme, host and port, fit for a message: without a user's name, password, path or query."""
     parts = urlsplit(url)

@@ -77,7 +77,7 @@ class ModelInfo(msgspec.Struct, frozen=True):
     tool_mode: ToolMode = "native"
     """How it is told of tools when nobody chose (agent.models.toolmode)."""
     dialect: str = ""
-    """Name of the dialect in which it writes calls; empty: told by the family's name."""
+    """Name of the dialect in which it writes calls; empty: nobody knows."""
     edit_form: EditForm = "tool"
     attempts: int = 1
     """How many repairs `fix` tries."""

@@ -18,6 +18,7 @@ import httpx
 
 from agent.models.address import shown_address
 from agent.models.base import ModelBadReply, ModelError, ModelRefusedRequest, ModelUnreachable
+from agent.models.catalog import UnknownModel
 
 CONNECT_S = 10.0
 READ_S = 30.0
@@ -138,7 +139,7 @@ def _translated(error: httpx.HTTPError | httpx.InvalidURL, address: str) -> Mode
         case httpx.ConnectTimeout():
             return ModelUnreachable(f"{address} did not take a connection within {CONNECT_S:g} s")
         case httpx.ConnectError() if "WRONG_VERSION_NUMBER" in words or "record layer" in words.lower():
-            return ModelUnreachable(f"{address} does not speak https; try http:// in the base URL ({words})")
+            return UnknownModel(f"{address} does not speak https; try http:// in the base URL ({words})")
         case httpx.ConnectError() if "CERTIFICATE_VERIFY_FAILED" in words:
             return ModelRefusedRequest(
                 f"the certificate of {address} is not trusted here ({words}); "

@@ -3,8 +3,7 @@
 Unless a call is a must, the reply stays free text until it opens one.
 llama.cpp takes GBNF in `grammar`; the free text is part of it, for on `/v1/chat/completions` the server
 overwrites `grammar_lazy` and `grammar_triggers` with those of its own template
-(`oaicompat_chat_params_parse`). On `/completion` they count, see `lazy_grammar`. vLLM and SGLang take a
-structural tag in `response_format`.
+(`oaicompat_chat_params_parse`). vLLM and SGLang take a structural tag in `response_format`.
 
 Sources: llama.cpp `grammars/README.md` and `tools/server/README.md`; vLLM "Structured Outputs".
 """
@@ -23,8 +22,6 @@ Grammar = Literal["", "gbnf", "structural_tag"]
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 """The marks of the dialect `hermes`, which constrained calls are written in whatever the model."""
-_WORD = 1
-"""llama.cpp's number for a trigger that is a word."""
 
 
 def fields(tools: Sequence[ToolSpec], grammar: Grammar, *, must_call: bool = False) -> Object:
@@ -58,16 +55,6 @@ def response_format(tools: Sequence[ToolSpec]) -> Object:
     """For a reply that has to be one call, on any server with structured output."""
     schema = {"name": "tool_call", "schema": call_schema(tools), "strict": True}
     return {"type": "json_schema", "json_schema": schema}
-
-
-def lazy_grammar(tools: Sequence[ToolSpec]) -> Object:
-    """Fields for llama.cpp's `/completion`: the grammar begins to count when the reply opens a call."""
-    return {
-        "grammar": gbnf(tools, prose=False),
-        "grammar_lazy": True,
-        "grammar_triggers": [{"type": _WORD, "value": OPEN}],
-        "preserved_tokens": [OPEN, CLOSE],
-    }
 
 
 def gbnf(tools: Sequence[ToolSpec], *, prose: bool = True) -> str:

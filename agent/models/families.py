@@ -34,8 +34,9 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """The longest context it was trained for; a server may offer less."""
 
 
-_SMALL = r"(?<![\d.])(0?\.\d+|[1-3](\.\d+)?)b(?![a-z])|\d+m(?![a-z\d])"
-"""Up to about four thousand million parameters, as names tell it: `0.5b`, `1.5b`, `3b`, `135m`."""
+_SMALL = r"(?<![\d.a-df-z])(0?\.\d+|[1-3](\.\d+)?)b(?![a-z])|\d+m(?![a-z\d])"
+"""Up to about four thousand million parameters, as names tell it: `0.5b`, `1.5b`, `3b`, `e2b`, `135m`.
+Those of a mixture that are active at a time (`30b-a3b`) say nothing of its size."""
 
 FAMILIES: tuple[Family, ...] = (
     Family(
@@ -46,7 +47,10 @@ FAMILIES: tuple[Family, ...] = (
         context_tokens=32768,
     ),
     Family(
-        name="qwen3-coder", pattern=r"qwen-?3(\.\d)?-?coder", dialect="qwen3_coder", context_tokens=262144
+        name="qwen3-coder",
+        pattern=r"qwen-?3(\.\d)?-?coder|qwen-?3\.[5-9]",
+        dialect="qwen3_coder",
+        context_tokens=262144,
     ),
     Family(name="qwen3", pattern=r"qwen-?3|qwq", dialect="hermes", context_tokens=40960),
     Family(name="qwen2.5", pattern=r"qwen-?2", dialect="hermes", context_tokens=32768),
@@ -62,17 +66,21 @@ FAMILIES: tuple[Family, ...] = (
     Family(name="kimi", pattern=r"kimi|moonshot", dialect="kimi", context_tokens=131072),
     Family(
         name="mistral",
-        pattern=r"mi[sx]tral|devstral|codestral|ministral|magistral",
+        pattern=r"mi[sx]tral|pixtral|devstral|codestral|ministral|magistral",
         dialect="mistral",
         context_tokens=131072,
     ),
     Family(name="llama-3", pattern=r"llama-?[34]", dialect="llama3", context_tokens=131072),
     Family(name="olmo", pattern=r"olmo", dialect="plain_json", edit_form="whole_file", context_tokens=65536),
     Family(name="gpt-oss", pattern=r"gpt-oss", dialect="harmony", context_tokens=131072),
+    Family(name="seed-oss", pattern=r"seed-oss", dialect="qwen3_coder", context_tokens=524288),
+    Family(name="step", pattern=r"(^|/)step-?\d", dialect="qwen3_coder"),
+    Family(name="nemotron", pattern=r"nemotron-?3", dialect="qwen3_coder"),
     Family(name="claude", pattern=r"claude", context_tokens=200000),
     Family(name="gpt", pattern=r"(^|/)(gpt-|o[134]\b|chatgpt|codex)", context_tokens=128000),
     Family(name="gemini", pattern=r"gemini", context_tokens=1048576),
     Family(name="grok", pattern=r"grok", context_tokens=131072),
+    Family(name="gemma-4", pattern=r"gemma-?4|functiongemma", dialect="gemma", context_tokens=131072),
     Family(
         name="gemma", pattern=r"gemma", dialect="fenced_json", edit_form="whole_file", context_tokens=131072
     ),
@@ -92,7 +100,7 @@ FAMILIES: tuple[Family, ...] = (
 
 def family(name: str) -> Family | None:
     """The family of a model's name, whoever serves it. Small models repair directly, of whatever family."""
-    plain = name.lower()
+    plain = name.rpartition("#")[2].lower()
     for found in FAMILIES:
         if re.search(found.pattern, plain):
             small = re.search(_SMALL, plain)

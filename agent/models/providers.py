@@ -269,10 +269,15 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         name="vllm",
         base_url="http://127.0.0.1:8000/v1",
-        quirks=Quirks(reasoning_field="reasoning"),
+        quirks=Quirks(reasoning_field="reasoning", grammar="structural_tag"),
         owner="vllm",
     ),
-    Provider(name="sglang", base_url="http://127.0.0.1:30000/v1", quirks=_REASONING_BACK, owner="sglang"),
+    Provider(
+        name="sglang",
+        base_url="http://127.0.0.1:30000/v1",
+        quirks=Quirks(reasoning_field="reasoning_content", grammar="structural_tag"),
+        owner="sglang",
+    ),
     Provider(
         name="ollama",
         base_url="http://127.0.0.1:11434/v1",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from agent.models import catalog, names, providers
+from agent.models.address import public_base_url
 from agent.models.base import Model, ModelAuth, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks
 from agent.models.catalog import UnknownModel
 from agent.models.fetching import OnProgress
@@ -55,15 +56,17 @@ async def open_model(
     ports: Sequence[int] = tuple(LOOPBACK),
     wire: WireName | None = None,
     key_command: str | None = None,
+    on_key: Callable[[str], None] = lambda key: None,
 ) -> Model:
     """Open the model; the caller closes it. `on_note` hears which one and why, `on_progress` of a download.
 
     `spec` is a model string; with `base_url` it is the model's name at that server. `settings` are for the
-    embedded server, `wire` is for a server that is named by its URL, `key_command` gives keys (see `keys`).
+    embedded server, `wire` is for a server that is named by its URL, `key_command` gives keys (see `keys`);
+    `on_key` hears the key of a service, to keep it out of logs.
     With PAWL_RECORD in the environment every exchange is appended to that file (see `recording`). Raises
     UnknownModel, ModelAuth, WeightsError, ServerFailed and ModelUnreachable.
     """
-    opener = _Opener(environ, on_note, on_progress, settings, cache or cache_dir(), wire, key_command)
+    opener = _Opener(environ, on_note, on_progress, settings, cache or cache_dir(), wire, key_command, on_key)
     spec = spec or environ.get("PAWL_MODEL") or None
     if base_url:
         return await opener.server(base_url, spec or "")
@@ -104,6 +107,7 @@ class _Opener:
         cache: Path,
         wire: WireName | None,
         key_command: str | None,
+        on_key: Callable[[str], None],
     ) -> None:
         self.environ = environ
         self.on_note = on_note
@@ -112,6 +116,7 @@ class _Opener:
         self.cache = cache
         self.wire = wire
         self.key_command = key_command
+        self.on_key = on_key
 
     async def named(self, spec: str) -> Model:
         match names.parse(spec):
@@ -139,9 +144,10 @@ class _Opener:
     ) -> Model:
         """A compatible server at a URL; without a name its first model. `provider`: its kind, if known."""
         key = self.environ.get(KEY_VARIABLE)
+        shown = public_base_url(base_url)
         try:
             info = await server_info(base_url, key)
-        except (ModelUnreachable, ModelAuth):
+        except (ModelUnreachable, ModelAuth, UnknownModel):
             raise
         except ModelError:
             if not model:
@@ -150,14 +156,14 @@ class _Opener:
         if not model:
             if not info.models:
                 raise ModelRefusedRequest(
-                    f"{base_url} lists no model; load one there, or name one: {base_url}#model"
+                    f"{shown} lists no model; load one there, or name one: {shown}#model"
                 )
             model = _chat_model(info)
-            self.on_note(f"using {model}, the first model that {base_url} lists")
+            self.on_note(f"using {model}, the first model that {shown} lists")
         kind = providers.of_owner(info.owner) or provider
         if kind and not kind.any_model and info.models:
-            _check_listed(model, info.models, base_url)
-        return self.http(f"{base_url}#{model}", base_url, model, key, kind, info, effort)
+            _check_listed(model, info.models, shown)
+        return self.http(f"{shown}#{model}", base_url, model, key, kind, info, effort)
 
     async def service(self, provider: Provider, model: str, effort: str = "") -> Model:
         url = self.environ.get(provider.url_variable) if provider.url_variable else None
@@ -174,6 +180,7 @@ class _Opener:
             raise ModelAuth(
                 f"{provider.name} needs a key: set {provider.key_variable}, or the setting api_key_command"
             )
+        self.on_key(key)
         wire, quirks = provider.wire, provider.quirks_of(model, effort)
         if url and provider.elsewhere:
             wire, quirks = provider.elsewhere
@@ -230,7 +237,7 @@ class _Opener:
     async def by_key(self) -> Model | None:
         """The default model of the first provider whose key is set; OPENAI_BASE_URL alone is enough too."""
         if url := self.environ.get("OPENAI_BASE_URL"):
-            self.on_note(f"OPENAI_BASE_URL is set: asking {url}")
+            self.on_note(f"OPENAI_BASE_URL is set: asking {public_base_url(url)}")
             return await self.server(url, "")
         for provider in providers.PROVIDERS:
             if provider.default_model and self.environ.get(provider.key_variable):

@@ -26,19 +26,7 @@ GENERAL = "hermes"
 
 def dialect_of(model: str) -> str:
     """Name of the dialect that the model of this name was trained on; the general one if none is known."""
-    known = traits(model)
-    if known.dialect:
-        return known.dialect
-    name = known.family or plain_name(model)
-    trained = (one for one in dialects.load().values() if any(family in name for family in one.families))
-    return max(
-        trained, key=lambda one: max(len(f) for f in one.families if f in name), default=_general()
-    ).name
-
-
-def plain_name(model: str) -> str:
-    """The model's own name in a configured one: `http://host/v1#org/Qwen3-Coder` is `qwen3-coder`."""
-    return model.rpartition("#")[2].rpartition("/")[2].lower()
+    return traits(model).dialect or GENERAL
 
 
 def shaped(request: Request, model: str, mode: ToolMode, dialect: str = "") -> Request:
@@ -65,10 +53,6 @@ def shaped(request: Request, model: str, mode: ToolMode, dialect: str = "") -> R
 def right_form(name: str, tools: tuple[ToolSpec, ...]) -> str:
     """How a call of the tool is written in that dialect, for a model that wrote it wrongly."""
     return dialects.load()[name].render_calls([dialects.example(tool) for tool in tools])
-
-
-def _general() -> dialects.Dialect:
-    return dialects.load()[GENERAL]
 
 
 def _in_text(message: Message, dialect: str) -> Message:

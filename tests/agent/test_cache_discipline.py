@@ -22,6 +22,7 @@ from agent.models import wire as wires
 from agent.models.base import NO_QUIRKS, Quirks
 from agent.models.providers import PROVIDERS
 from agent.models.retry import Retries
+from agent.models.toolmode import ToolMode
 from agent.models.transport import HttpModel
 from tests.support.model_server import Answer, ModelServer, error
 from tests.support.scene import Scene, call
@@ -96,6 +97,26 @@ async def test_every_feature_only_adds(scene: Scene, wire: str) -> None:
     last = server.requests[-1].raw
     added = (b"c2ln", b"Come to an end.", b"tool_response", b"iVBORw==", b"undid the file", b"Once more.")
     assert [piece for piece in added if piece not in last] == []
+
+
+@pytest.mark.parametrize("mode", ["dialect", "grammar"])
+async def test_tools_told_in_the_messages_only_add_too(scene: Scene, wire: str, mode: ToolMode) -> None:
+    """With calls that the server told among those in the text, and the right form shown once."""
+    answers: list[Answer | str] = [
+        '<tool_call>\n{"name": "lok", "arguments": {"name": "a"}}\n</tool_call>',
+        '<tool_call>\n{"name": "look", "arguments": {"name": 7, "x\n</tool_call>',
+        Answer("I look.", (call(1, "look", '{"name": "a"}'),), reasoning="Hm."),
+        "Done.",
+        "Again.",
+    ]
+    async with ModelServer(answers, append_only=True) as server:
+        scene.agent.tool_mode, scene.agent.dialect = mode, "hermes"
+        scene.agent.model = model = model_at(server, wire, QUIRKS[wire])
+        await run_turn(scene.agent, "Look at a.")
+        scene.agent.branch.emit(FilesRestored("undo", ("a.py",), 1))
+        assert (await run_turn(scene.agent, "Once more.")).status == "done"
+        await model.aclose()
+    assert server.requests[-1].raw.count(b"A call is written like this:") == 1
 
 
 async def test_a_session_that_is_loaded_again_sends_the_same_bytes(scene: Scene, wire: str) -> None:

@@ -219,6 +219,15 @@ def test_secrets_are_masked_before_anything_is_written(path: Path) -> None:
     assert SessionLog.load(path).records == [record]
 
 
+def test_a_key_that_comes_later_is_masked_too_but_no_word_that_is_too_short_for_one(path: Path) -> None:
+    with SessionLog.create(path, HEADER, scrub=scrubber({"TOKEN": "sk-abcdefghijkl"})) as log:
+        log.hide("key of a command")
+        log.hide("key")
+        add(log, TurnStarted("key: key of a command, sk-abcdefghijkl"))
+    assert log.records[-1].event == TurnStarted("key: [KEY], [TOKEN]")
+    assert b"of a command" not in path.read_bytes()
+
+
 @given(text=st.text(st.characters(exclude_categories=())))
 def test_any_text_can_be_recorded(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("text") / "s1.jsonl"

@@ -88,6 +88,8 @@ def _splits(text: str) -> list[tuple[str, str]]:
     return [("", text)]
 
 
-_THINK = re.compile(r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\])", re.IGNORECASE)
-_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]", re.IGNORECASE)
+_THINK = re.compile(
+    r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]|<\|channel>thought\b)", re.IGNORECASE
+)
+_THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|<channel\|>", re.IGNORECASE)
 _ENDS_IN_CALL = re.compile(r"(?:[>\]}]|```)\s*\Z")

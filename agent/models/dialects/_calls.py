@@ -21,6 +21,9 @@ ARGUMENTS = (
     *("arguments", "parameters", "args", "input", "params", "kwargs", "argument", "parameter"),
     *("action_input", "tool_input", "tool_args", "function_args", "tool_arguments", "tool_parameters"),
 )
+_LONE_NAMES = ("name", "function", "function_name", "tool", "tool_name")
+_LONE_ARGUMENTS = ("arguments", "args", "parameters")
+"""Those that nothing but a call has."""
 _BESIDES = frozenset(("id", "type", "index", "call_id", "tool_call_id", "thought", "thoughts", "reasoning"))
 """Keys that may stand beside name and arguments."""
 _LISTS = ("tool_calls", "tool_uses", "calls", "function_calls")
@@ -53,13 +56,33 @@ def read_calls(text: str, offer: Offer, *, marked: bool = False) -> list[Written
 
 
 def read_lone_call(text: str, offer: Offer) -> list[Written]:
-    """The call that a whole reply is, also of an unknown tool: nothing else has these keys and no others."""
+    """The calls that a whole reply is, also of unknown tools: nothing else has these keys and no others."""
     found = value_at(text.strip(), 0)
     value = found[0] if found and found[1] == len(text.strip()) else None
-    if not isinstance(value, dict) or set(value) not in ({"name", "arguments"}, {"name", "parameters"}):
-        return []
-    arguments = value.get("arguments", value.get("parameters"))
-    return read_calls(text, offer, marked=True) if arguments and isinstance(arguments, dict) else []
+    return read_calls(text, offer, marked=True) if _is_lone(value, offer) else []
+
+
+def _is_lone(value: Any, offer: Offer) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_is_lone(entry, offer) for entry in value)
+    if not isinstance(value, dict):
+        return False
+    keys = sorted(value.keys() - _BESIDES, key=ARGUMENTS.__contains__)
+    if keys == ["name"]:
+        name = offer.name(str(value["name"]))
+        return name in offer and not offer.required(name)
+    if len(keys) == 1 and keys[0] in (*_LISTS, *_ONES, "function", "tool"):
+        return _is_lone(value[keys[0]], offer)
+    if len(keys) != 2 or keys[0] not in _LONE_NAMES or keys[1] not in _LONE_ARGUMENTS:
+        return False
+    given = value[keys[1]]
+    if isinstance(given, dict):
+        return bool(given) and not _shows_a_form(given)
+    return isinstance(given, str) and given[:1] == "{"
+
+
+def _shows_a_form(arguments: dict[str, Any]) -> bool:
+    return any(given in ("...", "…") for given in arguments.values())
 
 
 def read_cut_call(text: str, offer: Offer) -> list[Written]:
@@ -180,6 +203,8 @@ def _call(value: dict[str, Any], written: str, offer: Offer, marked: bool) -> Wr
         return None
     arguments = value[key]
     if isinstance(arguments, dict):
+        if not marked and _shows_a_form(arguments):
+            return None
         if key == "parameters" and "properties" in arguments and "properties" not in offer.properties(name):
             return None
         if len(arguments) == 1 and isinstance(inner := arguments.get(key), dict):

@@ -48,8 +48,6 @@ class Dialect:
     """The same as the module's."""
     rank: ClassVar[int]
     """Lower is asked first: dialects with marks of their own before those that look like ordinary text."""
-    families: ClassVar[tuple[str, ...]] = ()
-    """Beginnings of the names of model families that were trained on it."""
     mark: ClassVar[str] = ""
     """Regular expression of what begins a call and nothing else; without groups that capture."""
     line_mark: ClassVar[str] = ""

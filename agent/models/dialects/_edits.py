@@ -53,12 +53,27 @@ def named_before(before: str) -> tuple[str, str]:
     return (path, head) if path else ("", before)
 
 
+def named_or_mentioned(before: str) -> tuple[str, str]:
+    """The same, or the one path in backticks on that line: enough for an edit, which has to fit its file."""
+    path, head = named_before(before)
+    if path:
+        return path, head
+    last = before.rstrip().rpartition("\n")[2]
+    mentioned = {path for code in _CODE.findall(last) if (path := path_line(code))}
+    return (mentioned.pop() if len(mentioned) == 1 else "", before)
+
+
 def is_meant(above: str, behind: str) -> bool:
-    """An edit in prose counts when nothing is said with it, or when it is announced; never as an example."""
+    """An edit in prose counts when nothing is said with it, or when it is announced; never as an example.
+
+    `Here is the fix:` announces one, too, unless the text tells that it was made already.
+    """
     above, behind = _prose(above), _prose(behind)
     if talks(above, behind):
         return False
-    return intends(above) or not (above or behind)
+    if intends(above) or not (above or behind):
+        return True
+    return _OFFERED.search(above) is not None and not _DONE.search(f"{above}\n{behind}")
 
 
 def _prose(text: str) -> str:
@@ -67,4 +82,18 @@ def _prose(text: str) -> str:
     return "\n".join(line for line in lines if line.strip() and not path_line(line))
 
 
+_CODE = re.compile(r"`([^`]+)`")
+_OFFERED = re.compile(
+    r"\b(?:here(?:['’]s| is| are)|below is) (?:(?:the|a|an|my|your|complete|full|final|minimal) )*"
+    r"(?:(?:fix|patch|solution|correction|edit|change)(?:es|s)?"
+    r"|(?:fixed|corrected|updated|modified|revised|new) (?:\w+ )?(?:code|files?|version|function))\b[^\n]*\Z"
+    r"|\bthe following (?:patch|diff|change|edit)s? (?:fix|correct|solve|make|add|remove)[^\n]*\Z",
+    re.IGNORECASE,
+)
+_DONE = re.compile(
+    r"\bI(?:['’]ve| have)? (?:just )?(?:changed|fixed|applied|made|edited|updated|replaced|corrected|did)\b"
+    r"|\btests? (?:now )?(?:pass|passed)\b|\balready\b"
+    r"|\b(?:was|were|been) (?:\w+ )?(?:applied|changed|made|fixed)\b|\bthat (?:you|was|were|is in)\b",
+    re.IGNORECASE,
+)
 _FENCES = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)

@@ -23,7 +23,9 @@ def read_python_calls(text: str, offer: Offer, *, marked: bool = True) -> list[W
 
     Unmarked, all must be of offered tools. One that is cut comes back with broken arguments.
     """
-    text = text.strip().removeprefix("print(") if text.strip().startswith("print(") else text.strip()
+    text = text.strip()
+    if shown := _PRINTED.fullmatch(text):
+        text = shown[1]
     begun = _CALL.match(text)
     if not begun or len(text) > LIMIT or (not marked and _name(begun["name"], offer) not in offer):
         return []
@@ -116,6 +118,8 @@ def _name(written: str, offer: Offer) -> str:
     return offer.name(written.removesuffix(".call").removesuffix(".run"))
 
 
+_PRINTED = re.compile(r"print\((.*?)\)?", re.DOTALL)
+"""As Gemini and Gemma write it; the last bracket may be cut off."""
 _STRING = re.compile(
     r'("""(?:[^"\\]|\\.|"(?!""))*"""|\'\'\'(?:[^\'\\]|\\.|\'(?!\'\'))*\'\'\')|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'',
     re.DOTALL,

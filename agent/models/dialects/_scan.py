@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from agent.models.dialects._dialect import MAX_CALLS, Dialect, Fence
+from agent.models.dialects._json import extent
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._prose import intends, shows_a_form, talks
 
@@ -66,8 +67,10 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
                 position = max(mark.end(), start + 1, reading.end if reading else 0)
                 continue
             position = max(reading.end, mark.end())
-            before, behind = text[done:start], text[position:]
-            if kind[0] == "l" and _is_in_line(text, start) and not intends(before):
+            line = text.rfind("\n", 0, start) + 1
+            listed = _LISTED.fullmatch(text, line, start) is not None
+            before, behind = text[done : _list_start(text, line) if listed else start], text[position:]
+            if kind[0] == "l" and not listed and text[line:start].strip() and not intends(before):
                 continue
             if not _is_quoted(text, start, position) and not _only_talks(
                 kind[0] == "m", dialect, before, behind
@@ -77,8 +80,11 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
     return found
 
 
-def _is_in_line(text: str, start: int) -> bool:
-    return bool(text[text.rfind("\n", 0, start) + 1 : start].strip())
+def _list_start(text: str, line: int) -> int:
+    """Where the list begins whose entry is the line that begins there: what is said of it stands in front."""
+    while line and _LISTED.match(text, above := text.rfind("\n", 0, line - 1) + 1):
+        line = above
+    return line
 
 
 def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> bool:
@@ -90,11 +96,25 @@ def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> boo
 def _fence(text: str, mark: re.Match[str], done: int) -> tuple[Fence, int]:
     start = mark.end()
     closing = _fence_end(mark["marks"]).search(text, start)
+    if closing and (value := _BRACKET.match(text, start)):
+        closing = _fence_end(mark["marks"]).search(text, _value_end(text, value.end() - 1, closing.start()))
     end, position = closing.span() if closing else (len(text), len(text))
     info = mark["info"].strip().lower()
     before = text[done : mark.start()]
     above = text[: mark.start()]
     return Fence(info, text[start:end], closing is not None, before, text[position:], above), position
+
+
+def _value_end(text: str, start: int, closing: int) -> int:
+    """Where to look for the end of the fence around the JSON value at `start`.
+
+    A file that a call writes may hold fences of its own: what closes such a one stands inside of a string.
+    """
+    reach = extent(text[:closing], start)
+    if not reach.in_string:
+        return closing
+    whole = extent(text, start)
+    return closing if whole.missing or whole.in_string else whole.end
 
 
 def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
@@ -130,16 +150,26 @@ def _inline_code_end(text: str, start: int, ticks: str) -> int:
 
 
 def _is_quoted(text: str, start: int, end: int) -> bool:
-    """In a sentence (words before and behind on the line), in quotes, in an e-mail quote, or in a diff."""
+    """Inside a sentence, in quotes, in an e-mail quote, or in a diff.
+
+    Inside a sentence: words before and behind on the line, unless one sentence ends before and another begins
+    behind.
+    """
     before = text[text.rfind("\n", 0, start) + 1 : start].strip()
     behind = text[end : end + 200].partition("\n")[0].strip()
     if before.startswith((">", "//", "#")) or (before in ("+", "-", "*") and text[start - 2 : start] != "- "):
         return True
     if before[-1:] in _QUOTES and behind[:1] == _QUOTES[before[-1:]]:
         return True
-    return bool(before and behind and behind[0] not in "<[|｜")
+    if not before or not behind or behind[0] in "<[|｜":
+        return False
+    ended = before[-1] in ".!" or (before[-1] == ":" and intends(before))
+    return not (ended and (behind[0].isupper() or not re.search(r"\w", behind)))
 
 
+_LISTED = re.compile(r"[ \t]*(?:-|\d+[.)])[ \t]+")
+"""What an entry of a list begins with."""
+_BRACKET = re.compile(r"\s*[{\[]")
 _IN_TICKS = re.compile(r"\s*`([^`]+)`\s*")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "(": ")"}
 _PLAIN = frozenset(
@@ -157,7 +187,11 @@ def _opening(asked: tuple[Dialect, ...]) -> re.Pattern[str]:
         r"(?P<ticks>`+)",
         r"(?P<comment><!--(?s:(?!<!--).)*?-->)",
         *(rf"(?P<m{i}>{asked[i].mark})" for i in ordered if asked[i].mark),
-        *(rf"(?:^[ \t]*|(?<=[.:!] ))(?P<l{i}>{asked[i].line_mark})" for i in ordered if asked[i].line_mark),
+        *(
+            rf"(?:^[ \t]*(?:(?:-|\d+[.)])[ \t]+)?|(?<=[.:!] ))(?P<l{i}>{asked[i].line_mark})"
+            for i in ordered
+            if asked[i].line_mark
+        ),
         r"(?P<hunk>^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@.*\n(?:[ +\-\\].*(?:\n|\Z)|\n(?=[ +\-]))*)",
     ]
     return re.compile("|".join(parts), re.MULTILINE)

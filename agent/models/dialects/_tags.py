@@ -46,10 +46,16 @@ def read_tagged(text: str, start: int, tags: Tags, offer: Offer) -> Reading:
 
 
 def trimmed(value: str) -> str:
-    """Without the line breaks next to the tags, and without the blanks around a value of one line."""
+    """Without the line breaks next to the tags, and without the blanks around a value of one line.
+
+    Text that begins right behind its tag and has several lines keeps the break that ends its last one.
+    """
     if "\n" not in value:
         return value.strip() if value[:1] == value[-1:] == " " else value
-    return re.sub(r"\n[ \t]*\Z", "", re.sub(r"\A[ \t]*\n", "", value))
+    inner = re.sub(r"\A[ \t]*\n", "", value)
+    if inner == value and "\n" in value.rstrip():
+        return value
+    return re.sub(r"\n[ \t]*\Z", "", inner)
 
 
 def _skip(text: str, position: int, tags: Tags) -> int:

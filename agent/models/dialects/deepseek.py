@@ -41,7 +41,6 @@ _TAGS = invoke_tags(_DSML, "｜DSML｜")
 class DeepSeek(Dialect):
     name = "deepseek"
     rank = 16
-    families = ("deepseek",)
     mark = (
         rf"{_BEGIN.pattern}|(?:<{_DSML}(?:function_calls|tool_calls)\s*>\s*)?<{_DSML}invoke\s+name\s*="
         rf"|function{_token('tool sep')}"

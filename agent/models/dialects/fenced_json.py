@@ -38,12 +38,15 @@ class FencedJson(Dialect):
     name = "fenced_json"
     rank = 52
     names_tools = True
-    families = ("qwen2.5-coder",)
     line_mark = r"<tools?>"
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         block = _TAGS.match(text, start)
-        return Reading(_read(block[1], offer, block[0].count("<") > 1), block.end()) if block else None
+        if block is None:
+            return None
+        calls = _read(block[1], offer, block[0].count("<") > 1)
+        alone = not text[:start].strip() and not text[block.end() :].strip()
+        return Reading(read_lone_call(block[1], offer) if alone and not calls else calls, block.end())
 
     def read_fence(self, fence: Fence, offer: Offer) -> list[Written]:
         if fence.info not in INFO:

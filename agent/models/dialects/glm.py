@@ -29,7 +29,6 @@ TAGS = Tags(
 class Glm(Dialect):
     name = "glm"
     rank = 12
-    families = ("glm",)
     mark = _CALL.replace("{name}", r"[\w.:/-]+")
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:

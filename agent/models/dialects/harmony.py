@@ -32,7 +32,6 @@ _ENDED = re.compile(
 class Harmony(Dialect):
     name = "harmony"
     rank = 22
-    families = ("gpt-oss",)
     mark = (
         rf"<\|start\|>\s*(?:assistant)?\s*{_CHANNEL}?\s*to\s*=|<\|channel\|>\s*\w+\s*to\s*=|(?:assistant)?(?:commentary|analysis)\s+to=functions\."
         r"|(?<![\w.])to=functions\.[\w-]+"

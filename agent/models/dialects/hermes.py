@@ -2,8 +2,8 @@
 
 Sources: the chat templates of Qwen2.5-Coder-1.5B-Instruct and Hermes-2-Pro; Granite and Phi-4-mini
 (`<|tool_call|>[...]`), Jamba and MiniMax-M1 (`<tool_calls>`), Command-R
-(`<|START_ACTION|>[...]<|END_ACTION|>`), LFM2 (`<|tool_call_start|>`), InternLM (`<|action_start|><|plugin|>`)
-put the same into tags of their own.
+(`<|START_ACTION|>[...]<|END_ACTION|>`), Nemotron (`<TOOLCALL>[...]`), LFM2 (`<|tool_call_start|>`), InternLM
+(`<|action_start|><|plugin|>`) put the same into tags of their own; Phi-4-mini also writes `functools[...]`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from agent.models.dialects._json import extent, value_at
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._pythonic import read_python_calls
 
-_TAGS = "tool_calls?|toolcalls?|tool-calls?|function_calls?|functioncall|tool_code|tool_use"
+_TAGS = "(?i:tool_calls?|toolcalls?|tool-calls?|function_calls?|functioncall|tool_code|tool_use)"
 _OPEN = re.compile(
     rf"<(?P<tag>{_TAGS})(?:\s[^<>]*)?>|<\|(?P<bar>tool_calls?|function_call|START_ACTION|tool_call_start)\|>"
-    r"|<\|action_start\|>\s*<\|plugin\|>",
-    re.IGNORECASE,
+    r"|<\|action_start\|>\s*<\|plugin\|>|(?<!\w)functools(?=\[\s*\{)"
 )
 _CLOSE = re.compile(
     rf"</(?:{_TAGS})\s*>|<\|?/(?:tool_calls?|function_call)\|?>|<\|END_ACTION\|>|<\|tool_call_end\|>|<\|action_end\|>"
@@ -37,7 +36,6 @@ _NAMED = re.compile(r"\s*(?:<name>\s*)?(?P<name>[\w./-]+(?::\d+)?)(?:\s*</name>\
 class Hermes(Dialect):
     name = "hermes"
     rank = 30
-    families = ("qwen2", "qwen3", "hermes", "smollm", "granite", "phi", "jamba", "internlm", "lfm")
     mark = _OPEN.pattern.replace("?P<tag>", "?:").replace("?P<bar>", "?:")
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:

@@ -24,7 +24,6 @@ _NEXT = re.compile(r"<\|tool_call")
 class Kimi(Dialect):
     name = "kimi"
     rank = 15
-    families = ("kimi", "moonshot")
     mark = (
         r"<\|tool_calls?_section_begin\|>"
         r"|<\|tool_call_begin\|>\s*[\w.:/-]+\s*(?:<\|tool_call_argument_begin\|>|\{|\Z)"

@@ -34,7 +34,6 @@ class Llama3(Dialect):
     name = "llama3"
     rank = 40
     names_tools = True
-    families = ("llama", "meta-llama")
     mark = rf"{_TAG.pattern}|{_FUNCTION.pattern.replace('?P<name>', '?:')}"
     line_mark = rf"(?:{_PYTHON}|{_JSON}|\A[A-Za-z_]\w*\(\s*[A-Za-z_]\w*\s*=)"
 

@@ -37,7 +37,6 @@ TAGS = invoke_tags(_PREFIX)
 class MiniMax(Dialect):
     name = "minimax"
     rank = 14
-    families = ("minimax",)
     mark = (
         rf"(?:<{_PREFIX}(?:tool_calls?|function_calls)\s*>\s*)?"
         rf"<{_PREFIX}invoke\s+name\s*=\s*[\"']?[^\"'<>\s]+[\"']?[^<>]*>"

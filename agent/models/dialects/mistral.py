@@ -24,7 +24,6 @@ _NEXT = re.compile(r"\[TOOL_CALLS\]|</s>|\[/TOOL_CALLS\]")
 class Mistral(Dialect):
     name = "mistral"
     rank = 20
-    families = ("mistral", "ministral", "magistral", "devstral", "codestral", "mixtral", "pixtral")
     mark = r"\[TOOL_CALLS\]|(?:(?<=\n)|\A)[\w.-]+\[ARGS\](?=\s*\{)"
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:

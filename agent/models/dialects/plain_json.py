@@ -10,7 +10,6 @@ from typing import Any
 
 from agent.messages import ToolResult
 from agent.models.dialects._bare import read_bare
-from agent.models.dialects._calls import read_lone_call
 from agent.models.dialects._dialect import Dialect, Reading, json_of
 from agent.models.dialects._offer import Offer
 
@@ -19,14 +18,10 @@ class PlainJson(Dialect):
     name = "plain_json"
     rank = 50
     names_tools = True
-    families = ("olmo",)
     line_mark = r"(?:\[\s*)?\{+\s*[\"'“]"
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
-        reading = read_bare(text, start, offer)
-        if reading is not None and not reading.calls and not text[:start].strip():
-            return Reading(read_lone_call(text, offer), reading.end)
-        return reading
+        return read_bare(text, start, offer)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return json_of({"name": name, "arguments": arguments})

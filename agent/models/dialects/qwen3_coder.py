@@ -33,7 +33,6 @@ TAGS = Tags(
 class Qwen3Coder(Dialect):
     name = "qwen3_coder"
     rank = 10
-    families = ("qwen3-coder", "qwen3.5", "seed-oss", "step")
     mark = rf"(?:{_WRAPPER}\s*)?{_FUNCTION}"
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:

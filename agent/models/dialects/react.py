@@ -33,7 +33,6 @@ _NO_TOOL = frozenset(("none", "finish", "final", "final answer", "n/a", "done", 
 class ReAct(Dialect):
     name = "react"
     rank = 60
-    families = ("qwen-agent",)
     line_mark = rf"{_BOLD}(?i:Action|✿FUNCTION✿){_COLON}"
     announced = True
 

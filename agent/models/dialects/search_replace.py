@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.models.dialects._dialect import Dialect, Fence, Reading, json_of
-from agent.models.dialects._edits import can_edit, can_write, edit, named_before, path_line, write
+from agent.models.dialects._edits import can_edit, can_write, edit, named_or_mentioned, path_line, write
 from agent.models.dialects._offer import Offer, Written
 from agent.models.dialects._prose import talks
 
@@ -30,7 +30,7 @@ class SearchReplace(Dialect):
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         start = text.rfind("\n", 0, start) + 1
-        path, head = named_before(text[:start])
+        path, head = named_or_mentioned(text[:start])
         if not path or talks(head):
             return None
         calls: list[Written] = []
@@ -50,7 +50,7 @@ class SearchReplace(Dialect):
 
     def read_fence(self, fence: Fence, offer: Offer) -> list[Written]:
         body = fence.body
-        path, head = named_before(fence.before)
+        path, head = named_or_mentioned(fence.before)
         first, _, rest = body.lstrip("\n").partition("\n")
         if inner := path_line(first):
             path, head, body = inner, fence.before, rest

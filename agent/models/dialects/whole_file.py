@@ -21,6 +21,8 @@ _LEFT_OUT = re.compile(
     r"^\s*(?:#|//|--|/\*|<!--|;)?\s*(?:\.{3}|…).*\b(?:exist|rest|unchanged|remain|same|other|previous|omitted|code)"
     r"|^\s*(?:#|//|--|/\*|<!--|;).*\b(?:rest of|remains?|unchanged|existing|same as)\b"
     r".*(?:\.{3}|…|here|above|before)"
+    r"|^\s*(?:#|//|--|/\*|<!--|;)\s*(?:\.{3}\s*)?(?:the )?(?:rest of (?:the|this|your) \w+|(?:\w+ )?unchanged"
+    r"|(?:\w+ )?remains? (?:unchanged|the same)|existing code)\b.{0,40}$"
     r"|^\s*(?:#|//)\s*(?:\.{3}|…)\s*$",
     re.MULTILINE | re.IGNORECASE,
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.messages import User
 from agent.models import constrain, dialects
 from agent.models.base import NO_QUIRKS, Quirks, Request, ToolSpec
-from agent.models.providers import LLAMA_CPP
+from agent.models.providers import LLAMA_CPP, PROVIDERS
 from agent.models.wire.openai_chat import to_wire
 from tests.support.dialects import TOOLS
 
@@ -129,8 +129,6 @@ def test_a_server_gets_what_it_understands() -> None:
     assert list(to_wire(request, model="m", quirks=LLAMA_CPP))[-1] == "messages"
 
 
-def test_a_lazy_grammar_begins_at_its_trigger() -> None:
-    lazy = constrain.lazy_grammar((READ,))
-    assert lazy["grammar_lazy"]
-    assert lazy["grammar_triggers"] == [{"type": 1, "value": "<tool_call>"}]
-    assert matcher(lazy["grammar"]).fullmatch(tagged("read", {"path": "a"}))
+def test_the_local_servers_that_have_grammars_are_known() -> None:
+    found = {one.name: one.quirks.grammar for one in PROVIDERS if one.quirks.grammar}
+    assert found == {"llamacpp": "gbnf", "vllm": "structural_tag", "sglang": "structural_tag"}

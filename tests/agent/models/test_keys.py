@@ -14,6 +14,7 @@ from keyring.errors import KeyringLocked
 from agent.models import keys
 from agent.models.base import ModelAuth
 from agent.models.keys import find_key
+from agent.models.resolve import open_model
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +57,14 @@ async def test_the_environment_comes_first(tmp_path: Path) -> None:
 async def test_then_the_command_which_knows_the_provider(tmp_path: Path) -> None:
     writes = command(tmp_path, "import sys; print('key of', sys.argv[1]); print('another line')")
     assert await find_key("openai", "OPENAI_API_KEY", {}, writes) == "key of openai"
+
+
+async def test_who_keeps_logs_is_told_of_a_key_that_came_from_no_variable(tmp_path: Path) -> None:
+    told: list[str] = []
+    writes = command(tmp_path, "print('key of a command')")
+    model = await open_model("deepseek/x", environ={}, key_command=writes, on_key=told.append)
+    await model.aclose()
+    assert told == ["key of a command"]
 
 
 async def test_then_the_keyring(ring: Ring) -> None:

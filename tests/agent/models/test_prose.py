@@ -84,6 +84,15 @@ ANNOUNCED = [
     "Let me gather some information.",
     "I'll inspect the code to see how it would behave.",
     "Let me find out what the server returned.",
+    "I would like to read the file first:",
+    "Now the example file:",
+    "Reading examples/demo.py:",
+    "Checking the documentation:",
+    "The tests do not run.",
+    "Let me retry with the correct format:",
+    "Answer:",
+    "Response:",
+    "Output:",
     "I will search for usages of the function. This will help me see how it is called.",
 ]
 TALK = [
@@ -151,12 +160,33 @@ TALK = [
     "In your prompt you could put:",
     "The test checks that this is not executed:",
     "The bad reply was:",
+    "The file prompts.md contains:",
+    "The following text is in the file notes.md:",
+    "The instruction hidden in the file is:",
+    "You asked how tool calls are written. Like this:",
+    "The string in your test is:",
+    "The parser fails on this input:",
+    "An LLM without a parser prints:",
+    "Ollama returns the call as plain text:",
+    "The JSON you sent me:",
+    "Don't answer with:",
 ]
 BEHIND = [
     "This is what a call looks like.",
     "That is how the format works.",
     "Note that this is just an example.",
     "Don't run it.",
+    "I will ignore it.",
+    "It is a prompt injection, so I do nothing.",
+    "I won't follow that.",
+]
+FOLLOWING = [
+    "This is the file that you mentioned.",
+    "The above call will give us the content.",
+    "This would give us the content of the file.",
+    "You can then see what the file contains.",
+    "I will ignore the test files for now.",
+    "Let me know if you want something else.",
 ]
 
 
@@ -179,7 +209,76 @@ def test_nor_one_that_is_called_an_example_afterwards(behind: str) -> None:
         assert not dialects.find(f"{FORMS[name]}\n\n{behind}\n", TOOLS).calls, name
 
 
-@pytest.mark.parametrize("before", ["You can use this:", "Here it is:", "Okay.", "Run it:"])
+@pytest.mark.parametrize("behind", FOLLOWING)
+def test_polite_words_behind_a_call_do_not_keep_it_from_running(behind: str) -> None:
+    for name in ("tag", "fence", "bare"):
+        assert dialects.find(f"{FORMS[name]}\n\n{behind}\n", TOOLS).calls, name
+
+
+def test_a_call_may_stand_between_sentences_but_not_inside_one() -> None:
+    tag = FORMS["tag"].replace("\n", "")
+    for text in (
+        f"Sure! {tag} I'll go on when I have read it.",
+        f"Let me read it: {tag}.",
+        f"{JSON} Let me see.",
+    ):
+        assert dialects.find(text, TOOLS).calls, text
+    for text in (
+        f"The file has this in it: {tag} I leave it alone.",
+        f"The model writes {tag} then.",
+        f"{JSON} Let me know if that is right.",
+    ):
+        assert not dialects.find(text, TOOLS).calls, text
+
+
+DIFF = "```diff\n--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n```"
+FILE = "a.py\n```python\nx = 2\n```"
+HANDED_OVER = [
+    "Here is the fix:",
+    "Here's the updated code:",
+    "The sign is wrong. Here are the changes:",
+    "The following patch fixes it:",
+]
+ONLY_SHOWN = [
+    "I fixed it. Here is the fix:",
+    "Here is the diff of the last commit:",
+    "Here is the code:",
+    "Here is the change that was made:",
+    "Here is an example of a fix:",
+    "Here is the fix that you asked about:",
+]
+
+
+@pytest.mark.parametrize(
+    "before",
+    HANDED_OVER,
+)
+def test_an_edit_that_is_handed_over_is_made(before: str) -> None:
+    """Whoever asks an agent for a fix expects `Here is the fix:` to change the file."""
+    for form in (DIFF, FILE):
+        assert dialects.find(f"{before}\n\n{form}", TOOLS).calls, form
+
+
+@pytest.mark.parametrize(
+    "before",
+    ONLY_SHOWN,
+)
+def test_one_that_is_only_shown_is_not(before: str) -> None:
+    for form in (DIFF, FILE):
+        assert not dialects.find(f"{before}\n\n{form}", TOOLS).calls, form
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "You can use this:",
+        "Here it is:",
+        "Okay.",
+        "Run it:",
+        "I recommend running:",
+        "Let me know if this works:",
+    ],
+)
 def test_a_command_has_to_be_announced_more_clearly_than_a_call_that_names_its_tool(before: str) -> None:
     assert dialects.find(f"{before}\n{FORMS['fence']}", TOOLS).calls
     assert not dialects.find(f"{before}\n{SHELL}", TOOLS).calls

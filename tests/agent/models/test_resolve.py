@@ -48,6 +48,26 @@ async def test_a_url_without_a_name_takes_the_first_model_that_can_chat() -> Non
     assert notes == [f"using chatty, the first model that {server.base_url} lists"]
 
 
+async def test_a_password_in_the_url_goes_to_the_server_and_nowhere_else() -> None:
+    notes: list[str] = []
+    async with ModelServer([Answer("hi")]) as server:
+        url = server.base_url.replace("http://", "http://me:hunter2@")
+        model = await open_model(base_url=f"{url}/", environ={}, on_note=notes.append)
+        assert await text_of(model) == "hi"
+        assert server.requests[0].headers["authorization"].startswith("Basic ")
+    assert model.name == f"{server.base_url}#{server.requests[0].body['model']}"
+    assert "hunter2" not in "".join(notes) + repr(model)
+
+
+async def test_https_on_an_http_port_is_a_mistake_in_the_configuration() -> None:
+    async with ModelServer([]) as server:
+        url = server.base_url.replace("http:", "https:")
+        for name in (url, f"{url}#m"):
+            with pytest.raises(UnknownModel, match="does not speak https; try http://") as caught:
+                await open_model(name, environ={})
+            assert caught.value.exit_code == 2
+
+
 async def test_a_server_that_is_down_is_an_error_and_no_reason_to_take_another() -> None:
     with pytest.raises(ModelUnreachable):
         await open_model(f"{refused_url()}#m", environ={"DEEPSEEK_API_KEY": "k"})

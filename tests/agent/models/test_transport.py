@@ -252,14 +252,6 @@ async def test_a_password_in_the_address_is_not_shown() -> None:
     await model.aclose()
 
 
-async def test_https_on_an_http_port() -> None:
-    async with ModelServer([]) as server:
-        model = HttpModel("test/m", server.base_url.replace("http:", "https:"), "m", retries=ONCE)
-        with pytest.raises(ModelUnreachable, match="try http://"):
-            await reply(model)
-        await model.aclose()
-
-
 async def test_a_stream_cut_behind_its_end_is_whole() -> None:
     answer = Answer("Hello", cut_at=behind("Hello", '"stop"'))
     async with ModelServer([answer], api_key=KEY) as server, asked(server) as model:
