@@ -5,7 +5,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tools.base import ToolError
-from tools.matching import MatchError, apply_edit, encode_like
+from tools.matching import MatchError, apply_edit
+from tools.textfile import encode_like
 
 CASES = {
     "exact": (b"a = 1\nb = 2\n", "a = 1", "a = 3", b"a = 3\nb = 2\n", "exact"),
@@ -133,7 +134,7 @@ def test_bytes_outside_of_the_region_never_change(
     marked = ["START", *body, "STOP"]
     text = end.join([*head, *marked, *tail])
     old = "\n".join(line.rstrip() for line in marked)
-    fresh = "FRESH\n\n  LINES"
+    fresh = "FRESH\nAND\n  LINES"
     data = text.encode(encoding)
     want = end.join([*head, fresh.replace("\n", end), *tail]).encode(encoding)
     assert apply_edit(data, old, fresh).data == want

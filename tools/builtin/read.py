@@ -4,7 +4,7 @@ from typing import Annotated
 
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import read_file, workspace_path
-from tools.matching import decode
+from tools.textfile import decode
 
 MAX_LINES = 2000
 MAX_CHARS = 50_000

@@ -1,0 +1,247 @@
+"""Where a text stands in a file, or one that is nearly it, and what is then written there. Pure.
+
+Rungs, each tried only when those above find nothing: the exact text; the same but for white space at line
+ends (CRLF among it); but for typographic quotes and dashes; the same lines at another indentation, also tabs
+for spaces; lines with the numbers that `read` shows, where they say; parts of it with `...` between; lines
+at least nine tenths alike between a first and a last one that are the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from difflib import SequenceMatcher
+from itertools import pairwise
+from typing import Literal
+
+import msgspec
+
+from tools.merging import Indents, merged
+from tools.placeholder import elides
+from tools.textfile import line_at, line_end, plain
+
+How = Literal["exact", "white space", "quotes", "indentation", "line numbers", "elision", "similarity"]
+
+ALIKE = 90.0
+"""Per cent of likeness from which lines between two equal ones count as meant."""
+_NUMBER = re.compile(r"^ *(\d+)\t", re.MULTILINE)
+_TYPOGRAPHIC = str.maketrans("‘’‚‛“”„‟′″–—‐‑−\u00a0\u202f", "''''\"\"\"\"'\"-----  ")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A region of the text and what goes there, line ends included."""
+
+    start: int
+    end: int
+    fresh: str
+
+
+Fit = tuple[Place, ...]
+"""One way to read a search: a single region, or several that belong together (elision), in order."""
+
+
+def find(text: str, old: str, new: str) -> tuple[How, list[Fit]]:
+    """The rung that finds `old`, and every way in which it does. Both texts with line feeds alone."""
+    rungs: list[tuple[How, Callable[[], Iterator[Fit]]]] = [
+        ("exact", lambda: _exact(text, old, new)),
+        ("white space", lambda: _loose_ends(text, text, old, old, new)),
+        ("quotes", lambda: _plain_quotes(text, old, new)),
+        ("indentation", lambda: (_single(place) for place in whole_lines(text, old, new))),
+        ("line numbers", lambda: _unnumbered(text, old, new)),
+        ("elision", lambda: _elided(text, old, new)),
+        ("similarity", lambda: _alike(text, old, new)),
+    ]
+    for how, rung in rungs:
+        if fits := list(rung()):
+            return how, fits
+    return "exact", []
+
+
+def _single(place: Place) -> Fit:
+    return (place,)
+
+
+def _exact(text: str, old: str, new: str) -> Iterator[Fit]:
+    """Overlapping finds count: they are places that fit, too."""
+    at = text.find(old)
+    while at >= 0:
+        end = at + len(old)
+        yield _single(Place(at, end, new.replace("\n", line_end(text, at, end))))
+        at = text.find(old, at + 1)
+
+
+def _loose_ends(text: str, seen: str, old: str, wanted: str, new: str) -> Iterator[Fit]:
+    """Find `wanted` (`old`, spelt like `seen`) in `seen`, which is `text` character for character."""
+    *heads, last = wanted.split("\n")
+    pattern = "".join(re.escape(line.rstrip()) + r"[ \t]*\r?\n" for line in heads) + re.escape(last.rstrip())
+    if last != last.rstrip():
+        pattern += r"[ \t]*(?=\r?\n|\Z)"
+    if heads and not heads[0].strip():
+        pattern = r"(?m:^)" + pattern
+    rows, fresh = old.split("\n"), new.split("\n")
+    for match in re.finditer(f"(?=({pattern}))", seen):
+        start, end = match.span(1)
+        shown = merged(rows, fresh, fresh, text[start:end], line_end(text, start, end))
+        yield _single(Place(start, end, shown))
+
+
+def _plain_quotes(text: str, old: str, new: str) -> Iterator[Fit]:
+    seen, wanted = text.translate(_TYPOGRAPHIC), old.translate(_TYPOGRAPHIC)
+    if (seen, wanted) != (text, old):
+        yield from _loose_ends(text, seen, old, wanted, new)
+
+
+def _unnumbered(text: str, old: str, new: str) -> Iterator[Fit]:
+    """Lines copied together with their numbers; where the first number says and nowhere else."""
+    numbers = [_NUMBER.match(line) for line in old.removesuffix("\n").split("\n")]
+    if not all(numbers) or numbers[0] is None:
+        return
+    fresh = new.removesuffix("\n").split("\n")
+    if all(_NUMBER.match(line) for line in fresh):
+        new = _NUMBER.sub("", new)
+    bare = _NUMBER.sub("", old)
+    for fit in _loose_ends(text, text, bare, bare, new):
+        if line_at(text, fit[0].start) == int(numbers[0][1]):
+            yield fit
+
+
+class _Lines:
+    """The lines of a text and where each starts, for searches of whole lines."""
+
+    def __init__(self, text: str, old: str, new: str) -> None:
+        self.text = text
+        if new:
+            # whole lines: the last line end stays whether or not it was given
+            old, new = old.removesuffix("\n"), new.removesuffix("\n") if old.endswith("\n") else new
+        self._with_end = old.endswith("\n")
+        self.wanted = old.removesuffix("\n").split("\n")
+        self.new = new.split("\n")
+        self.lines = text.split("\n")
+        self._starts = [0]
+        for line in self.lines:
+            self._starts.append(self._starts[-1] + len(line) + 1)
+
+    def windows(self) -> Iterator[tuple[int, list[str]]]:
+        """Runs of as many lines as are wanted, and their index, where the first line is the same."""
+        first, count = self.wanted[0].strip(), len(self.wanted)
+        for index in range(len(self.lines) - count + 1):
+            if self.lines[index].strip() == first:
+                yield index, self.lines[index : index + count]
+
+    def place(self, index: int, indents: Indents) -> Place:
+        last = index + len(self.wanted) - 1
+        start, end = self._starts[index], self._starts[last + 1] - 1
+        if self._with_end:
+            return Place(start, min(end + 1, len(self.text)), "")
+        end -= self.lines[last].endswith("\r")
+        fresh = [indents.moved(row) for row in self.new]
+        ended = line_end(self.text, start, end)
+        return Place(start, end, merged(self.wanted, self.new, fresh, self.text[start:end], ended))
+
+
+def whole_lines(text: str, old: str, new: str) -> Iterator[Place]:
+    """Whole lines that are those of `old` but for their indentation, which shows the same blocks."""
+    search = _Lines(text, old, new)
+    shape = [line.strip() for line in search.wanted]
+    for index, window in search.windows():
+        if [line.strip() for line in window] == shape:
+            indents = Indents(search.wanted, window, search.new)
+            if indents.fits and indents.pairs:
+                yield search.place(index, indents)
+
+
+def like_lines(text: str, old: str, new: str) -> list[Place]:
+    """Places of whole lines: those that are the same, else those at another indentation, else those alike."""
+    loose = list(whole_lines(text, old, new))
+    wanted = old.removesuffix("\n")
+    same = [p for p in loose if plain(text[p.start : p.end]).removesuffix("\n") == wanted]
+    return same or loose or [place for fit in _alike(text, old, new) for place in fit]
+
+
+def _elided(text: str, old: str, new: str) -> Iterator[Fit]:
+    """Parts between lines of `...`, which both texts must have alike; what is left out stays as it is."""
+    olds, news = parts(old), parts(new)
+    if len(olds) < 2 or len(olds) != len(news):
+        return
+    options: list[list[Place]] = []
+    for number, (part, fresh) in enumerate(zip(olds, news, strict=True)):
+        if not part.strip():
+            if fresh.strip() or 0 < number < len(olds) - 1:
+                return
+        elif fresh:
+            options.append(list(whole_lines(text, part, fresh)))
+        else:
+            options.append(list(whole_lines(text, part + "\n", "")))
+    if options:
+        yield from chains(options)
+
+
+def parts(text: str) -> list[str]:
+    """What is between the lines that say that something is left out."""
+    rows: list[list[str]] = [[]]
+    for line in text.removesuffix("\n").split("\n"):
+        if elides(line):
+            rows.append([])
+        else:
+            rows[-1].append(line)
+    return ["\n".join(part) for part in rows]
+
+
+def chains(options: Sequence[Sequence[Place]]) -> list[Fit]:
+    """Ways to take one place of each list, in order and apart: none, the only one, or two of several.
+
+    Each place of any chain lies between that of the chain that takes the first places which still fit and
+    that of the one that takes the last ones, so that there is one alone when these are the same.
+    """
+    first: list[Place] = []
+    for places in options:
+        behind = [place for place in places if not first or place.start >= first[-1].end]
+        if not behind:
+            return []
+        first.append(min(behind, key=lambda place: place.end))
+    last: list[Place] = []
+    for places in reversed(options):
+        before = [place for place in places if not last or place.end <= last[0].start]
+        last.insert(0, max(before, key=lambda place: place.start))
+    return [tuple(first)] if first == last else [tuple(first), tuple(last)]
+
+
+def _alike(text: str, old: str, new: str) -> Iterator[Fit]:
+    """Whole lines, the first and the last the same, all together at least `ALIKE`.
+
+    What surrounds a change may be misremembered; the lines that are changed or taken away must be there, but
+    for white space and quotes.
+    """
+    search = _Lines(text, old, new)
+    if len(search.wanted) < 3 or not search.wanted[0].strip():
+        return
+    windows = [w for w in search.windows() if w[1][-1].strip() == search.wanted[-1].strip()]
+    if not windows:
+        return
+    from rapidfuzz import fuzz
+
+    changes = SequenceMatcher(None, search.wanted, search.new, autojunk=False).get_opcodes()
+    touched = [k for tag, i, end, _, _ in changes if tag != "equal" for k in range(i, end)]
+    shape = [line.strip() for line in search.wanted]
+    for index, window in windows:
+        stripped = [line.strip() for line in window]
+        if fuzz.ratio("\n".join(shape), "\n".join(stripped)) < ALIKE:
+            continue
+        same = [k for k, (a, b) in enumerate(zip(shape, stripped, strict=True)) if a == b]
+        indents = Indents([search.wanted[k] for k in same], [window[k] for k in same], search.new)
+        if indents.fits and all(_squeezed(shape[k]) == _squeezed(stripped[k]) for k in touched):
+            yield _single(search.place(index, indents))
+
+
+def _squeezed(line: str) -> str:
+    return re.sub(r"\s+", "", line.translate(_TYPOGRAPHIC))
+
+
+def spans(fits: Sequence[Fit]) -> list[Place]:
+    """The places of several fits that are all to be edited, each character once."""
+    taken: list[Place] = []
+    for place in (place for fit in fits for place in fit):
+        if not taken or place.start >= taken[-1].end:
+            taken.append(place)
+    assert all(a.end <= b.start for a, b in pairwise(taken))
+    return taken

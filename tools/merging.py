@@ -1,0 +1,93 @@
+"""A new text for lines that were found loosely: what does not change stays the file's own. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from itertools import pairwise
+
+
+def merged(old: Sequence[str], new: Sequence[str], fresh: Sequence[str], found: str, end: str) -> str:
+    r"""The text for a region whose lines are, one for one, those of `old`.
+
+    Lines of `new` that are also in `old` are written as the file has them (`found`: space at line ends, line
+    ends, quotes, indentation); others as in `fresh`, which is `new` as it shall be indented, with the line
+    end of what they replace, or `end`. Lines are without "\n"; the last has no line end in the region.
+    """
+    if len(old) > 1 and len(new) > 1 and not old[-1] and not new[-1]:
+        last = "\r\n" if found.endswith("\r\n") else "\n"
+        return merged(old[:-1], new[:-1], fresh[:-1], found.removesuffix(last), end) + last
+    own = [_split(line) for line in found.split("\n")]
+    # the nothing behind a last line end is no blank line
+    before = [*old[:-1], old[-1] or "\n"]
+    rows: list[tuple[str, str]] = []
+    for tag, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            rows += own[i:i_end]
+            continue
+        ends = [own[k][1] or end for k in range(i, min(i_end, len(own) - 1))]
+        rows += [(fresh[k], ends[k - j] if k - j < len(ends) else end) for k in range(j, j_end)]
+    return "".join(text + (ended or end) for text, ended in rows[:-1]) + (rows[-1][0] if rows else "")
+
+
+def _split(line: str) -> tuple[str, str]:
+    return (line[:-1], "\r\n") if line.endswith("\r") else (line, "\n")
+
+
+def indent_of(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+class Indents:
+    """How the indentation of a search became that of the file, and what others become by the same rule."""
+
+    def __init__(self, old: Sequence[str], found: Sequence[str], new: Sequence[str]) -> None:
+        self.pairs: dict[str, str] = {}
+        self.fits = True
+        """Whether equal indentations became equal ones and deeper ones deeper: the blocks are the same."""
+        for a, b in zip(old, found, strict=True):
+            if a.strip() and self.pairs.setdefault(indent_of(a), indent_of(b)) != indent_of(b):
+                self.fits = False
+        self._order = sorted(self.pairs, key=_width)
+        for a, b in pairwise(self._order):
+            step = _width(self.pairs[b]) - _width(self.pairs[a])
+            self.fits &= step > 0 if _width(b) > _width(a) else step == 0
+        if self.fits and self._order:
+            self._old, self._new = self._steps([*old, *new])
+
+    def _steps(self, rows: Sequence[str]) -> tuple[str, str]:
+        """One level of indentation of the search and what it is in the file."""
+        for a, b in pairwise(self._order):
+            if b.startswith(a) and self.pairs[b].startswith(self.pairs[a]):
+                return b[len(a) :], self.pairs[b][len(self.pairs[a]) :]
+        tabs_before, tabs_now = "\t" in "".join(self._order), "\t" in "".join(self.pairs.values())
+        depths = sorted({len(indent_of(row)) for row in rows if row.strip()} | {0})
+        smallest = min((b - a for a, b in pairwise(depths)), default=4)
+        if tabs_now and not tabs_before:
+            return " " * smallest, "\t"
+        return ("\t", "    ") if tabs_before and not tabs_now else (" ", " ")
+
+    def moved(self, row: str) -> str:
+        """A line of the new text as it is to be indented in the file; empty when it is blank."""
+        if not row.strip():
+            return ""
+        own, text = indent_of(row), row.lstrip(" \t")
+        if own in self.pairs:
+            return self.pairs[own] + text
+        base = max((known for known in self.pairs if own.startswith(known)), key=len, default=None)
+        if base is not None:
+            return self.pairs[base] + self._translated(own[len(base) :]) + text
+        first = self._order[0]
+        levels = (len(first) - len(own)) // len(self._old)
+        shorter = self.pairs[first]
+        return shorter[: max(len(shorter) - levels * len(self._new), 0)] + text
+
+    def _translated(self, indent: str) -> str:
+        if indent.strip(self._old[0]):
+            return indent
+        levels, rest = divmod(len(indent), len(self._old))
+        return self._new * levels + " " * rest
+
+
+def _width(indent: str) -> int:
+    return len(indent.expandtabs(4))
