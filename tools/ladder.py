@@ -1,7 +1,7 @@
 """Where a text stands in a file, or one that is nearly it, and what is then written there. Pure.
 
-Rungs, each tried only when those above find nothing: the exact text; the same but for white space at line
-ends (CRLF among it); but for typographic quotes and dashes; the same lines at another indentation, also tabs
+Rungs, each tried only when those above find nothing: the exact text, whatever its line ends; the same but
+for white space at them; but for typographic quotes and dashes; the same lines at another indentation, also tabs
 for spaces; lines with the numbers that `read` shows, where they say; parts of it with `...` between; lines
 at least nine tenths alike between a first and a last one that are the same.
 """
@@ -52,7 +52,7 @@ def find(text: str, old: str, new: str) -> tuple[How, list[Fit]]:
         ("similarity", lambda: _alike(text, old, new)),
     ]
     for how, rung in rungs:
-        if fits := list(rung()):
+        if fits := sorted(rung(), key=lambda fit: fit[0].start):
             return how, fits
     return "exact", []
 
@@ -68,6 +68,17 @@ def _exact(text: str, old: str, new: str) -> Iterator[Fit]:
         end = at + len(old)
         yield _single(Place(at, end, new.replace("\n", line_end(text, at, end))))
         at = text.find(old, at + 1)
+    if "\r\n" in text and "\n" in old:
+        pattern = r"(?:\r\n|(?<!\r)\n)".join(re.escape(line) for line in old.split("\n"))
+        for match in re.finditer(f"(?=({pattern}))", text):
+            start, end = match.span(1)
+            if "\r" in text[start:end]:
+                yield _single(_kept(text, start, end, old, new))
+
+
+def _kept(text: str, start: int, end: int, old: str, new: str) -> Place:
+    rows, fresh = old.split("\n"), new.split("\n")
+    return Place(start, end, merged(rows, fresh, fresh, text[start:end], line_end(text, start, end)))
 
 
 def _loose_ends(text: str, seen: str, old: str, wanted: str, new: str) -> Iterator[Fit]:
@@ -78,11 +89,8 @@ def _loose_ends(text: str, seen: str, old: str, wanted: str, new: str) -> Iterat
         pattern += r"[ \t]*(?=\r?\n|\Z)"
     if heads and not heads[0].strip():
         pattern = r"(?m:^)" + pattern
-    rows, fresh = old.split("\n"), new.split("\n")
     for match in re.finditer(f"(?=({pattern}))", seen):
-        start, end = match.span(1)
-        shown = merged(rows, fresh, fresh, text[start:end], line_end(text, start, end))
-        yield _single(Place(start, end, shown))
+        yield _single(_kept(text, *match.span(1), old, new))
 
 
 def _plain_quotes(text: str, old: str, new: str) -> Iterator[Fit]:

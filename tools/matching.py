@@ -48,6 +48,8 @@ def apply_edit(data: bytes, old: str, new: str, *, replace_all: bool = False) ->
 
 def apply_edits(data: bytes, edits: Sequence[Replacement]) -> Edit:
     """Make all edits, each in what those before it left; a MatchError names the one that cannot be made."""
+    if not edits:
+        raise MatchError("Give at least one edit.")
     file = decode(data)
     text, lines = file.text, list[tuple[int, int]]()
     how: How = "exact"
@@ -131,7 +133,7 @@ def _missing(text: str, old: str, new: str) -> str:
 
 
 def nearest(text: str, old: str) -> str:
-    """The lines that look most like `old`, and the first that differs; in white space with arrows for tabs."""
+    """The lines that look most like `old`, and the first that differs, with arrows for tabs."""
     from rapidfuzz import fuzz, process
 
     lines, wanted = text.splitlines()[:_NEAR_LINES], old.strip("\n").splitlines()

@@ -14,10 +14,20 @@ def merged(old: Sequence[str], new: Sequence[str], fresh: Sequence[str], found: 
     ends, quotes, indentation); others as in `fresh`, which is `new` as it shall be indented, with the line
     end of what they replace, or `end`. Lines are without "\n"; the last has no line end in the region.
     """
+    *lines, last = found.split("\n")
+    own = [*(_split(line) for line in lines), (last, "")]
     if len(old) > 1 and len(new) > 1 and not old[-1] and not new[-1]:
-        last = "\r\n" if found.endswith("\r\n") else "\n"
-        return merged(old[:-1], new[:-1], fresh[:-1], found.removesuffix(last), end) + last
-    own = [_split(line) for line in found.split("\n")]
+        # nothing but whole lines
+        text = _joined(old[:-1], new[:-1], fresh[:-1], own[:-1], end)
+        return "".join(row + ended for row, ended in text)
+    rows = _joined(old, new, fresh, own, end)
+    return "".join(row + ended for row, ended in rows[:-1]) + rows[-1][0]
+
+
+def _joined(
+    old: Sequence[str], new: Sequence[str], fresh: Sequence[str], own: Sequence[tuple[str, str]], end: str
+) -> list[tuple[str, str]]:
+    """The rows of the result, each with its line end."""
     # the nothing behind a last line end is no blank line
     before = [*old[:-1], old[-1] or "\n"]
     rows: list[tuple[str, str]] = []
@@ -25,9 +35,9 @@ def merged(old: Sequence[str], new: Sequence[str], fresh: Sequence[str], found: 
         if tag == "equal":
             rows += own[i:i_end]
             continue
-        ends = [own[k][1] or end for k in range(i, min(i_end, len(own) - 1))]
+        ends = [own[k][1] for k in range(i, i_end)]
         rows += [(fresh[k], ends[k - j] if k - j < len(ends) else end) for k in range(j, j_end)]
-    return "".join(text + (ended or end) for text, ended in rows[:-1]) + (rows[-1][0] if rows else "")
+    return [(row, ended or end) for row, ended in rows]
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tools.base import ToolError
-from tools.matching import MatchError, apply_edit
+from tools.matching import MatchError, Replacement, apply_edit, apply_edits
 from tools.textfile import encode_like
 
 CASES = {
@@ -14,8 +14,8 @@ CASES = {
     "delete": (b"a\nb\nc\n", "b\n", "", b"a\nc\n", "exact"),
     "no final newline": (b"a\nb", "b", "c\nd", b"a\nc\nd", "exact"),
     "crlf, one line": (b"a\r\nb\r\n", "b", "c\nd", b"a\r\nc\r\nd\r\n", "exact"),
-    "crlf, several lines": (b"a\r\nb\r\nc\r\n", "a\nb", "x\ny", b"x\r\ny\r\nc\r\n", "white space"),
-    "crlf in the search": (b"a\r\nb\r\n", "a\r\nb\r\n", "x\r\n", b"x\r\n", "white space"),
+    "crlf, several lines": (b"a\r\nb\r\nc\r\n", "a\nb", "x\ny", b"x\r\ny\r\nc\r\n", "exact"),
+    "crlf in the search": (b"a\r\nb\r\n", "a\r\nb\r\n", "x\r\n", b"x\r\n", "exact"),
     "mixed ends": (b"a\nb\r\nc\nd\r\n", "c\nd", "x\ny", b"a\nb\r\nx\ny\r\n", "exact"),
     "trailing space in the file": (b"a  \nb\t\nc\n", "a\nb", "x", b"x\t\nc\n", "white space"),
     "trailing space in the search": (b"a\nb\nc\n", "a  \nb ", "x", b"x\nc\n", "white space"),
@@ -147,6 +147,54 @@ def test_two_places_that_fit_are_never_edited(lines: list[str], copies: int, end
     data = end.join(block * (copies + 1)).encode()
     with pytest.raises(MatchError, match=f"fits {copies + 1} places"):
         apply_edit(data, "\n".join(block), "x")
+
+
+ROWS = st.lists(st.sampled_from(["a", "  a", "b ", "    b", "\tb", "", "...", "“c”", "c", '"c"']), max_size=9)
+
+
+@given(
+    ROWS,
+    ROWS,
+    ROWS,
+    st.sampled_from(["", "\n"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.data(),
+)
+def test_lines_outside_of_what_is_told_stay_on_every_rung(
+    file: list[str], old: list[str], new: list[str], last: str, encoding: str, data: st.DataObject
+) -> None:
+    ends = data.draw(st.lists(st.sampled_from(["\n", "\r\n"]), min_size=len(file), max_size=len(file)))
+    text = "".join(row + end for row, end in zip(file, ends, strict=True)) + "tail" + last
+    sought = "\n".join(old)
+    try:
+        done = apply_edit(text.encode(encoding), sought, "\n".join(new))
+    except ToolError:
+        return
+    assert sum(text.replace("\r\n", "\n").startswith(sought, at) for at in range(len(text))) < 2
+    before, after = text.split("\n"), done.data.decode(encoding).split("\n")
+    (first, end) = done.lines[0][0], done.lines[-1][1]
+    behind = len(after) - end
+    assert after[: first - 1] == before[: first - 1]
+    # what is deleted up to a line's end leaves the next line in its place
+    kept = after[len(after) - behind :] if behind else []
+    assert kept == before[len(before) - behind :] if behind else True
+
+
+def test_several_edits_are_made_one_after_the_other_or_none_is() -> None:
+    source = b"a\r\nb\r\nc\r\n"
+    edits = [Replacement("c", "d\ne"), Replacement("a", "1\n2"), Replacement("e", "f")]
+    done = apply_edits(source, edits)
+    assert done.data == b"1\r\n2\r\nb\r\nd\r\nf\r\n" and done.how == "exact"
+    assert done.lines == ((1, 2), (4, 5), (5, 5))
+    with pytest.raises(MatchError, match=r"Edit 2 of 2: old_string is not in the file.* None of the edits"):
+        apply_edits(source, [Replacement("a", "x"), Replacement("zzz", "y")])
+    with pytest.raises(ToolError, match="Give at least one edit"):
+        apply_edits(source, [])
+
+
+def test_a_near_miss_in_white_space_shows_the_tabs() -> None:
+    with pytest.raises(MatchError, match="Line 2 is indented otherwise: →b\\(\\) \\(yours: ····b\\(\\)\\)"):
+        apply_edit(b"if a:\n\tb()\nc()\n", "if a:\n    b()\n    c()\n", "x")
 
 
 @given(st.binary(max_size=60), st.text(max_size=8), st.text(max_size=8))
