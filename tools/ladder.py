@@ -1,9 +1,9 @@
 """Where a text stands in a file, or one that is nearly it, and what is then written there. Pure.
 
 Rungs, each tried only when those above find nothing: the exact text, whatever its line ends; the same but
-for white space at them; but for typographic quotes and dashes; the same lines at another indentation, also tabs
-for spaces; lines with the numbers that `read` shows, where they say; parts of it with `...` between; lines
-at least nine tenths alike between a first and a last one that are the same.
+for white space at them; but for typographic quotes and dashes; the same lines at another indentation, also
+tabs for spaces; lines with the numbers that `read` shows, where they say; parts of it with `...` between;
+lines at least nine tenths alike between a first and a last one that are the same.
 """
 
 from __future__ import annotations

@@ -155,29 +155,30 @@ ROWS = st.lists(st.sampled_from(["a", "  a", "b ", "    b", "\tb", "", "...", "â
 @given(
     ROWS,
     ROWS,
-    ROWS,
     st.sampled_from(["", "\n"]),
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
     st.data(),
 )
 def test_lines_outside_of_what_is_told_stay_on_every_rung(
-    file: list[str], old: list[str], new: list[str], last: str, encoding: str, data: st.DataObject
+    file: list[str], new: list[str], last: str, encoding: str, data: st.DataObject
 ) -> None:
     ends = data.draw(st.lists(st.sampled_from(["\n", "\r\n"]), min_size=len(file), max_size=len(file)))
     text = "".join(row + end for row, end in zip(file, ends, strict=True)) + "tail" + last
-    sought = "\n".join(old)
+    start = data.draw(st.integers(0, len(file)))
+    spelt = [str, str.strip, lambda row: row + " ", lambda row: f"  {row}", lambda row: row.replace("â€œ", '"')]
+    spell = data.draw(st.sampled_from(spelt))
+    sought = "\n".join(spell(row) for row in file[start : start + data.draw(st.integers(1, 4))])
     try:
         done = apply_edit(text.encode(encoding), sought, "\n".join(new))
     except ToolError:
         return
     assert sum(text.replace("\r\n", "\n").startswith(sought, at) for at in range(len(text))) < 2
     before, after = text.split("\n"), done.data.decode(encoding).split("\n")
-    (first, end) = done.lines[0][0], done.lines[-1][1]
-    behind = len(after) - end
+    [(first, end)] = done.lines
     assert after[: first - 1] == before[: first - 1]
-    # what is deleted up to a line's end leaves the next line in its place
-    kept = after[len(after) - behind :] if behind else []
-    assert kept == before[len(before) - behind :] if behind else True
+    # a new text that ends with a line end leaves what follows in the line behind what is told
+    behind = after[end + 1 :]
+    assert behind == before[len(before) - len(behind) :]
 
 
 def test_several_edits_are_made_one_after_the_other_or_none_is() -> None:

@@ -92,8 +92,10 @@ def test_files_are_added_moved_and_deleted() -> None:
     assert delete == FilePatch("delete", "old.py")
     assert (move.kind, move.path, move.moved_to, len(move.hunks)) == ("update", "b.py", "c.py", 1)
     add, delete, move, pure = parse(
-        "--- /dev/null\n+++ b/new.py\n@@ -0,0 +1,1 @@\n+x = 1\n--- a/old.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
-        "diff --git a/b.py b/c.py\nrename from b.py\nrename to c.py\n--- a/b.py\n+++ b/c.py\n@@ -1 +1 @@\n-1\n+2\n"
+        "--- /dev/null\n+++ b/new.py\n@@ -0,0 +1,1 @@\n+x = 1\n"
+        "--- a/old.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\n"
+        "diff --git a/b.py b/c.py\nrename from b.py\nrename to c.py\n"
+        "--- a/b.py\n+++ b/c.py\n@@ -1 +1 @@\n-1\n+2\n"
         "diff --git a/d.py b/e.py\nsimilarity index 100%\nrename from d.py\nrename to e.py\n"
     )
     assert (add.kind, add.content) == ("add", "x = 1\n")
