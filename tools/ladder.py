@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from difflib import SequenceMatcher
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Literal
 
 import msgspec
 
-from tools.merging import Indents, merged
+from tools.merging import Indents, changes_of, merged
 from tools.placeholder import elides
 from tools.textfile import line_at, line_end, plain
 
@@ -24,6 +23,9 @@ How = Literal["exact", "white space", "quotes", "indentation", "line numbers", "
 
 ALIKE = 90.0
 """Per cent of likeness from which lines between two equal ones count as meant."""
+MOST = 10_000
+"""Places that are looked for."""
+_ALIKE_CHARS, _ALIKE_WINDOWS = 20_000, 200
 _NUMBER = re.compile(r"^ *(\d+)\t", re.MULTILINE)
 _TYPOGRAPHIC = str.maketrans("‘’‚‛“”„‟′″–—‐‑−\u00a0\u202f", "''''\"\"\"\"'\"-----  ")
 
@@ -41,7 +43,7 @@ Fit = tuple[Place, ...]
 
 
 def find(text: str, old: str, new: str) -> tuple[How, list[Fit]]:
-    """The rung that finds `old`, and every way in which it does. Both texts with line feeds alone."""
+    """The rung that finds `old`, and `MOST` ways or fewer in which it does. `old`, `new` with line feeds."""
     rungs: list[tuple[How, Callable[[], Iterator[Fit]]]] = [
         ("exact", lambda: _exact(text, old, new)),
         ("white space", lambda: _loose_ends(text, text, old, old, new)),
@@ -52,7 +54,7 @@ def find(text: str, old: str, new: str) -> tuple[How, list[Fit]]:
         ("similarity", lambda: _alike(text, old, new)),
     ]
     for how, rung in rungs:
-        if fits := sorted(rung(), key=lambda fit: fit[0].start):
+        if fits := sorted(islice(rung(), MOST), key=lambda fit: fit[0].start):
             return how, fits
     return "exact", []
 
@@ -63,17 +65,27 @@ def _single(place: Place) -> Fit:
 
 def _exact(text: str, old: str, new: str) -> Iterator[Fit]:
     """Overlapping finds count: they are places that fit, too."""
+    crlf = "\r\n" in text
     at = text.find(old)
     while at >= 0:
         end = at + len(old)
-        yield _single(Place(at, end, new.replace("\n", line_end(text, at, end))))
+        yield _single(Place(at, end, new.replace("\n", line_end(text, at, end)) if crlf else new))
         at = text.find(old, at + 1)
-    if "\r\n" in text and "\n" in old:
-        pattern = r"(?:\r\n|(?<!\r)\n)".join(re.escape(line) for line in old.split("\n"))
-        for match in re.finditer(f"(?=({pattern}))", text):
-            start, end = match.span(1)
-            if "\r" in text[start:end]:
-                yield _single(_kept(text, start, end, old, new))
+    if crlf and "\n" in old:
+        yield from (_single(_kept(text, start, end, old, new)) for start, end in _with_any_ends(text, old))
+
+
+def _with_any_ends(text: str, old: str) -> Iterator[tuple[int, int]]:
+    """Regions that are `old` with at least one line end of two characters."""
+    head, *rows = old.split("\n")
+    end = r"(?:\r\n|(?<!\r)\n)"
+    rest = re.compile("".join(end + re.escape(row) for row in rows))
+    at = text.find(head) if head else 0
+    while at >= 0:
+        found = rest.match(text, at + len(head)) if head else rest.search(text, at)
+        if found and "\r" in found[0]:
+            yield found.start() - len(head), found.end()
+        at = text.find(head, at + 1) if head else found.start() + 1 if found else -1
 
 
 def _kept(text: str, start: int, end: int, old: str, new: str) -> Place:
@@ -83,14 +95,23 @@ def _kept(text: str, start: int, end: int, old: str, new: str) -> Place:
 
 def _loose_ends(text: str, seen: str, old: str, wanted: str, new: str) -> Iterator[Fit]:
     """Find `wanted` (`old`, spelt like `seen`) in `seen`, which is `text` character for character."""
-    *heads, last = wanted.split("\n")
-    pattern = "".join(re.escape(line.rstrip()) + r"[ \t]*\r?\n" for line in heads) + re.escape(last.rstrip())
-    if last != last.rstrip():
-        pattern += r"[ \t]*(?=\r?\n|\Z)"
-    if heads and not heads[0].strip():
-        pattern = r"(?m:^)" + pattern
-    for match in re.finditer(f"(?=({pattern}))", seen):
-        yield _single(_kept(text, *match.span(1), old, new))
+    rows = wanted.split("\n")
+    head = rows[0].rstrip()
+    rest = r"[ \t]*\r?\n".join(re.escape(row.rstrip()) for row in ["", *rows[1:]])
+    if rows[-1] != rows[-1].rstrip():
+        rest += r"[ \t]*(?=\r?\n|\Z)"
+    expression = re.compile(rest)
+    at = 0 if head or len(rows) == 1 else -1
+    while (at := seen.find(head, at) if head else _line_after(seen, at)) >= 0:
+        if match := expression.match(seen, at + len(head)):
+            yield _single(_kept(text, at, match.end(), old, new))
+        at += 1 if head else 0
+
+
+def _line_after(text: str, at: int) -> int:
+    """Where the first line begins behind `at`, -1 for where the first of all does; -1 when there is none."""
+    end = text.find("\n", at) if at >= 0 else -1
+    return 0 if at < 0 else end + 1 if end >= 0 else -1
 
 
 def _plain_quotes(text: str, old: str, new: str) -> Iterator[Fit]:
@@ -125,16 +146,27 @@ class _Lines:
         self.wanted = old.removesuffix("\n").split("\n")
         self.new = new.split("\n")
         self.lines = text.split("\n")
+        self.shape = [line.strip() for line in self.wanted]
+        self.shapes = [line.strip() for line in self.lines]
+        self._joined = "\n".join(["", *self.shapes, ""])
         self._starts = [0]
         for line in self.lines:
             self._starts.append(self._starts[-1] + len(line) + 1)
 
-    def windows(self) -> Iterator[tuple[int, list[str]]]:
-        """Runs of as many lines as are wanted, and their index, where the first line is the same."""
-        first, count = self.wanted[0].strip(), len(self.wanted)
-        for index in range(len(self.lines) - count + 1):
-            if self.lines[index].strip() == first:
-                yield index, self.lines[index : index + count]
+    def starts(self) -> Iterator[int]:
+        """Indices of lines that are the first of the wanted ones and have as many behind them."""
+        for index in range(len(self.lines) - len(self.wanted) + 1):
+            if self.shapes[index] == self.shape[0]:
+                yield index
+
+    def runs(self) -> Iterator[int]:
+        """Indices from which all lines are those that are wanted, but for space around them."""
+        wanted = "\n".join(["", *self.shape, ""])
+        at, index, counted = self._joined.find(wanted), 0, 0
+        while at >= 0:
+            index, counted = index + self._joined.count("\n", counted, at), at
+            yield index
+            at = self._joined.find(wanted, at + 1)
 
     def place(self, index: int, indents: Indents) -> Place:
         last = index + len(self.wanted) - 1
@@ -150,12 +182,11 @@ class _Lines:
 def whole_lines(text: str, old: str, new: str) -> Iterator[Place]:
     """Whole lines that are those of `old` but for their indentation, which shows the same blocks."""
     search = _Lines(text, old, new)
-    shape = [line.strip() for line in search.wanted]
-    for index, window in search.windows():
-        if [line.strip() for line in window] == shape:
-            indents = Indents(search.wanted, window, search.new)
-            if indents.fits and indents.pairs:
-                yield search.place(index, indents)
+    count = len(search.wanted)
+    for index in search.runs():
+        indents = Indents(search.wanted, search.lines[index : index + count], search.new)
+        if indents.fits and indents.pairs:
+            yield search.place(index, indents)
 
 
 def like_lines(text: str, old: str, new: str) -> list[Place]:
@@ -221,19 +252,19 @@ def _alike(text: str, old: str, new: str) -> Iterator[Fit]:
     for white space and quotes.
     """
     search = _Lines(text, old, new)
-    if len(search.wanted) < 3 or not search.wanted[0].strip():
+    count, shape = len(search.wanted), search.shape
+    if count < 3 or not shape[0] or len(old) > _ALIKE_CHARS:
         return
-    windows = [w for w in search.windows() if w[1][-1].strip() == search.wanted[-1].strip()]
-    if not windows:
+    starts = [index for index in search.starts() if search.shapes[index + count - 1] == shape[-1]]
+    if not 0 < len(starts) <= _ALIKE_WINDOWS:
         return
     from rapidfuzz import fuzz
 
-    changes = SequenceMatcher(None, search.wanted, search.new, autojunk=False).get_opcodes()
-    touched = [k for tag, i, end, _, _ in changes if tag != "equal" for k in range(i, end)]
-    shape = [line.strip() for line in search.wanted]
-    for index, window in windows:
-        stripped = [line.strip() for line in window]
-        if fuzz.ratio("\n".join(shape), "\n".join(stripped)) < ALIKE:
+    changes = changes_of(search.wanted, search.new)
+    touched = [k for same, i, end, _, _ in changes if not same for k in range(i, end)]
+    for index in starts:
+        window, stripped = (lines[index : index + count] for lines in (search.lines, search.shapes))
+        if not fuzz.ratio("\n".join(shape), "\n".join(stripped), score_cutoff=ALIKE):
             continue
         same = [k for k, (a, b) in enumerate(zip(shape, stripped, strict=True)) if a == b]
         indents = Indents([search.wanted[k] for k in same], [window[k] for k in same], search.new)

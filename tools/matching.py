@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import msgspec
 
 from tools.base import ToolError
-from tools.ladder import Fit, How, find, parts, spans
+from tools.ladder import MOST, Fit, How, find, parts, spans
 from tools.placeholder import placeholder
 from tools.textfile import Text, decode, line_at, plain
 
-_NEAR_LINES = 20_000
+_NEAR_LINES, _NEAR_CHARS, _NEAR_WANTED = 20_000, 300, 100
 _SHOWN = 10
 
 
@@ -81,6 +81,8 @@ def _apply(file: Text, text: str, edit: Replacement) -> tuple[_Done, str]:
     how, fits = find(text, old, new)
     if not fits:
         raise MatchError(_missing(text, old, new))
+    if len(fits) == MOST:
+        raise MatchError(f"old_string fits {MOST} places or more. Give more of the text, or use sed.")
     if len(fits) > 1 and not (edit.replace_all and how not in ("elision", "similarity")):
         raise MatchError(_ambiguous(text, fits, how))
     places = spans(fits)
@@ -136,7 +138,8 @@ def nearest(text: str, old: str) -> str:
     """The lines that look most like `old`, and the first that differs, with arrows for tabs."""
     from rapidfuzz import fuzz, process
 
-    lines, wanted = text.splitlines()[:_NEAR_LINES], old.strip("\n").splitlines()
+    lines = [line[:_NEAR_CHARS] for line in text.splitlines()[:_NEAR_LINES]]
+    wanted = [line[:_NEAR_CHARS] for line in old.strip("\n").splitlines()[:_NEAR_WANTED]]
     anchor = max(range(len(wanted)), key=lambda i: len(wanted[i].strip()))
     likely = process.extract(
         wanted[anchor].strip(), [line.strip() for line in lines], scorer=fuzz.ratio, limit=5

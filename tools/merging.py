@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Sequence
 from itertools import pairwise
 
+_CLOSELY = 1_000_000
+"""Pairs of lines up to which those that stay are looked for."""
+
 
 def merged(old: Sequence[str], new: Sequence[str], fresh: Sequence[str], found: str, end: str) -> str:
     r"""The text for a region whose lines are, one for one, those of `old`.
@@ -31,13 +34,28 @@ def _joined(
     # the nothing behind a last line end is no blank line
     before = [*old[:-1], old[-1] or "\n"]
     rows: list[tuple[str, str]] = []
-    for tag, i, i_end, j, j_end in difflib.SequenceMatcher(None, before, new, autojunk=False).get_opcodes():
-        if tag == "equal":
+    for same, i, i_end, j, j_end in changes_of(before, new):
+        if same:
             rows += own[i:i_end]
             continue
         ends = [own[k][1] for k in range(i, i_end)]
         rows += [(fresh[k], ends[k - j] if k - j < len(ends) else end) for k in range(j, j_end)]
     return [(row, ended or end) for row, ended in rows]
+
+
+def changes_of(old: Sequence[str], new: Sequence[str]) -> list[tuple[bool, int, int, int, int]]:
+    """(same, start and end in `old`, start and end in `new`) of runs; long texts are compared loosely."""
+    most = min(len(old), len(new))
+    head = next((k for k in range(most) if old[k] != new[k]), most)
+    tail = next((k for k in range(most - head) if old[-1 - k] != new[-1 - k]), most - head)
+    end, new_end = len(old) - tail, len(new) - tail
+    middle = [("replace", 0, end - head, 0, new_end - head)]
+    if (end - head) * (new_end - head) <= _CLOSELY:
+        matcher = difflib.SequenceMatcher(None, old[head:end], new[head:new_end], autojunk=False)
+        middle = list(matcher.get_opcodes())
+    runs = [(True, 0, head, 0, head)]
+    runs += [(tag == "equal", head + i, head + k, head + j, head + m) for tag, i, k, j, m in middle]
+    return [*runs, (True, end, len(old), new_end, len(new))]
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -205,3 +208,26 @@ def test_no_input_breaks_it(data: bytes, old: str, new: str) -> None:
     except ToolError:
         return
     assert done.data != data or done.how != "exact"
+
+
+BIG = {
+    "one letter, a million times": ("a" * 10**6, "aa", "b\n"),
+    "one line, a hundred thousand times": ("}\n" * 10**5, "}\nx\n" * 500 + "}\n", "y\n"),
+    "lines of blanks": (" " * 10**6 + "\n" + "a\n" * 10**4, "a\n \n" * 300, "b"),
+    "a long search of such lines": (
+        "go()\n" * 10**5,
+        "  go()\n" * 5000 + "stop()\n",
+        "  go()\n" * 5000,
+    ),
+    "one very long line": ("ab" * 10**6, "ab" * 10**5 + "c", "d"),
+    "a long text for a long one": ("x\n" * 5000 + "y\n", " x\n" * 5000 + " y\n", " z\n x\n" * 5000),
+}
+
+
+@pytest.mark.parametrize("name", BIG)
+def test_hostile_sizes_take_no_more_than_seconds(name: str) -> None:
+    text, old, new = BIG[name]
+    began = time.process_time()
+    with contextlib.suppress(ToolError):
+        apply_edit(text.encode(), old, new)
+    assert time.process_time() - began < 5
