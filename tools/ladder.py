@@ -142,8 +142,8 @@ class _Lines:
         if new:
             # whole lines: the last line end stays whether or not it was given
             old, new = old.removesuffix("\n"), new.removesuffix("\n") if old.endswith("\n") else new
-        self._with_end = old.endswith("\n")
-        self.wanted = old.removesuffix("\n").split("\n")
+        self._with_end = not new and old.endswith("\n")
+        self.wanted = (old.removesuffix("\n") if self._with_end else old).split("\n")
         self.new = new.split("\n")
         self.lines = text.split("\n")
         self.shape = [line.strip() for line in self.wanted]

@@ -152,6 +152,10 @@ def test_two_places_that_fit_are_never_edited(lines: list[str], copies: int, end
         apply_edit(data, "\n".join(block), "x")
 
 
+def plain_quotes(text: str) -> str:
+    return text.replace("“", '"').replace("”", '"')
+
+
 ROWS = st.lists(st.sampled_from(["a", "  a", "b ", "    b", "\tb", "", "...", "“c”", "c", '"c"']), max_size=9)
 
 
@@ -177,7 +181,9 @@ def test_lines_outside_of_what_is_told_stay_on_every_rung(
         return
     assert sum(text.replace("\r\n", "\n").startswith(sought, at) for at in range(len(text))) < 2
     before, after = text.split("\n"), done.data.decode(encoding).split("\n")
-    [(first, end)] = done.lines
+    first, end = done.lines[0][0], done.lines[-1][1]
+    written = plain_quotes("\n".join(after[first - 1 : end]))
+    assert all(plain_quotes(row.strip()) in written for row in new if row != "...")
     assert after[: first - 1] == before[: first - 1]
     # a new text that ends with a line end leaves what follows in the line behind what is told
     behind = after[end + 1 :]
