@@ -60,19 +60,20 @@ PEERS = (
 
 def widened(case: Case) -> tuple[str, str]:
     """The edit in whole lines, for a peer that knows nothing else."""
+    encodings = {"latin-1": "latin-1", "utf-16-le": "utf-16", "utf-16-be": "utf-16"}
+    text = case.before.decode(encodings.get(case.shape, "utf-8-sig")).replace("\r\n", "\n")
     old, new = case.old, case.new
-    text = case.before.decode("utf-16" if case.shape.startswith("utf-16") else "latin-1").replace(
-        "\r\n", "\n"
-    )
-    if case.shape != "latin-1" and not case.shape.startswith("utf-16"):
-        text = case.before.decode("utf-8-sig").replace("\r\n", "\n")
     if old.strip() and text.count(old) == 1:
         at = text.index(old)
-        start = text.rfind("\n", 0, at) + 1
         end = at + len(old)
+        start = text.rfind("\n", 0, at) + 1
         stop = end if old.endswith("\n") else text.find("\n", end) % (len(text) + 1)
         old, new = text[start:stop], text[start:at] + new + text[end:stop]
-    return (text if text == "" or text.endswith("\n") else text + "\n" for text in (old, new))  # type: ignore[return-value]
+    return _ended(old), _ended(new)
+
+
+def _ended(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"
 
 
 def by_pawl(case: Case, path: Path) -> None:
