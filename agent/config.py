@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How `fix` works: a tool loop, a direct repair, or what the model's catalogue entry says."""
     tool_mode: Literal["auto", "native", "dialect", "grammar"] = "auto"
     """How the model is told of its tools: by the server, in the messages, or that with a grammar."""
+    refuse_syntax_errors: bool = False
+    """Whether an edit that brings a syntax error into a file is refused; else the model is told of it."""
     attempts: Positive | None = None
     max_steps: Positive = 40
     """Model calls in one turn or attempt."""

@@ -341,6 +341,10 @@ class Sandbox(Protocol):
         """
         ...
 
+    async def remove(self, path: str, *, expect_hash: str) -> None:
+        """Take away a regular file that has this sha256, else FileConflict. A symlink is refused."""
+        ...
+
     async def list(self, path: str = ".", *, depth: int = 1, limit: int = 10_000) -> list[Entry]:
         """Entries under a folder, sorted by path; `depth` -1 walks everything but `.git`."""
         ...

@@ -185,6 +185,9 @@ class AgentClient:
         answer, _ = await self._file("write", path, {"expect": expect_hash, "mode": mode}, data)
         return answer.hash
 
+    async def remove(self, path: str, *, expect_hash: str) -> None:
+        await self._file("remove", path, {"expect": expect_hash})
+
     async def list(self, path: str = ".", *, depth: int = 1, limit: int = 10_000) -> builtins.list[Entry]:
         _, data = await self._file("list", path, {"depth": depth, "limit": limit})
         entries: builtins.list[Entry]

@@ -33,6 +33,8 @@ OWNERS = {
     "keyring": r"agent/models/keys\.py",
     "huggingface_hub": r"agent/models/hub\w*\.py",
     "xllamacpp": r"agent/models/.*",
+    "pypdf": r"tools/documents\.py",
+    "nbformat": r"tools/documents\.py",
     "platformdirs": r"agent/paths\.py",
     "pytest": r"tools/probes/.*",
     "typer": r"(agent|evals)/cli.*",
@@ -135,7 +137,7 @@ def test_a_third_party_package_has_one_owner(package: str) -> None:
 def test_every_third_party_package_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
-    declared = project["dependencies"] + optional["local"] + optional["keyring"]
+    declared = project["dependencies"] + optional["local"] + optional["keyring"] + optional["documents"]
     distributions = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in declared}
     used = {found.package for found in IMPORTS} - set(LAYERS) - sys.stdlib_module_names
     assert used <= distributions | UNDECLARED

@@ -300,3 +300,9 @@ def test_a_models_table_that_only_a_person_can_change_stays(file: Path) -> None:
     with pytest.raises(ConfigError, match="only a person can change"):
         set_model("a", ModelSettings(attempts=3), file)
     assert file.read_text() == 'models = { "a" = { attempts = 2 } }\n'
+
+
+def test_edits_that_break_the_syntax_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.load().settings.refuse_syntax_errors is False
+    monkeypatch.setenv("PAWL_REFUSE_SYNTAX_ERRORS", "true")
+    assert config.load().settings.refuse_syntax_errors is True

@@ -51,6 +51,7 @@ class ToolContext:
         timeout_s: float = 120.0,
         on_output: Callable[[bytes], None] | None = None,
         before_change: Callable[[], Awaitable[None]] | None = None,
+        refuse_syntax_errors: bool = False,
     ) -> None:
         self.sandbox = sandbox
         self.artifacts = artifacts
@@ -61,6 +62,8 @@ class ToolContext:
         self.on_output = on_output
         self.before_change = before_change
         """Awaited before the calls of a step when one of them may change files: what they are can be kept."""
+        self.refuse_syntax_errors = refuse_syntax_errors
+        """Whether a change that brings a syntax error into a file is refused; else the model is told."""
         self.seen: dict[str, str] = {}
         """Path -> sha256 of the content the model last saw; an edit of anything else is stale."""
         self.heard: dict[int, int] = {}
@@ -95,15 +98,20 @@ def _argument_type(name: str, function: Callable[..., Any]) -> type[msgspec.Stru
 
 def _plain_schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
     """The smallest JSON Schema that says the same: no titles, references, or defaults that cost tokens."""
-    schema = msgspec.json.schema(arguments)
-    body = schema["$defs"][arguments.__name__]
-    for prop in body["properties"].values():
-        prop.pop("default", None)
-        variants = prop.pop("anyOf", None)
-        if variants:
-            prop.update(next(v for v in variants if v.get("type") != "null"))
-    required = {"required": body["required"]} if body.get("required") else {}
-    return {"type": "object", "properties": body["properties"], **required}
+    named = msgspec.json.schema(arguments)["$defs"]
+
+    def plainly(body: dict[str, Any]) -> dict[str, Any]:
+        for prop in body["properties"].values():
+            prop.pop("default", None)
+            variants = prop.pop("anyOf", None)
+            if variants:
+                prop.update(next(v for v in variants if v.get("type") != "null"))
+            if inner := prop.get("items", {}).get("$ref"):
+                prop["items"] = plainly(named[inner.rpartition("/")[2]])
+        required = {"required": body["required"]} if body.get("required") else {}
+        return {"type": "object", "properties": body["properties"], **required}
+
+    return plainly(named[arguments.__name__])
 
 
 def tool(effect: Effect) -> Callable[[Callable[..., Awaitable[ToolOutput]]], Tool]:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from sandbox.base import FileConflict, FileData, FileError, FileMissing, FileTooLarge, NotRegular, PathEscape
 from tools import syntax
 from tools.base import ToolContext, ToolError
+from tools.placeholder import placeholder
 
 
 def workspace_path(ctx: ToolContext, path: str) -> str:
@@ -47,7 +48,11 @@ async def explained(ctx: ToolContext, path: str, error: FileError) -> ToolError:
     if isinstance(error, FileTooLarge):
         return ToolError(f"{path} is too large ({error}). Use grep, or bash with head, tail or sed.")
     if isinstance(error, NotRegular):
-        return ToolError(f"{path} is no regular file ({error}). Use glob to list files.")
+        if "dir" in str(error):
+            return ToolError(
+                f"{path} is no regular file but a folder. List it with glob {path.rstrip('/')}/*."
+            )
+        return ToolError(f"{path} is no regular file ({error}); it cannot be read or written.")
     return ToolError(f"{path}: {error}")
 
 
@@ -58,10 +63,21 @@ async def _similar(ctx: ToolContext, path: str) -> str:
     return f" Did you mean {', '.join(near[:3])}?" if near else " Use glob to find it."
 
 
-def new_syntax_error(path: str, before: bytes, after: bytes) -> str:
-    """A sentence on the first syntax error that a change brought into a file; empty when there is none."""
+def new_syntax_error(ctx: ToolContext, path: str, before: bytes, after: bytes) -> str:
+    """A sentence on the first syntax error that a change brings into a file; empty when there is none.
+
+    Raises ToolError where such a change is refused.
+    """
     language = syntax.language_of(path)
     if language is None or not (wrong := syntax.errors(after, language)) or syntax.errors(before, language):
         return ""
     line, what = wrong[0]
+    if ctx.refuse_syntax_errors:
+        raise ToolError(f"{path} would have a syntax error in line {line}: {what}. Nothing was changed.")
     return f" It now has a syntax error in line {line}: {what}."
+
+
+def refuse_placeholder(content: str, before: str) -> None:
+    """Raises ToolError when a whole new text stands for more than it says."""
+    if left := placeholder(content, before):
+        raise ToolError(f"The content leaves code out ({left!r}). Write it in full, or use edit.")

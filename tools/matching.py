@@ -1,251 +1,151 @@
-"""Where an edit means to go, and the edited bytes. Pure.
+"""Edits of a file's bytes: found by the ladder, made or refused with the reason. Pure.
 
-A ladder, each rung tried only when the one above finds nothing: the exact text; the same but for white space
-at line ends (also CRLF); the same lines at another indentation, the new text then being moved with them; the
-text without the line numbers that `read` shows, in the line that they name. Two places that fit are never
-edited unless all are asked for. Bytes outside of the edited region stay as they are, whatever the encoding.
+Two ways to read an edit are never chosen between, unless all places are asked for. Bytes outside of the
+edited region stay as they are, whatever the encoding. Several edits are made one after the other, or none.
 """
 
 from __future__ import annotations
 
-import codecs
-import re
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Sequence
 
 import msgspec
-from rapidfuzz import fuzz
 
 from tools.base import ToolError
+from tools.ladder import MOST, Fit, How, find, parts, spans
+from tools.placeholder import placeholder
+from tools.textfile import Text, decode, line_at, plain
 
-How = Literal["exact", "white space", "indentation", "line numbers"]
-
-_NUMBER = re.compile(r"^ *(\d+)\t", re.MULTILINE)
-_BOMS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_NEAR_LINES = 20_000
+_NEAR_LINES, _NEAR_CHARS, _NEAR_WANTED = 20_000, 300, 100
+_SHOWN = 10
 
 
 class MatchError(ToolError):
     """The text to replace is not there, is there more than once, or is no text to look for."""
 
 
-class Text(msgspec.Struct, frozen=True):
-    """A file's text, and what is needed to write it back byte for byte."""
+class Replacement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One edit, as a model asks for it."""
 
-    text: str
-    encoding: str
-    bom: bytes = b""
-
-    def encode(self, text: str) -> bytes:
-        try:
-            return self.bom + text.encode(self.encoding, "surrogatepass" if self.bom else "strict")
-        except UnicodeEncodeError as error:
-            wrong = error.object[error.start : error.end][:10]
-            raise ToolError(f"The file is {self.encoding}, which has no {wrong!r}.") from None
+    old_string: str
+    new_string: str
+    replace_all: bool = False
 
 
 class Edit(msgspec.Struct, frozen=True):
-    """An edit that was made."""
+    """Edits that were made."""
 
     data: bytes
     lines: tuple[tuple[int, int], ...]
     """First and last line of each edited place, in the new text."""
     how: How
-
-
-class _Place(msgspec.Struct, frozen=True):
-    """A region of the text and what goes there, before line ends are made the file's."""
-
-    start: int
-    end: int
-    fresh: str
-
-
-def decode(data: bytes) -> Text:
-    """By byte-order mark, else UTF-8, else Latin-1, which any bytes are. Raises ToolError for binary data."""
-    for bom, encoding in _BOMS:
-        if data.startswith(bom):
-            try:
-                return Text(data[len(bom) :].decode(encoding, "surrogatepass"), encoding, bom)
-            except UnicodeDecodeError as error:
-                raise ToolError(f"The file is damaged {encoding}: {error}.") from None
-    if b"\0" in data:
-        raise ToolError("The file is binary, not text.")
-    try:
-        return Text(data.decode(), "utf-8")
-    except UnicodeDecodeError:
-        return Text(data.decode("latin-1"), "latin-1")
-
-
-def encode_like(before: bytes, text: str) -> bytes:
-    """A whole new text in the encoding, byte-order mark and line ends of the file that it replaces."""
-    file = decode(before)
-    ends = file.text.count("\n")
-    if ends and file.text.count("\r\n") == ends:
-        text = _plain(text).replace("\n", "\r\n")
-    return file.encode(text)
+    """The rung of the first edit that was not found exactly."""
 
 
 def apply_edit(data: bytes, old: str, new: str, *, replace_all: bool = False) -> Edit:
     """Replace `old` by `new` in a file's bytes. Raises MatchError, worded for the model."""
+    return apply_edits(data, [Replacement(old, new, replace_all)])
+
+
+def apply_edits(data: bytes, edits: Sequence[Replacement]) -> Edit:
+    """Make all edits, each in what those before it left; a MatchError names the one that cannot be made."""
+    if not edits:
+        raise MatchError("Give at least one edit.")
     file = decode(data)
-    text, old, new = file.text, _plain(old), _plain(new)
+    text, lines = file.text, list[tuple[int, int]]()
+    how: How = "exact"
+    for number, edit in enumerate(edits, 1):
+        try:
+            done, text = _apply(file, text, edit)
+        except ToolError as error:
+            if len(edits) == 1:
+                raise
+            raise MatchError(f"Edit {number} of {len(edits)}: {error} None of the edits was made.") from error
+        lines = _shifted(lines, done) + done.lines
+        how = done.how if how == "exact" else how
+    return Edit(file.encode(text), tuple(sorted(lines)), how)
+
+
+class _Done(msgspec.Struct, frozen=True):
+    lines: list[tuple[int, int]]
+    grown: list[tuple[int, int]]
+    """(line in the new text, how many lines were added there) of each place."""
+    how: How
+
+
+def _apply(file: Text, text: str, edit: Replacement) -> tuple[_Done, str]:
+    old, new = plain(edit.old_string), plain(edit.new_string)
     if not old.strip():
         raise MatchError("old_string is empty. Give the lines to replace; `write` makes a whole file.")
     if old == new:
         raise MatchError("old_string and new_string are the same; nothing to change.")
-    how, places = _find(text, old, new)
-    if not places:
-        raise MatchError(f"old_string is not in the file.{_nearest(text, old)}")
-    if len(places) > 1 and not replace_all:
-        numbers = ", ".join(str(_line(text, place.start)) for place in places[:10])
-        raise MatchError(
-            f"old_string fits {len(places)} places, lines {numbers}. Add lines around it, or set replace_all."
-        )
-    result, lines = _replaced(text, places)
-    return Edit(file.encode(result), lines, how)
-
-
-def _plain(text: str) -> str:
-    return text.replace("\r\n", "\n")
-
-
-def _line(text: str, offset: int) -> int:
-    return text.count("\n", 0, offset) + 1
-
-
-def _find(text: str, old: str, new: str) -> tuple[How, list[_Place]]:
-    rungs: list[tuple[How, Callable[[], Iterator[_Place]]]] = [
-        ("exact", lambda: _exact(text, old, new)),
-        ("white space", lambda: _loose_ends(text, old, new)),
-        ("indentation", lambda: _reindented(text, old, new)),
-    ]
-    rungs.append(("line numbers", lambda: _unnumbered(text, old, new)))
-    for how, rung in rungs:
-        if places := list(rung()):
-            return how, places
-    return "exact", []
-
-
-def _exact(text: str, old: str, new: str) -> Iterator[_Place]:
-    """Overlapping finds count: they are places that fit, too."""
-    at = text.find(old)
-    while at >= 0:
-        yield _Place(at, at + len(old), new)
-        at = text.find(old, at + 1)
-
-
-def _loose_ends(text: str, old: str, new: str) -> Iterator[_Place]:
-    *heads, last = old.split("\n")
-    pattern = "".join(re.escape(line.rstrip()) + r"[ \t]*\r?\n" for line in heads) + re.escape(last.rstrip())
-    if last != last.rstrip():
-        pattern += r"[ \t]*(?=\r?\n|\Z)"
-    if heads and not heads[0].strip():
-        pattern = r"(?m:^)" + pattern
-    for match in re.finditer(f"(?=({pattern}))", text):
-        yield _Place(match.start(1), match.end(1), new)
-
-
-def _unnumbered(text: str, old: str, new: str) -> Iterator[_Place]:
-    """Lines copied together with their numbers; where the first number says and nowhere else."""
-    numbers = [_NUMBER.match(line) for line in old.removesuffix("\n").split("\n")]
-    if not all(numbers) or numbers[0] is None:
-        return
-    fresh = new.removesuffix("\n").split("\n")
-    if all(_NUMBER.match(line) for line in fresh):
-        new = _NUMBER.sub("", new)
-    for place in _loose_ends(text, _NUMBER.sub("", old), new):
-        if _line(text, place.start) == int(numbers[0][1]):
-            yield place
-
-
-def _reindented(text: str, old: str, new: str) -> Iterator[_Place]:
-    """Whole lines that are those of `old`, all moved by the same indentation."""
-    if new:
-        # whole lines: the last line end stays whether or not it was given
-        old, new = old.removesuffix("\n"), new.removesuffix("\n") if old.endswith("\n") else new
-    ends_line = old.endswith("\n")
-    wanted = old.removesuffix("\n").split("\n")
-    margin = _margin(wanted)
-    shape = [line.removeprefix(margin).rstrip() for line in wanted]
-    lines = text.split("\n")
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line) + 1)
-    stripped = [line.strip() for line in lines]
-    first = shape[0].strip()
-    for index in range(len(lines) - len(wanted) + 1):
-        if stripped[index] != first:
-            continue
-        window = lines[index : index + len(wanted)]
-        indent = _margin(window)
-        if [line.removeprefix(indent).rstrip() for line in window] == shape:
-            end = starts[index + len(wanted)] - 1
-            last = lines[index + len(wanted) - 1]
-            stop = min(end + 1, len(text)) if ends_line else end - (1 if last.endswith("\r") else 0)
-            yield _Place(starts[index], stop, _moved(new, margin, indent))
-
-
-def _margin(lines: list[str]) -> str:
-    """The indentation that all lines have in common."""
-    indents = [line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip()]
-    if not indents:
-        return ""
-    shortest = min(indents, key=len)
-    while not all(indent.startswith(shortest) for indent in indents):
-        shortest = shortest[:-1]
-    return shortest
-
-
-def _moved(text: str, old: str, new: str) -> str:
-    """The text with the indentation `new` in the place of `old`."""
-    rows = []
-    for row in text.split("\n"):
-        indent = row[: len(row) - len(row.lstrip(" \t"))]
-        rest = row.removeprefix(old) if row.startswith(old) else row[len(indent) :]
-        rows.append(new + rest if row.strip() else "")
-    return "\n".join(rows)
-
-
-def _replaced(text: str, places: list[_Place]) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The text with every place replaced, in the line ends that the place has; overlapping ones once."""
-    parts: list[str] = []
-    spans: list[tuple[int, int]] = []
-    done, row = 0, 1
+    how, fits = find(text, old, new)
+    if not fits:
+        raise MatchError(_missing(text, old, new))
+    if len(fits) == MOST:
+        raise MatchError(f"old_string fits {MOST} places or more. Give more of the text, or use sed.")
+    if len(fits) > 1 and not (edit.replace_all and how not in ("elision", "similarity")):
+        raise MatchError(_ambiguous(text, fits, how))
+    places = spans(fits)
+    if left := next(filter(None, (placeholder(place.fresh, text) for place in places)), ""):
+        raise MatchError(f"new_string leaves code out ({left!r}). Write it in full, or edit less.")
+    pieces: list[str] = []
+    done, row, lines, grown = 0, 1, [], []
     for place in places:
-        if place.start < done:
-            continue
-        kept, fresh = text[done : place.start], place.fresh.replace("\n", _line_end(text, place))
+        kept = text[done : place.start]
         row += kept.count("\n")
-        spans.append((row, row + fresh.removesuffix("\n").count("\n")))
-        row += fresh.count("\n")
-        parts += [kept, fresh]
+        lines.append((row, row + place.fresh.removesuffix("\n").count("\n")))
+        added = place.fresh.count("\n")
+        grown.append((row, added - text.count("\n", place.start, place.end)))
+        row += added
+        pieces += [kept, place.fresh]
         done = place.end
-    return "".join([*parts, text[done:]]), tuple(spans)
+    result = "".join([*pieces, text[done:]])
+    file.encode(result)
+    return _Done(lines, grown, how), result
 
 
-def _line_end(text: str, place: _Place) -> str:
-    """The line end of the region, else of the line before it, else of the line that it is in."""
-    at = text.find("\n", place.start, place.end)
-    if at < 0:
-        at = text.rfind("\n", 0, place.start)
-    if at < 0:
-        at = text.find("\n", place.end)
-    return "\r\n" if at > 0 and text[at - 1] == "\r" else "\n"
+def _shifted(lines: list[tuple[int, int]], done: _Done) -> list[tuple[int, int]]:
+    """Lines of earlier edits where a later one moved them to."""
+    moved = []
+    for first, last in lines:
+        for at, grown in done.grown:
+            if at <= first:
+                first, last = first + grown, last + grown
+        moved.append((first, last))
+    return moved
 
 
-def _nearest(text: str, old: str) -> str:
-    """The lines that look most like `old`, and the first that differs."""
-    lines, wanted = text.splitlines()[:_NEAR_LINES], old.strip("\n").splitlines()
+def _ambiguous(text: str, fits: Sequence[Fit], how: How) -> str:
+    numbers = [
+        line_at(text, next(p for p in fit if p not in fits[0] or fit is fits[0]).start) for fit in fits
+    ]
+    if how == "elision":
+        odd = next(a for a, b in zip(fits[0], fits[1], strict=True) if a != b)
+        other = next(b for a, b in zip(fits[0], fits[1], strict=True) if a != b)
+        numbers = [line_at(text, odd.start), line_at(text, other.start)]
+    shown = ", ".join(map(str, numbers[:_SHOWN])) + (", ..." if len(numbers) > _SHOWN else "")
+    ask = "." if how in ("elision", "similarity") else ", or set replace_all."
+    return f"old_string fits {len(fits)} places, lines {shown}. Add lines around it{ask}"
+
+
+def _missing(text: str, old: str, new: str) -> str:
+    if len(parts(old)) > 1 and len(parts(old)) != len(parts(new)):
+        return "old_string leaves lines out with `...`; new_string must do so at the same points."
+    return f"old_string is not in the file.{nearest(text, old)}"
+
+
+def nearest(text: str, old: str) -> str:
+    """The lines that look most like `old`, and the first that differs, with arrows for tabs."""
+    from rapidfuzz import fuzz, process
+
+    lines = [line[:_NEAR_CHARS] for line in text.splitlines()[:_NEAR_LINES]]
+    wanted = [line[:_NEAR_CHARS] for line in old.strip("\n").splitlines()[:_NEAR_WANTED]]
     anchor = max(range(len(wanted)), key=lambda i: len(wanted[i].strip()))
-    likeness = [fuzz.ratio(wanted[anchor].strip(), line.strip()) for line in lines]
-    order = sorted(range(len(lines)), key=lambda i: -likeness[i])[:5]
+    likely = process.extract(
+        wanted[anchor].strip(), [line.strip() for line in lines], scorer=fuzz.ratio, limit=5
+    )
     best, score = 0, 0.0
-    for start in (max(i - anchor, 0) for i in order):
+    for start in (max(index - anchor, 0) for _, _, index in likely):
         alike = fuzz.ratio("\n".join(wanted), "\n".join(lines[start : start + len(wanted)]))
         if alike > score:
             best, score = start, alike
@@ -253,7 +153,18 @@ def _nearest(text: str, old: str) -> str:
         return " Read the file again."
     found = lines[best : best + len(wanted)]
     shown = "\n".join(f"{best + i + 1}\t{line}" for i, line in enumerate(found[:20]))
-    pairs = zip(wanted, found, strict=False)
-    differing = next(((best + i + 1, a) for i, (a, b) in enumerate(pairs) if a.strip() != b.strip()), None)
-    note = f"\nLine {differing[0]} differs from yours: {differing[1].strip()}" if differing else ""
-    return f" The nearest lines are:\n{shown}{note}"
+    return f" The nearest lines are:\n{shown}{_difference(found, wanted, best)}"
+
+
+def _difference(found: Sequence[str], wanted: Sequence[str], before: int) -> str:
+    rows = list(enumerate(zip(wanted, found, strict=False), before + 1))
+    for number, (yours, own) in rows:
+        if yours.strip() != own.strip():
+            return f"\nLine {number} differs from yours: {yours.strip()[:200]}"
+    for number, (yours, own) in rows:
+        if yours.rstrip() != own.rstrip():
+            mine, theirs = (line.replace("\t", "→").replace(" ", "·")[:200] for line in (yours, own))
+            return f"\nLine {number} is indented otherwise: {theirs} (yours: {mine})"
+    if len(found) < len(wanted):
+        return f"\nThe file ends there; yours goes on: {wanted[len(found)].strip()[:200]}"
+    return ""

@@ -14,6 +14,23 @@ _IN_MEMORY = 256 * 1024
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f]")
 
 
+_MAGIC = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"%PDF": "a PDF",
+    b"\x7fELF": "a program or library",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "gzip data",
+    b"SQLite format 3": "an SQLite database",
+}
+
+
+def kind_of(data: bytes) -> str:
+    """What binary data is by its first bytes: `, a PNG image`; empty when that is not known."""
+    return next((f", {kind}" for magic, kind in _MAGIC.items() if data.startswith(magic)), "")
+
+
 def decode(data: bytes) -> str:
     r"""UTF-8; bytes that are not are shown as `\xNN`."""
     return data.decode("utf-8", "backslashreplace")

@@ -15,6 +15,8 @@ from tools import builtin
 from tools.base import Tool
 
 DEFAULT = ("read", "edit", "write", "grep", "glob", "bash", "run_tests")
+EDITORS = ("apply_patch", "multi_edit")
+"""Tools that can stand in the place of `edit`, for models that were trained on them."""
 ENTRY_POINTS = "pawl.tools"
 """Group of the entry points by which other packages add tools; each loads to a Tool of the same name."""
 
@@ -47,6 +49,11 @@ def select(names: Sequence[str]) -> dict[str, Tool]:
     return {name: load(name) for name in names}
 
 
-def default_toolset() -> dict[str, Tool]:
-    """What a model gets when nobody chose: enough to find, change and run."""
-    return select(DEFAULT)
+def default_toolset(edit_form: str = "tool") -> dict[str, Tool]:
+    """What a model gets when nobody chose: enough to find, change and run.
+
+    One whose edit form is a tool's name edits by that tool; every other form is read as calls of `edit` and
+    `write`.
+    """
+    editor = edit_form if edit_form in EDITORS else "edit"
+    return select([editor if name == "edit" else name for name in DEFAULT])

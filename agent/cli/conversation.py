@@ -59,6 +59,7 @@ class Conversation:
 
     def __init__(self, desk: Desk, model: Model, plan: Plan, lines: Lines, stack: AsyncExitStack) -> None:
         self.desk = desk
+        self._plan = plan
         self.asking = can_ask(desk.options.output_format)
         self._lines = lines
         self._stack = stack
@@ -94,12 +95,13 @@ class Conversation:
         self._offered = Patch()
         backend = self._candidate.sandbox.caps.backend
         approver = TerminalApprover(self._lines) if self.asking else None
-        self.agent.toolset = default_toolset()
+        self.agent.toolset = default_toolset(self._plan.edit_form)
         self.agent.context = ToolContext(
             self._candidate.sandbox,
             self.desk.log.artifacts,
             on_output=lambda data: self.desk.branch.emit(OutputStreamed(data)),
             before_change=self._record,
+            refuse_syntax_errors=self._plan.refuse_syntax_errors,
         )
         self.agent.permissions = Permissions.inside_sandbox(backend, approver=approver)
 

@@ -100,5 +100,7 @@ def plan_for(model: str, options: Options, *, allow_test_edits: bool = False) ->
         max_steps=settings.max_steps,
         tool_mode=known.tool_mode if settings.tool_mode == "auto" else settings.tool_mode,
         dialect=known.dialect,
+        edit_form=known.edit_form,
+        refuse_syntax_errors=settings.refuse_syntax_errors,
         allow_test_edits=allow_test_edits,
     )

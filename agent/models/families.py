@@ -13,7 +13,7 @@ import msgspec
 
 Strategy = Literal["loop", "repair"]
 ToolMode = Literal["native", "dialect", "grammar"]
-EditForm = Literal["tool", "search_replace", "unified_diff", "whole_file"]
+EditForm = Literal["tool", "apply_patch", "multi_edit", "search_replace", "unified_diff", "whole_file"]
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     tool_mode: ToolMode = "native"
     """How it is told of tools (agent.models.toolmode); calls in its text are found in any case."""
     edit_form: EditForm = "tool"
-    """How it changes files best: by the edit tool, or in its text, in a form of `agent/models/dialects/`."""
+    """How it changes files best: by `edit`, by another tool, or in its text (`agent/models/dialects/`)."""
     strategy: Strategy = "loop"
     """How `fix` works with it: a tool loop, or a direct repair of single functions."""
     context_tokens: int | None = None

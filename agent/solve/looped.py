@@ -63,12 +63,13 @@ def _agent(task: Task, number: int, branch: Branch, candidate: Candidate) -> Age
         branch.bus.log.artifacts,
         check=task.command,
         timeout_s=task.bench.limits.timeout_s,
+        refuse_syntax_errors=task.plan.refuse_syntax_errors,
     )
     return Agent(
         model=task.model,
         branch=branch,
         system=system_prompt("fix"),
-        toolset=default_toolset(),
+        toolset=default_toolset(task.plan.edit_form),
         context=context,
         permissions=Permissions.inside_sandbox(candidate.sandbox.caps.backend, mode="yolo"),
         guards=(task.budget, MaxSteps(task.plan.max_steps), LoopGuard()),

@@ -12,6 +12,7 @@ import msgspec
 from agent.bus import Branch
 from agent.guards import Budget
 from agent.models.base import Model
+from agent.models.families import EditForm
 from agent.models.toolmode import ToolMode
 from agent.solve.repair import Tried, targets
 from agent.verify import Verdict, run_and_log, verify
@@ -47,6 +48,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     reply_tokens: int = 1500
     tool_mode: ToolMode = "auto"
     dialect: str = ""
+    edit_form: EditForm = "tool"
+    refuse_syntax_errors: bool = False
     allow_test_edits: bool = False
 
 

@@ -46,7 +46,7 @@ def refusal(error: OSError) -> Refused:
 
 
 class Files:
-    """read, write, list and search below `root`; every method raises Refused."""
+    """read, write, remove, list and search below `root`; every method raises Refused."""
 
     def __init__(self, root: str, read_bytes: int, write_bytes: int) -> None:
         self.root = root.rstrip("/")
@@ -64,8 +64,10 @@ class Files:
             path = path[len(self.root) :]
         return [name for name in path.split("/") if name not in ("", ".")]
 
-    def _walk(self, path: str, make: bool = False) -> Place:
+    def _walk(self, path: str, make: bool = False, follow: bool = True) -> Place:
         """Walk to the last name of a path; with `make`, missing folders on the way are made.
+
+        Without `follow`, a symlink in the last place is the place itself.
 
         The folder of the result is the caller's to close.
         """
@@ -81,7 +83,7 @@ class Files:
                     os.close(opened.pop())
                     continue
                 status = self._status(name, opened[-1])
-                if status is not None and stat.S_ISLNK(status.st_mode):
+                if status is not None and stat.S_ISLNK(status.st_mode) and (names or follow):
                     links += 1
                     if links > _LINKS:
                         raise Refused("PathEscape", "too many symlinks")
@@ -194,6 +196,21 @@ class Files:
         finally:
             os.close(place.folder)
         return {"hash": hashlib.sha256(data).hexdigest()}
+
+    def remove(self, path: str, expect: str) -> dict[str, Any]:
+        """Take away a regular file if its content is what `expect`, a sha256, says; a symlink is refused."""
+        place = self._walk(path, follow=False)
+        try:
+            if hashlib.sha256(self._content(place)[0]).hexdigest() != expect:
+                raise Refused("FileConflict", "the file changed since it was read")
+            if not _same(place.status, self._status(place.name, place.folder)):
+                raise Refused("FileConflict", "the file changed while it was being removed")
+            os.unlink(place.name, dir_fd=place.folder)
+        except OSError as error:
+            raise refusal(error) from None
+        finally:
+            os.close(place.folder)
+        return {"hash": expect}
 
     def _writable(self, place: Place, expect: str | None) -> int | None:
         """Check that the place may be written; returns the mode to keep, None for a new file."""

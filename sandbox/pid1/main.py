@@ -1,9 +1,9 @@
 """The agent's loop: frames in on descriptor 0, frames out on descriptor 1, commands in between.
 
 Requests carry an `id` and an `op` (open, ping, run, terminal, cancel, start, jobs, output, kill, read, write,
-list, search); answers carry the `id` and an `event`: `output` (any number of times), then one of `done` (of a
-run or terminal), `job`, `answer` or `failure`. A `cancel` has no answer. When descriptor 0 hangs up,
-everything is killed.
+remove, list, search); answers carry the `id` and an `event`: `output` (any number of times), then one of
+`done` (of a run or terminal), `job`, `answer` or `failure`. A `cancel` has no answer. When descriptor 0 hangs
+up, everything is killed.
 
 One thread, one selector. It installs no signal handler but for SIGCHLD, so that as PID 1 it cannot be killed
 or stopped from inside; it is not dumpable, so that no process inside reaches its descriptors through /proc.
@@ -143,6 +143,9 @@ class Agent:
 
     def op_read(self, _number: int, request: Header, _payload: bytes) -> Answer:
         return self.files.read(request["path"], request["offset"], request["limit"])
+
+    def op_remove(self, _number: int, request: Header, _payload: bytes) -> Answer:
+        return self.files.remove(request["path"], request["expect"]), b""
 
     def op_write(self, _number: int, request: Header, payload: bytes) -> Answer:
         return self.files.write(request["path"], payload, request["expect"], request["mode"]), b""

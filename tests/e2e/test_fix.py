@@ -185,6 +185,29 @@ async def test_the_tool_loop_repairs(project: Path, backend: str) -> None:
 
 
 @OTHERS
+async def test_a_model_edits_by_the_tool_and_the_rules_of_the_configuration(
+    project: Path, isolated: Path
+) -> None:
+    settings = isolated / "config" / "config.toml"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text('refuse_syntax_errors = true\n[models."m"]\nedit_form = "apply_patch"\n')
+    patch = "*** Begin Patch\n*** Update File: sums.py\n@@\n-    result = 1\n+    result = {}\n*** End Patch"
+    script: list[Answer | str] = [
+        call(1, "apply_patch", patch=patch.format("(")),
+        call(2, "apply_patch", patch=patch.format("0")),
+        "Done.",
+    ]
+    async with ModelServer(script, append_only=True) as server:
+        done = await run_pawl(*fix(server.base_url, "--yes", strategy="loop"), cwd=project)
+        body = server.requests[-1].body
+    assert done.code == 0, done.err
+    names = [tool["function"]["name"] for tool in body["tools"]]
+    assert "apply_patch" in names and "edit" not in names
+    results = [m["content"] for m in body["messages"] if m["role"] == "tool"]
+    assert "would have a syntax error" in results[0] and results[1] == "Updated sums.py."
+
+
+@OTHERS
 async def test_the_tool_loop_is_told_when_its_claim_is_not_true(project: Path) -> None:
     script: list[Answer | str] = [
         call(1, "edit", path="sums.py", old_string="result = 1", new_string="result = 5"),

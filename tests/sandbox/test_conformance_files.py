@@ -202,3 +202,29 @@ async def test_many_files_at_once(place: Place) -> None:
         return (await place.sandbox.read(f"many/{number}")).data
 
     assert await asyncio.gather(*(one(n) for n in range(50))) == [str(n).encode() * 1000 for n in range(50)]
+
+
+# --- remove ----------------------------------------------------------------------------------------------
+
+
+async def test_a_file_is_removed_only_as_it_was_read(place: Place) -> None:
+    place.put("pkg/a.py", b"x")
+    with pytest.raises(FileConflict):
+        await place.sandbox.remove("pkg/a.py", expect_hash=sha256(b"y"))
+    assert (place.tree / "pkg/a.py").read_bytes() == b"x"
+    await place.sandbox.remove("pkg/a.py", expect_hash=sha256(b"x"))
+    assert not (place.tree / "pkg/a.py").exists()
+    with pytest.raises(FileMissing):
+        await place.sandbox.remove("pkg/a.py", expect_hash=sha256(b"x"))
+
+
+async def test_a_removal_goes_nowhere_else(place: Place) -> None:
+    outside = place.tree.parent / "outside"
+    outside.write_bytes(b"x")
+    place.put("a.py", b"x")
+    (place.tree / "link").symlink_to("a.py")
+    (place.tree / "away").symlink_to(outside)
+    for path in ("link", "away", "../outside", "."):
+        with pytest.raises(FileError):
+            await place.sandbox.remove(path, expect_hash=sha256(b"x"))
+    assert outside.read_bytes() == (place.tree / "a.py").read_bytes() == b"x"

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tools.base import ToolError
-from tools.matching import MatchError, apply_edit, encode_like
+from tools.matching import MatchError, Replacement, apply_edit, apply_edits
+from tools.textfile import encode_like
 
 CASES = {
     "exact": (b"a = 1\nb = 2\n", "a = 1", "a = 3", b"a = 3\nb = 2\n", "exact"),
@@ -13,8 +17,8 @@ CASES = {
     "delete": (b"a\nb\nc\n", "b\n", "", b"a\nc\n", "exact"),
     "no final newline": (b"a\nb", "b", "c\nd", b"a\nc\nd", "exact"),
     "crlf, one line": (b"a\r\nb\r\n", "b", "c\nd", b"a\r\nc\r\nd\r\n", "exact"),
-    "crlf, several lines": (b"a\r\nb\r\nc\r\n", "a\nb", "x\ny", b"x\r\ny\r\nc\r\n", "white space"),
-    "crlf in the search": (b"a\r\nb\r\n", "a\r\nb\r\n", "x\r\n", b"x\r\n", "white space"),
+    "crlf, several lines": (b"a\r\nb\r\nc\r\n", "a\nb", "x\ny", b"x\r\ny\r\nc\r\n", "exact"),
+    "crlf in the search": (b"a\r\nb\r\n", "a\r\nb\r\n", "x\r\n", b"x\r\n", "exact"),
     "mixed ends": (b"a\nb\r\nc\nd\r\n", "c\nd", "x\ny", b"a\nb\r\nx\ny\r\n", "exact"),
     "trailing space in the file": (b"a  \nb\t\nc\n", "a\nb", "x", b"x\t\nc\n", "white space"),
     "trailing space in the search": (b"a\nb\nc\n", "a  \nb ", "x", b"x\nc\n", "white space"),
@@ -133,7 +137,7 @@ def test_bytes_outside_of_the_region_never_change(
     marked = ["START", *body, "STOP"]
     text = end.join([*head, *marked, *tail])
     old = "\n".join(line.rstrip() for line in marked)
-    fresh = "FRESH\n\n  LINES"
+    fresh = "FRESH\nAND\n  LINES"
     data = text.encode(encoding)
     want = end.join([*head, fresh.replace("\n", end), *tail]).encode(encoding)
     assert apply_edit(data, old, fresh).data == want
@@ -148,6 +152,61 @@ def test_two_places_that_fit_are_never_edited(lines: list[str], copies: int, end
         apply_edit(data, "\n".join(block), "x")
 
 
+def plain_quotes(text: str) -> str:
+    return text.replace("“", '"').replace("”", '"')
+
+
+ROWS = st.lists(st.sampled_from(["a", "  a", "b ", "    b", "\tb", "", "...", "“c”", "c", '"c"']), max_size=9)
+
+
+@given(
+    ROWS,
+    ROWS,
+    st.sampled_from(["", "\n"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.data(),
+)
+def test_lines_outside_of_what_is_told_stay_on_every_rung(
+    file: list[str], new: list[str], last: str, encoding: str, data: st.DataObject
+) -> None:
+    ends = data.draw(st.lists(st.sampled_from(["\n", "\r\n"]), min_size=len(file), max_size=len(file)))
+    text = "".join(row + end for row, end in zip(file, ends, strict=True)) + "tail" + last
+    start = data.draw(st.integers(0, len(file)))
+    spelt = [str, str.strip, lambda row: row + " ", lambda row: f"  {row}", lambda row: row.replace("“", '"')]
+    spell = data.draw(st.sampled_from(spelt))
+    sought = "\n".join(spell(row) for row in file[start : start + data.draw(st.integers(1, 4))])
+    try:
+        done = apply_edit(text.encode(encoding), sought, "\n".join(new))
+    except ToolError:
+        return
+    assert sum(text.replace("\r\n", "\n").startswith(sought, at) for at in range(len(text))) < 2
+    before, after = text.split("\n"), done.data.decode(encoding).split("\n")
+    first, end = done.lines[0][0], done.lines[-1][1]
+    written = plain_quotes("\n".join(after[first - 1 : end]))
+    assert all(plain_quotes(row.strip()) in written for row in new if row != "...")
+    assert after[: first - 1] == before[: first - 1]
+    # a new text that ends with a line end leaves what follows in the line behind what is told
+    behind = after[end + 1 :]
+    assert behind == before[len(before) - len(behind) :]
+
+
+def test_several_edits_are_made_one_after_the_other_or_none_is() -> None:
+    source = b"a\r\nb\r\nc\r\n"
+    edits = [Replacement("c", "d\ne"), Replacement("a", "1\n2"), Replacement("e", "f")]
+    done = apply_edits(source, edits)
+    assert done.data == b"1\r\n2\r\nb\r\nd\r\nf\r\n" and done.how == "exact"
+    assert done.lines == ((1, 2), (4, 5), (5, 5))
+    with pytest.raises(MatchError, match=r"Edit 2 of 2: old_string is not in the file.* None of the edits"):
+        apply_edits(source, [Replacement("a", "x"), Replacement("zzz", "y")])
+    with pytest.raises(ToolError, match="Give at least one edit"):
+        apply_edits(source, [])
+
+
+def test_a_near_miss_in_white_space_shows_the_tabs() -> None:
+    with pytest.raises(MatchError, match="Line 2 is indented otherwise: →b\\(\\) \\(yours: ····b\\(\\)\\)"):
+        apply_edit(b"if a:\n\tb()\nc()\n", "if a:\n    b()\n    c()\n", "x")
+
+
 @given(st.binary(max_size=60), st.text(max_size=8), st.text(max_size=8))
 def test_no_input_breaks_it(data: bytes, old: str, new: str) -> None:
     try:
@@ -155,3 +214,26 @@ def test_no_input_breaks_it(data: bytes, old: str, new: str) -> None:
     except ToolError:
         return
     assert done.data != data or done.how != "exact"
+
+
+BIG = {
+    "one letter, a million times": ("a" * 10**6, "aa", "b\n"),
+    "one line, a hundred thousand times": ("}\n" * 10**5, "}\nx\n" * 500 + "}\n", "y\n"),
+    "lines of blanks": (" " * 10**6 + "\n" + "a\n" * 10**4, "a\n \n" * 300, "b"),
+    "a long search of such lines": (
+        "go()\n" * 10**5,
+        "  go()\n" * 5000 + "stop()\n",
+        "  go()\n" * 5000,
+    ),
+    "one very long line": ("ab" * 10**6, "ab" * 10**5 + "c", "d"),
+    "a long text for a long one": ("x\n" * 5000 + "y\n", " x\n" * 5000 + " y\n", " z\n x\n" * 5000),
+}
+
+
+@pytest.mark.parametrize("name", BIG)
+def test_hostile_sizes_take_no_more_than_seconds(name: str) -> None:
+    text, old, new = BIG[name]
+    began = time.process_time()
+    with contextlib.suppress(ToolError):
+        apply_edit(text.encode(), old, new)
+    assert time.process_time() - began < 5

@@ -63,7 +63,8 @@ def test_effects_are_what_the_tools_do() -> None:
 
 
 def test_tools_are_selected_by_name_in_order() -> None:
-    assert list(default_toolset()) == list(DEFAULT)
+    assert list(default_toolset()) == list(default_toolset("whole_file")) == list(DEFAULT)
+    assert list(default_toolset("apply_patch")) == ["read", "apply_patch", *DEFAULT[2:]]
     assert list(select(["bash", "read"])) == ["bash", "read"]
     with pytest.raises(UnknownTool, match="no tool 'gerp'; did you mean grep"):
         select(["gerp"])

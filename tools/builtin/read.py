@@ -3,8 +3,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
+from tools.documents import document_kind, document_text
 from tools.files import read_file, workspace_path
-from tools.matching import decode
+from tools.output import kind_of
+from tools.textfile import decode
 
 MAX_LINES = 2000
 MAX_CHARS = 50_000
@@ -18,29 +20,45 @@ async def read(
     offset: Annotated[int, "first line, from 1"] = 1,
     limit: int = MAX_LINES,
 ) -> ToolOutput:
-    """Read a text file, with line numbers."""
+    """Read a text file, with line numbers.
+
+    A notebook or PDF is shown as text; that is not what `edit` works on, so the file does not count as seen.
+    """
     path = workspace_path(ctx, path)
     found = await read_file(ctx, path)
-    try:
-        text = decode(found.data).text
-    except ToolError:
-        return ToolOutput(f"{path} is a binary file of {found.size} bytes.")
-    ctx.seen[path] = found.hash
+    note = ""
+    if document_kind(path):
+        text = await document_text(path, found.data)
+        note = "[shown as text; edits are of the file itself]"
+    else:
+        try:
+            text = decode(found.data).text
+        except ToolError:
+            return ToolOutput(f"{path} is a binary file of {found.size} bytes{kind_of(found.data)}.")
+        ctx.seen[path] = found.hash
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
     if not lines:
         return ToolOutput(f"{path} is empty.")
     first = max(offset, 1)
     if first > len(lines):
         raise ToolError(f"{path} has {len(lines)} lines; offset {offset} is past its end.")
+    shown = _numbered(lines[first - 1 : first - 1 + max(min(limit, MAX_LINES), 1)], first)
+    last = first + len(shown) - 1
+    if last < len(lines):
+        shown.append(f"[{len(lines)} lines in all; go on with offset {last + 1}]")
+    if note:
+        shown.append(note)
+    return ToolOutput("\n".join(shown), view=f"{path}, lines {first} to {last} of {len(lines)}")
+
+
+def _numbered(lines: list[str], first: int) -> list[str]:
+    """As many lines as there is room for, at least one."""
     shown: list[str] = []
     room = MAX_CHARS
-    for number, line in enumerate(lines[first - 1 : first - 1 + max(min(limit, MAX_LINES), 1)], first):
+    for number, line in enumerate(lines, first):
         cut = line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}... [{len(line)} characters]"
         room -= len(cut) + 1
         if room < 0 and shown:
             break
         shown.append(f"{number}\t{cut}")
-    last = first + len(shown) - 1
-    if last < len(lines):
-        shown.append(f"[{len(lines)} lines in all; go on with offset {last + 1}]")
-    return ToolOutput("\n".join(shown), view=f"{path}, lines {first} to {last} of {len(lines)}")
+    return shown

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from sandbox.base import FileError, FileMissing
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import explained, new_syntax_error, workspace_path, write_file
-from tools.matching import encode_like
+from tools.files import explained, new_syntax_error, refuse_placeholder, workspace_path, write_file
+from tools.textfile import decode, encode_like
 
 
 @tool(Effect.WRITE)
@@ -16,16 +16,18 @@ async def write(ctx: ToolContext, path: str, content: str) -> ToolOutput:
     try:
         found = await ctx.sandbox.read(path)
     except FileMissing:
-        await write_file(ctx, path, content.encode("utf-8", "replace"), "")
-        lines = len(content.splitlines())
-        return ToolOutput(f"Created {path}, {lines} lines.{new_syntax_error(path, b'', content.encode())}")
+        refuse_placeholder(content, "")
+        data = content.encode("utf-8", "replace")
+        note = new_syntax_error(ctx, path, b"", data)
+        await write_file(ctx, path, data, "")
+        return ToolOutput(f"Created {path}, {len(content.splitlines())} lines.{note}")
     except FileError as error:
         raise await explained(ctx, path, error) from error
     if ctx.seen.get(path) != found.hash:
         state = "has changed since you read it" if path in ctx.seen else "exists and you have not read it"
         raise ToolError(f"{path} {state}. Read it first, or use edit.")
+    refuse_placeholder(content, decode(found.data).text)
     data = encode_like(found.data, content)
+    note = new_syntax_error(ctx, path, found.data, data)
     await write_file(ctx, path, data, found.hash)
-    return ToolOutput(
-        f"Wrote {path}, {len(content.splitlines())} lines.{new_syntax_error(path, found.data, data)}"
-    )
+    return ToolOutput(f"Wrote {path}, {len(content.splitlines())} lines.{note}")

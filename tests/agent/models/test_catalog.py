@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 
 from agent.models import catalog, dialects
 from agent.models.catalog import ModelSettings, UnknownModel, find, traits
-from agent.models.families import FAMILIES
+from agent.models.families import FAMILIES, EditForm
 from agent.models.gguf import Head, NotGguf, read_head
 from agent.models.names import Embedded, GgufFile, HubFile, Reference, Server, Service, parse
 from agent.models.providers import PROVIDERS
 from agent.models.serving import MAX_CONTEXT, MIN_CONTEXT, context_tokens
 from tests.support.weight_sources import gguf
+from tools.toolset import EDITORS
 
 OPENAI = PROVIDERS[0]
 OPENROUTER = next(found for found in PROVIDERS if found.name == "openrouter")
@@ -143,7 +145,8 @@ def test_a_name_tells_the_family(name: str, family: str, strategy: str) -> None:
 
 def test_families_name_dialects_and_forms_that_there_are() -> None:
     assert {family.dialect for family in FAMILIES} - {""} <= set(dialects.load())
-    forms = {family.edit_form for family in FAMILIES} - {"tool"}
+    forms = {*get_args(EditForm)} - {"tool", *EDITORS}
+    assert {family.edit_form for family in FAMILIES} <= {*get_args(EditForm)}
     assert forms <= {found.name for found in pkgutil.iter_modules(dialects.__path__)}
 
 
