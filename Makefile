@@ -20,7 +20,7 @@ BENCH_JSON ?= build/bench-sandbox.json
 # Where the table of `make abuse-report` goes.
 ABUSE_JSON ?= build/abuse.json
 
-.PHONY: help demo test lint abuse-report bench bench-wires bench-sandbox sandbox weights clean
+.PHONY: help demo test lint abuse-report bench bench-wires bench-edits bench-sandbox sandbox weights clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ bench: $(VENV)/.installed-dev ## Measure the start-up, and what finding calls co
 
 bench-wires: $(VENV)/.installed-dev ## Measure what pawl costs for each request and streamed token
 	@$(BIN)/python -P tests/bench/wires.py
+
+bench-edits: $(VENV)/.installed-dev ## Make the corpus of edits with pawl and two peers, installed apart
+	@$(BIN)/python -m tests.bench.edits
 
 bench-sandbox: $(VENV)/.installed-dev sandbox ## Measure the sandboxes beside docker itself; JSON to BENCH_JSON
 	@mkdir -p $(dir $(BENCH_JSON))
