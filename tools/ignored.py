@@ -1,0 +1,124 @@
+"""Which paths of a workspace are not worth a look: `.gitignore`, `.pawlignore`, caches, secrets.
+
+The rules are those of gitignore(5): the last pattern that fits decides, nearer files come after farther ones,
+and what is below an ignored folder is ignored. `.pawlignore` is read after the `.gitignore` beside it. Texts
+come from the workspace and are hostile: patterns become regular expressions without nested repetition.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sandbox.rules import DENIED, is_denied
+
+FILES = (".gitignore", ".pawlignore")
+NOISE = frozenset(
+    {".git", "__pycache__", "node_modules", ".venv", ".tox", ".nox"}
+    | {".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"}
+)
+"""Folders of caches and installed packages, whatever the project's own rules say."""
+_MAY_BE_SECRET = re.compile("|".join(map(fnmatch.translate, DENIED)))
+MAX_PATTERNS = 1000
+MAX_PATTERN = 400
+MAX_STARS = 6
+"""In one pattern; with more of them matching could take very long."""
+
+
+class _Rule(NamedTuple):
+    pattern: re.Pattern[str]
+    ignores: bool
+
+
+class _Rules(NamedTuple):
+    """The rules of one folder, paths relative to it."""
+
+    any: re.Pattern[str]
+    each: tuple[_Rule, ...]
+    """The last line first."""
+
+
+class Ignored:
+    """Answers for one tree. `read` gives the text of a file of it, None when there is none."""
+
+    def __init__(self, read: Callable[[str], bytes | None]) -> None:
+        self._read = read
+        self._rules: dict[str, list[tuple[str, _Rules]]] = {}
+        self._folders: dict[str, bool] = {"": False}
+
+    def __call__(self, path: str, *, is_folder: bool = False) -> bool:
+        """Whether a path, or a folder that it is in, is ignored."""
+        folder, _, name = path.rpartition("/")
+        if is_folder:
+            if path not in self._folders:
+                self._folders[path] = name in NOISE or self(folder, is_folder=True) or self._own(path, True)
+            return self._folders[path]
+        secret = _MAY_BE_SECRET.fullmatch(name) and is_denied(name, DENIED)
+        return bool(secret) or self(folder, is_folder=True) or self._own(path, False)
+
+    def _own(self, path: str, is_folder: bool) -> bool:
+        text = f"{path}/" if is_folder else path
+        for prefix, rules in self._above(path.rpartition("/")[0]):
+            inner = text[len(prefix) :]
+            if rules.any.fullmatch(inner):
+                return next(rule.ignores for rule in rules.each if rule.pattern.fullmatch(inner))
+        return False
+
+    def _above(self, folder: str) -> list[tuple[str, _Rules]]:
+        """(path of a folder with its slash, its rules) for a folder and those above it, nearest first."""
+        if folder not in self._rules:
+            prefix = f"{folder}/" if folder else ""
+            texts = [text for name in FILES if (text := self._read(prefix + name))]
+            own = _parse(b"\n".join(texts).decode("utf-8", "replace")) if texts else None
+            farther = self._above(folder.rpartition("/")[0]) if folder else []
+            self._rules[folder] = [(prefix, own), *farther] if own else farther
+        return self._rules[folder]
+
+
+def _parse(text: str) -> _Rules | None:
+    rules = [rule for line in text.splitlines()[:MAX_PATTERNS] if (rule := _rule(line))]
+    if not rules:
+        return None
+    whole = re.compile("|".join(f"(?:{rule.pattern.pattern})" for rule in rules), re.DOTALL)
+    return _Rules(whole, tuple(reversed(rules)))
+
+
+def _rule(line: str) -> _Rule | None:
+    line = re.sub(r"(?<!\\)\s+$", "", line)
+    if not line or line.startswith("#") or len(line) > MAX_PATTERN or line.count("*") > MAX_STARS:
+        return None
+    ignores = not line.startswith("!")
+    line = line.removeprefix("!")
+    only_folders = line.endswith("/")
+    line = line.rstrip("/")
+    anchored = "/" in line
+    line = line.lstrip("/")
+    if not line:
+        return None
+    start = "" if anchored else "(?:.*/)?"
+    end = "/" if only_folders else "/?"
+    try:
+        return _Rule(re.compile(start + _expression(line) + end, re.DOTALL), ignores)
+    except re.error:
+        return None
+
+
+def _expression(pattern: str) -> str:
+    result = ""
+    for token in re.findall(r"\*\*/|/\*\*$|\*+|\[!?\]?[^\]/]*\]|\\.|.", pattern, re.DOTALL):
+        if token == "**/":
+            result += "(?:.*/)?"
+        elif token == "/**":
+            result += "/.+"
+        elif token[0] == "*":
+            result += "[^/]*"
+        elif token == "?":
+            result += "[^/]"
+        elif token[0] == "[" and len(token) > 2:
+            body = token[1:-1].removeprefix("!").replace("\\", "\\\\").replace("[", "\\[").replace("^", "\\^")
+            result += f"[{'^/' if token[1] == '!' else ''}{body}]"
+        else:
+            result += re.escape(token[-1] if token[0] == "\\" else token)
+    return result
