@@ -7,20 +7,26 @@ come from the workspace and are hostile: patterns become regular expressions wit
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from sandbox.base import FileError, Sandbox
+from sandbox.registries import PACKAGES
 from sandbox.rules import DENIED, is_denied
 
 FILES = (".gitignore", ".pawlignore")
 NOISE = frozenset(
-    {".git", "__pycache__", "node_modules", ".venv", ".tox", ".nox"}
+    {".git", "__pycache__", "node_modules", ".venv", PACKAGES, ".tox", ".nox"}
     | {".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 )
 """Folders of caches and installed packages, whatever the project's own rules say."""
 _MAY_BE_SECRET = re.compile("|".join(map(fnmatch.translate, DENIED)))
+MAX_RULES_BYTES = 64 * 1024
+MAX_FOLDERS = 300
+"""Whose rules are read for one answer of a tool."""
 MAX_PATTERNS = 1000
 MAX_PATTERN = 400
 MAX_STARS = 6
@@ -122,3 +128,29 @@ def _expression(pattern: str) -> str:
         else:
             result += re.escape(token[-1] if token[0] == "\\" else token)
     return result
+
+
+async def worth_showing(sandbox: Sandbox, paths: Sequence[str]) -> list[str]:
+    """The paths that are not ignored, in their order; reads the rules of the folders that they are in."""
+    folders = {folder for path in paths for folder in _folders(path)}
+    names = [f"{folder}/{name}".lstrip("/") for folder in sorted(folders)[:MAX_FOLDERS] for name in FILES]
+    texts = await asyncio.gather(*(_text(sandbox, name) for name in names))
+    ignored = Ignored(dict(zip(names, texts, strict=True)).get)
+    return [path for path in paths if not ignored(path)]
+
+
+async def is_ignored(sandbox: Sandbox, path: str) -> bool:
+    """Whether a file or folder is ignored."""
+    return len(await worth_showing(sandbox, [path, f"{path}/."])) < 2
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
+
+
+async def _text(sandbox: Sandbox, path: str) -> bytes | None:
+    try:
+        return (await sandbox.read(path, limit=MAX_RULES_BYTES)).data
+    except FileError:
+        return None

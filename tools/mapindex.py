@@ -23,13 +23,12 @@ from sandbox.base import FileError
 from sandbox.beneath import Beneath, Stamp, open_regular, stamp
 from sandbox.tree import Verdict, walk
 from tools.grammars import installed, language_of
-from tools.ignored import Ignored
+from tools.ignored import MAX_RULES_BYTES, Ignored
 from tools.mapworker import Read, Todo, content, read_files
 from tools.tags import Definition
 
 FORMAT = 1
 MAX_FILES = 50_000
-MAX_RULES_BYTES = 64 * 1024
 _FEW = 24
 """So many files are read in this process: starting another one takes longer."""
 _WORKERS = 4
@@ -41,7 +40,7 @@ _definitions = msgspec.msgpack.Decoder(tuple[Definition, ...])
 _references = msgspec.msgpack.Decoder(dict[str, int])
 
 
-class Source(msgspec.Struct, array_like=True):
+class Source(msgspec.Struct, array_like=True, gc=False):
     """One file of the index."""
 
     number: int
@@ -119,7 +118,9 @@ class Index(msgspec.Struct, array_like=True):
         for lists, width in ((self._definers, 1), (self._speakers, 2)):
             for key, raw in list(lists.items()):
                 flat = _numbers.decode(raw)
-                kept = [n for i in range(0, len(flat), width) if flat[i] in living for n in flat[i : i + width]]
+                kept = [
+                    n for i in range(0, len(flat), width) if flat[i] in living for n in flat[i : i + width]
+                ]
                 if kept:
                     lists[key] = msgspec.Raw(_encoder.encode(kept))
                 else:

@@ -50,7 +50,11 @@ def content(tree: Beneath, path: str) -> tuple[bytes, Stamp | None, bytes]:
         info = tree.stat(path)
         return b"", stamp(info) if info else None, b""
     settled = time.time_ns() - found.stat.st_ctime_ns > _YOUNG_NS
-    return found.data, stamp(found.stat) if settled else None, hashlib.blake2b(found.data, digest_size=16).digest()
+    return (
+        found.data,
+        stamp(found.stat) if settled else None,
+        hashlib.blake2b(found.data, digest_size=16).digest(),
+    )
 
 
 def read_files(tree: Beneath, todo: Iterable[Todo]) -> list[Read]:

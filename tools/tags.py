@@ -30,7 +30,7 @@ MAX_LINE = 120
 _BLOCK = 64 * 1024
 
 
-class Definition(msgspec.Struct, frozen=True, array_like=True):
+class Definition(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A name that a file defines."""
 
     name: str
@@ -63,9 +63,7 @@ def tags(source: bytes, language: str) -> Tags:
     references = Counter(_name(source, node) for node in found.get("ref", ()))
     nodes = {node.start_byte: (kind, node) for kind in KINDS for node in found.get(kind, ())}
     lines = source.split(b"\n")
-    definitions = (
-        _definition(source, lines, *nodes[start]) for start in sorted(nodes)[:MAX_DEFINITIONS]
-    )
+    definitions = (_definition(source, lines, *nodes[start]) for start in sorted(nodes)[:MAX_DEFINITIONS])
     return Tags(tuple(definitions), dict(references))
 
 

@@ -12,17 +12,17 @@ _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PATH = re.compile(r"[\w.-]*(?:/[\w.-]+)+|\w[\w-]*\.[a-z]{1,5}\b")
 MAX_WORD = 40
 
-FILLER = frozenset(
-    """a an and any are as at be been but by can could did do does for from had has have how if in into is it its
-    just like may more must no not of off on only or our out over should so some such than that the their them
-    then there these they this to too under up use used uses using was we were what when where which while who
-    why will with without would you your
-    add added also avoid back bug change changed close closes code correct correctly error errors fail failed
-    fails failing fix fixed fixes fixing follow github handle http https improve instead issue issues make merge
-    need new now one problem proper properly pull refs regression remove request resolve resolved return see
-    set support test tests try update value values via work works wrong
-    author authored co com email signed noreply org review reviewed""".split()
-)
+_FILLER = """
+a an and any are as at be been but by can could did do does for from had has have how if in into is it its
+just like may more must no not of off on only or our out over should so some such than that the their them
+then there these they this to too under up use used uses using was we were what when where which while who
+why will with without would you your add added also avoid back bug change changed close closes code
+correct correctly error errors fail failed fails failing fix fixed fixes fixing follow github handle http
+https improve instead issue issues make merge need new now one problem proper properly pull refs
+regression remove request resolve resolved return see set support test tests try update value values via
+work works wrong author authored co com email signed noreply org review reviewed
+"""
+FILLER = frozenset(_FILLER.split())
 """What tasks are full of and what therefore tells nothing of where they are to be done."""
 
 
