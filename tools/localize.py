@@ -10,8 +10,8 @@ The evidence of all failing tests is averaged and weighted by Ochiai's coefficie
 Similarity Coefficients for Software Fault Localization, PRDC 2006). Reach is read off the calls. A test
 counts by one over the number of functions that it reaches: the fewer, the more it says.
 
-Where lines were measured (`TestReport.lines`), that coefficient is taken over the lines that tests really ran,
-see tools/spectrum.py, and the evidence decides among the functions that it leaves alike.
+Where lines were measured (`TestReport.lines`), that coefficient is taken over the lines that tests really
+ran, see tools/spectrum.py, and the evidence decides among the functions that it leaves alike.
 """
 
 from __future__ import annotations

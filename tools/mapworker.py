@@ -1,7 +1,7 @@
-"""Reads source files for the repository's map: `python -P -m tools.mapworker ROOT` is a process for many of them.
+"""Reads source files for the repository's map; `python -P -m tools.mapworker ROOT` is a process for many.
 
-stdin is a list of (path, language), stdout the list of what was read, both MessagePack. A grammar that crashes
-on a hostile file takes this process down and nothing else.
+stdin is a list of (path, language), stdout the list of what was read, both MessagePack. A grammar that
+crashes on a hostile file takes this process down and nothing else.
 """
 
 from __future__ import annotations

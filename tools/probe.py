@@ -60,9 +60,10 @@ async def run_check(
     """Run a check command with the probe on, and report.
 
     `timeout_s` bounds the whole command, `limit_s` one test. When the plugin cannot be imported (a command
-    that sets PYTHONPATH itself, an isolated interpreter) the command is run again without it. Variables that
-    the plugin needs as well, such as PYTHONPATH, belong in `extra_env`: they are joined there. `coverage` asks
-    for `TestReport.lines`, which takes coverage.py inside the sandbox and makes tests slower.
+    that sets PYTHONPATH itself, an isolated interpreter) the command is run again without it. Variables
+    that the plugin needs as well, such as PYTHONPATH, belong in `extra_env`: they are joined there.
+    `coverage` asks for `TestReport.lines`, which takes coverage.py inside the sandbox and makes tests
+    slower.
     """
     out = f"/tmp/pawl-probe-{uuid.uuid4().hex}.jsonl"
     env = probe_env(out, limit_s, probe_folder(sandbox), sandbox.root, extra_env)

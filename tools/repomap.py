@@ -3,8 +3,8 @@
 Files are nodes; a file that uses a name points at the files that define it. Rank is given to the files that
 the task speaks of, and flows along the uses:
 
-- the words of the task, by BM25 (Robertson and Zaragoza: The Probabilistic Relevance Framework, 2009) over the
-  words of each file, those of its path and of the names that it defines counting more;
+- the words of the task, by BM25 (Robertson and Zaragoza: The Probabilistic Relevance Framework, 2009) over
+  the words of each file, those of its path and of the names that it defines counting more;
 - names that the task spells as code and a file defines; paths that it names;
 - personalised PageRank from there, by local pushes (Andersen, Chung, Lang: Local Graph Partitioning using
   PageRank Vectors, FOCS 2006): the power iteration restricted to where rank really flows, so that its cost

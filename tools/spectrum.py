@@ -1,9 +1,9 @@
 """How much the lines that failing tests ran say against each function. Pure.
 
-The measure is Ochiai's coefficient of a line, failed / sqrt(all failed * (failed + passed)), where `failed` and
-`passed` count the tests that ran it (Abreu, Zoeteweij, van Gemund: An Evaluation of Similarity Coefficients for
-Software Fault Localization, PRDC 2006). A function is as suspicious as its most suspicious line: one branch
-that only failing tests take is enough.
+The measure is Ochiai's coefficient of a line, failed / sqrt(all failed * (failed + passed)), where `failed`
+and `passed` count the tests that ran it (Abreu, Zoeteweij, van Gemund: An Evaluation of Similarity
+Coefficients for Software Fault Localization, PRDC 2006). A function is as suspicious as its most suspicious
+line: one branch that only failing tests take is enough.
 """
 
 from __future__ import annotations

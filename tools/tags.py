@@ -1,7 +1,8 @@
 """What a source file defines and what it refers to, in each language of `tools/grammars.py`.
 
 What counts is said by a query a language, `tools/queries/*.scm`: its captures are kinds of definitions
-(`KINDS`) on the name that is defined, and `ref` on a name that is used. Sources are hostile: how much is read, and for how long, is bounded.
+(`KINDS`) on the name that is defined, and `ref` on a name that is used. Sources are hostile: how much is
+read, and for how long, is bounded.
 """
 
 from __future__ import annotations

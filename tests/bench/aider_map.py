@@ -1,7 +1,8 @@
-"""Answers with aider's repository map, for tests/bench/repomap.py; runs in an environment that has aider-chat.
+"""Answers with aider's repository map, for tests/bench/repomap.py; runs where aider-chat is installed.
 
-A request a line on stdin: {"root": folder, "files": [relative path], "task": text, "tokens": number}. An answer
-a line on stdout: {"seconds": number, "files": [path, likeliest first]}. Mentions are found by aider's own code;
+A request a line on stdin: {"root": folder, "files": [relative path], "task": text, "tokens": number}; with
+"ranks_only" the map is not written out. An answer a line on stdout: {"seconds": number, "files": [path,
+likeliest first]}, or the map's text in the place of the paths. Mentions are found by aider's own code;
 tokens are estimated from the characters, which costs it nothing.
 """
 

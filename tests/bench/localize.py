@@ -184,9 +184,7 @@ def table(name: str, found: list[tuple[int, int]]) -> None:
     for what, kind in ((0, "as read"), (1, "as measured")):
         first = sum(place[what] == 1 for place in found)
         five = sum(0 < place[what] <= 5 for place in found)
-        print(
-            f"{name:24}{kind:14}{len(found):4} faults, first {first / count:4.0%}, among five {five / count:4.0%}"
-        )
+        print(f"{name:24}{kind:14}{len(found):4} faults, first {first / count:4.0%}, 5 {five / count:4.0%}")
 
 
 def main() -> None:

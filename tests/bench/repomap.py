@@ -4,8 +4,9 @@
     python -P tests/bench/repomap.py quality REPOSITORY ... --commits 25 --aider PYTHON
 
 TREE is a folder of sources, REPOSITORY a git repository with its history, PYTHON the interpreter of an
-environment with aider-chat; without it pawl's figures stand alone. A task is the message of a commit that says
-"fix" and touches exactly one source file and a test; the tree is that of its parent. Nothing of it is run.
+environment with aider-chat; without it pawl's figures stand alone. A task is the message of a commit that
+says "fix" and touches exactly one source file and a test; the tree is that of its parent. Nothing of it is
+run.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def fixes(repository: Path, limit: int) -> list[Fix]:
     found = []
     log = git(repository, "log", "--no-merges", "-4000", "--format=%x01%H%x02%P%x02%B%x02", "--name-status")
     for entry in log.split("\x01")[1:]:
-        commit, parents, message, names = entry.split("\x02")
+        _, parents, message, names = entry.split("\x02")
         changes = [line.split("\t") for line in names.strip().splitlines()]
         sources = [change for change in changes if language_of(change[-1])]
         own = [change for change in sources if not is_test(change[-1])]

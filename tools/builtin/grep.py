@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated
 
-from sandbox.base import FileError, Matches, SandboxDied, SandboxError
+from sandbox.base import FileError, Matches, NotRegular, SandboxDied, SandboxError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import explained, workspace_path
 from tools.ignored import is_ignored, worth_showing
@@ -29,12 +30,14 @@ async def grep(
     Files that the project ignores and those with secrets are left out, unless `path` is one of them.
     """
     try:
-        re.compile(pattern)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise ToolError(
             f"Not a regular expression: {error}. Escape special characters with a backslash."
         ) from None
     path = workspace_path(ctx, path)
+    await _check(ctx, path)
     asked = path != "." and await is_ignored(ctx.sandbox, path)
     found = None if "/" in glob else await _ripgrep(ctx, pattern, path, glob, asked)
     if found is None:
@@ -48,6 +51,19 @@ async def grep(
     if len(found) > MAX_MATCHES:
         lines.append(f"[more than {MAX_MATCHES} matches; narrow the pattern or the path]")
     return ToolOutput("\n".join(lines))
+
+
+async def _check(ctx: ToolContext, path: str) -> None:
+    """Refuse what is no file or folder of the workspace: ripgrep itself would look anywhere."""
+    try:
+        await ctx.sandbox.list(path, limit=1)
+    except NotRegular:
+        try:
+            await ctx.sandbox.read(path, limit=0)
+        except FileError as error:
+            raise await explained(ctx, path, error) from error
+    except FileError as error:
+        raise await explained(ctx, path, error) from error
 
 
 async def _search(ctx: ToolContext, pattern: str, path: str, glob: str) -> Matches:

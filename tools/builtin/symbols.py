@@ -81,10 +81,11 @@ async def _candidates(ctx: ToolContext, wanted: Sequence[str]) -> list[str]:
 
 def _score(name: str, wanted: Sequence[str]) -> float:
     """How well a name answers the query, 0 for not at all."""
+    share = 1.0 if len(wanted) == 1 else 0.5
     if name in wanted:
-        return 3.0
+        return 3.0 * share
     if name.lower() in {word.lower() for word in wanted}:
-        return 2.5
+        return 2.5 * share
     asked = {part for word in wanted for part in words.split(word)}
     met = asked & set(words.split(name))
     if met == asked:
