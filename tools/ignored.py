@@ -35,13 +35,16 @@ MAX_STARS = 6
 
 class _Rule(NamedTuple):
     pattern: re.Pattern[str]
+    by_name: bool
+    """The pattern is of the last component alone, else of the path relative to the folder of the rules."""
     ignores: bool
 
 
 class _Rules(NamedTuple):
-    """The rules of one folder, paths relative to it."""
+    """The rules of one folder."""
 
-    any: re.Pattern[str]
+    any_name: re.Pattern[str]
+    any_path: re.Pattern[str]
     each: tuple[_Rule, ...]
     """The last line first."""
 
@@ -65,11 +68,13 @@ class Ignored:
         return bool(secret) or self(folder, is_folder=True) or self._own(path, False)
 
     def _own(self, path: str, is_folder: bool) -> bool:
-        text = f"{path}/" if is_folder else path
-        for prefix, rules in self._above(path.rpartition("/")[0]):
-            inner = text[len(prefix) :]
-            if rules.any.fullmatch(inner):
-                return next(rule.ignores for rule in rules.each if rule.pattern.fullmatch(inner))
+        folder, _, name = path.rpartition("/")
+        end = "/" if is_folder else ""
+        for prefix, rules in self._above(folder):
+            inner = path[len(prefix) :] + end
+            if rules.any_name.fullmatch(name + end) or rules.any_path.fullmatch(inner):
+                fits = (r for r in rules.each if r.pattern.fullmatch(name + end if r.by_name else inner))
+                return next(fits).ignores
         return False
 
     def _above(self, folder: str) -> list[tuple[str, _Rules]]:
@@ -87,8 +92,12 @@ def _parse(text: str) -> _Rules | None:
     rules = [rule for line in text.splitlines()[:MAX_PATTERNS] if (rule := _rule(line))]
     if not rules:
         return None
-    whole = re.compile("|".join(f"(?:{rule.pattern.pattern})" for rule in rules), re.DOTALL)
-    return _Rules(whole, tuple(reversed(rules)))
+    return _Rules(_any(rules, by_name=True), _any(rules, by_name=False), tuple(reversed(rules)))
+
+
+def _any(rules: list[_Rule], *, by_name: bool) -> re.Pattern[str]:
+    patterns = [f"(?:{rule.pattern.pattern})" for rule in rules if rule.by_name == by_name]
+    return re.compile("|".join(patterns) or "(?!)", re.DOTALL)
 
 
 def _rule(line: str) -> _Rule | None:
@@ -103,10 +112,9 @@ def _rule(line: str) -> _Rule | None:
     line = line.lstrip("/")
     if not line:
         return None
-    start = "" if anchored else "(?:.*/)?"
     end = "/" if only_folders else "/?"
     try:
-        return _Rule(re.compile(start + _expression(line) + end, re.DOTALL), ignores)
+        return _Rule(re.compile(_expression(line) + end, re.DOTALL), not anchored, ignores)
     except re.error:
         return None
 

@@ -103,10 +103,10 @@ class _Ranking:
         scores = _scaled(told, 1 - _FLOW)
         for number, score in _scaled(flow, _FLOW if top else 1.0).items():
             scores[number] = scores.get(number, 0.0) + score
-        for number in scores:
-            if is_test_path(self.files[number].path):
-                scores[number] *= _TESTS
-        best = heapq.nlargest(limit, scores.items(), key=lambda item: (item[1], -item[0]))
+        # a test that would not come so far as it is comes no farther with its share
+        best = heapq.nlargest(limit * 8, scores.items(), key=lambda item: (item[1], -item[0]))
+        best = [(n, s * _TESTS if is_test_path(self.files[n].path) else s) for n, s in best]
+        best = heapq.nlargest(limit, best, key=lambda item: (item[1], -item[0]))
         return [Ranked(s.path, round(score, 4), self._shown(s)) for n, score in best if (s := self.files[n])]
 
     def _told(self) -> dict[int, float]:

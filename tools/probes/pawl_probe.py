@@ -196,6 +196,7 @@ class _Probe:
         self.written = 0
         self.coverage: Any = None
         self.failed: set[str] = set()
+        self.passed: set[str] = set()
         self._write({"type": "start"})
 
     def _write(self, record: dict[str, Any]) -> None:
@@ -296,7 +297,8 @@ class _Probe:
         found: dict[str, dict[int, tuple[int, int]]] = {}
         for path in data.measured_files():
             for line, tests in data.contexts_by_lineno(path).items():
-                named = set(tests) - {""}
+                # what no test ran but an import, all tests build on
+                named = set(tests) - {""} or self.failed | self.passed
                 failed = len(named & self.failed)
                 if failed:
                     found.setdefault(path, {})[line] = (failed, len(named) - failed)
@@ -308,8 +310,7 @@ class _Probe:
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.outcome not in ("passed", "failed", "skipped") or (report.passed and report.when != "call"):
             return
-        if report.failed:
-            self.failed.add(report.nodeid)
+        (self.failed if report.failed else self.passed).add(report.nodeid)
         record = {"type": "test", "id": report.nodeid, "when": report.when, "outcome": report.outcome}
         record["duration"] = round(report.duration, 4)
         self._write({**record, **(getattr(report, "pawl_probe", None) or {})})
