@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 import asyncio
+import importlib.util
 import io
 import random
 import subprocess
@@ -72,8 +73,6 @@ async def places(tree: Path, fault: Fault, backend: str, tests: str) -> tuple[in
     report = check.report
     if report is None or not report.failures:
         return None
-    if not report.lines:
-        raise SystemExit(f"nothing was measured; is coverage installed?\n{check.output[-2000:]}")
     sources = {
         str(file.relative_to(tree)): file.read_bytes()
         for file in sorted(tree.rglob("*.py"))
@@ -194,6 +193,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10, help="mutants of each repository")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tests", default="", help="which tests to run; the whole suite by default")
+    if importlib.util.find_spec("coverage") is None:
+        raise SystemExit("coverage is not installed: nothing could be measured")
     parser.add_argument("--sandbox", default="bubblewrap", choices=["docker", "bubblewrap", "local"])
     options = parser.parse_args()
     if options.what == "quixbugs":

@@ -262,6 +262,7 @@ class _Probe:
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
+            self.failed.add(report.nodeid)
             known = getattr(report, "pawl_probe", None) or {"details": _cut(str(report.longrepr), _MAX_TEXT)}
             self._write({"type": "collect", "id": report.nodeid, "outcome": "failed", **known})
 
