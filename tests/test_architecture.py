@@ -35,6 +35,7 @@ OWNERS = {
     "xllamacpp": r"agent/models/.*",
     "platformdirs": r"agent/paths\.py",
     "pytest": r"tools/probes/.*",
+    "coverage": r"tools/probes/.*",
     "typer": r"(agent|evals)/cli.*",
     "rich": r"(agent|evals)/cli.*",
 }
@@ -64,8 +65,8 @@ HOSTS = {
 }
 """Every machine that the code may name; a new one is a decision."""
 
-UNDECLARED = {"git", "pytest", "requests"}
-"""GitPython under its own name; what the probed project brings along; what docker's SDK raises errors of."""
+UNDECLARED = {"coverage", "git", "pytest", "requests"}
+"""GitPython under its own name; what the probed project brings; what docker's SDK raises errors of."""
 
 HEAVY = {"docker", "git", "httpx", "tree_sitter", "msgspec", "asyncio", "typer", "click", "rich", "rapidfuzz"}
 

@@ -38,6 +38,8 @@ _CLEARED = 0.3
 _MEASURED_POWER = 2.0
 _UNTOLD = 0.3
 """What a function keeps that was run by failing tests and that no other evidence points at."""
+_SHOWING = 0.3
+"""For what a failing assertion calls to show its values."""
 _NOT_RUN = 0.02
 """For a function that no failing test ran: it can still be at fault when a module is imported."""
 
@@ -97,6 +99,7 @@ def _measured(
     for (path, _), (symbol, share) in suspicion(report, sources).items():
         hint = _Evidence(path, symbol, 0.0, "run by failing tests more than by others")
         score, item = evidence.get(_key(path, symbol), (0.0, hint))
+        share *= _SHOWING if symbol.name in ("__repr__", "__str__") and not score else 1.0
         scored.append((share**_MEASURED_POWER * (_UNTOLD + (1 - _UNTOLD) * score), item))
     run = {_key(item.path, item.symbol) for _, item in scored}
     for score, item in evidence.values():

@@ -4,8 +4,9 @@
     python -P tests/bench/localize.py mutants REPOSITORY ... --count 10 --seed 1
 
 REPOSITORY is a git repository; NAMES is a file with the programs to take, one a line: no others are opened. A
-mutant is the repository's newest tree with one operator or number of one line changed, chosen by chance among
-those that a test notices. Everything runs in a sandbox; each failure is ranked as read and as measured.
+mutant is the repository's newest tree with one operator of one line changed, chosen by chance among those
+that a test notices; tests that fail without it are deselected. Everything runs in a sandbox; each failure is
+ranked as read and as measured.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sandbox.open import open_sandbox
 from tools import syntax
 from tools.localize import suspects
 from tools.probe import PROBE_MOUNT, run_check
-from tools.testreport import is_test_path
+from tools.testreport import TestReport, is_test_path
 
 LIMIT_S = 120.0
 TEST_LIMIT_S = 5.0
@@ -51,8 +52,8 @@ def archive(repository: Path, target: Path, *paths: str) -> None:
         tar.extractall(target, filter="data")
 
 
-async def places(tree: Path, fault: Fault, backend: str, tests: str) -> tuple[int, int] | None:
-    """(place of the faulty function by reading alone, and measured), 0 for none; None if no test fails."""
+async def run(tree: Path, backend: str, tests: list[str]) -> TestReport | None:
+    """The report of the tests of a tree, with what was measured."""
     with tempfile.TemporaryDirectory(prefix="pawl-bench-") as state:
         spec = SandboxSpec(
             tree=tree,
@@ -63,14 +64,19 @@ async def places(tree: Path, fault: Fault, backend: str, tests: str) -> tuple[in
         )
         box = await open_sandbox(spec, backend, state=Path(state), project=tree)  # type: ignore[arg-type]
         try:
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests.split()]
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
             path = {"PYTHONPATH": f"{tree}/src:{tree}"}
             check = await run_check(
                 box, tuple(command), timeout_s=LIMIT_S, limit_s=TEST_LIMIT_S, extra_env=path, coverage=True
             )
         finally:
             await box.aclose()
-    report = check.report
+    return check.report
+
+
+async def places(tree: Path, fault: Fault, backend: str, tests: list[str]) -> tuple[int, int] | None:
+    """(place of the faulty function by reading alone, and measured), 0 for none; None if no test fails."""
+    report = await run(tree, backend, tests)
     if report is None or not report.failures:
         return None
     sources = {
@@ -93,7 +99,9 @@ def mutants(tree: Path, seed: int) -> Iterator[Fault]:
     faults = []
     for file in sorted(tree.rglob("*.py")):
         path = str(file.relative_to(tree))
-        if is_test_path(path) or path.startswith(("docs", "benchmark", "misc", "setup", "scripts")):
+        if is_test_path(path) or path.startswith(
+            ("docs", "benchmark", "examples", "misc", "setup", "scripts")
+        ):
             continue
         source = file.read_bytes()
         for symbol in syntax.functions(source):
@@ -151,7 +159,7 @@ async def quixbugs(repository: Path, names: list[str], backend: str) -> list[tup
             archive(repository, tree, *sorted((own | shared) & set(listed)))
             path = f"python_programs/{name}.py"
             fault = Fault(path, name, (tree / path).read_bytes())
-            place = await places(tree, fault, backend, f"python_testcases/test_{name}.py")
+            place = await places(tree, fault, backend, [f"python_testcases/test_{name}.py"])
             print(f"  {name:28} {place}", flush=True)
             if place is not None:
                 found.append(place)
@@ -165,12 +173,15 @@ async def injected(
     with tempfile.TemporaryDirectory(prefix="pawl-bench-") as folder:
         tree = Path(folder) / "tree"
         archive(repository, tree)
+        clean = await run(tree, backend, tests.split())
+        assert clean is not None and clean.counts.get("passed"), "the repository's own tests do not run"
+        selected = [*tests.split(), *(f"--deselect={test.id}" for test in clean.failures)]
         for fault in mutants(tree, seed):
             if len(found) == count:
                 break
             before = (tree / fault.path).read_bytes()
             (tree / fault.path).write_bytes(fault.source)
-            place = await places(tree, fault, backend, tests)
+            place = await places(tree, fault, backend, selected)
             (tree / fault.path).write_bytes(before)
             if place is not None:
                 found.append(place)

@@ -15,11 +15,11 @@ from tools.repomap import CHARACTERS_A_TOKEN, Ranked, rank, render, repo_map
 from tools.tags import Definition
 
 FILES = {
-    "shop/cart.py": "from shop.money import rounded\n\nclass Cart:\n    def total(self):\n        return rounded(1)\n",
+    "shop/cart.py": "from shop.money import rounded\nclass Cart:\n  def total(self):\n    return rounded(1)",
     "shop/money.py": "def rounded(x):\n    '''Half to even.'''\n    return round(x)\n",
     "shop/mail.py": "def send_invoice(cart):\n    return cart.total()\n",
     "shop/parse_html.py": "def tokens(text):\n    return text.split()\n",
-    "tests/test_money.py": "from shop.money import rounded\n\ndef test_rounded():\n    assert rounded(1) == 1\n",
+    "tests/test_money.py": "from shop.money import rounded\ndef test_rounded():\n    assert rounded(1) == 1",
     "web/app.js": "import { send } from './mail';\nfunction sendInvoice() { send(1); }\n",
 }
 

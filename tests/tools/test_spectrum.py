@@ -56,9 +56,9 @@ def wrong(x):
 TESTS = """\
 import pytest
 from m import right, wrong
-FUNCTIONS = {"right": right, "wrong": wrong}
+FUNCTIONS = {"a": right, "b": wrong}
 
-@pytest.mark.parametrize("name", ["right", "right", "wrong"])
+@pytest.mark.parametrize("name", ["a", "a", "b"])
 def test_it(name):
     assert FUNCTIONS[name](1) == 1
 """
@@ -89,7 +89,6 @@ def test_the_probe_measures_which_lines_failing_tests_ran(tmp_path: Path) -> Non
     assert not (tmp_path / ".coverage").exists()
     ranked = suspects(found, {"m.py": MODULE.encode(), "test_m.py": TESTS.encode()})
     assert [s.qualname for s in ranked] == ["wrong", "shared"]
-    assert ranked[0].reason == "run by failing tests more than by others"
 
 
 def test_without_the_wish_nothing_is_measured(tmp_path: Path) -> None:

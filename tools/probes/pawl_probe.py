@@ -35,6 +35,7 @@ _MAX_VALUE = 120
 _MAX_LOCALS = 12
 _MAX_FRAMES = 24
 _MAX_HANGS = 3
+_ASIDE = "pawl"
 _PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep, os.sep + ".venv" + os.sep)
 
 
@@ -238,8 +239,10 @@ class _Probe:
         with _alarm(limit, f"pawl: the import ran longer than {limit:g} s"):
             yield
 
-    @pytest.hookimpl(hookwrapper=True)
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Iterator[None]:
+        # the reprs of a failure run code of the workspace that the test itself did not
+        self._measure_for(_ASIDE)
         outcome: Any = yield
         with contextlib.suppress(Exception):
             report = outcome.get_result()
@@ -247,6 +250,12 @@ class _Probe:
                 report.pawl_probe = _describe(call.excinfo, report)
                 if report.pawl_probe["hung"]:
                     self._hung(item.session)
+        self._measure_for(item.nodeid)
+
+    def _measure_for(self, test: str) -> None:
+        with contextlib.suppress(Exception):
+            if self.coverage is not None:
+                self.coverage.switch_context(test)
 
     def _hung(self, session: Any) -> None:
         """A suite in which many tests hang ends soon: shorter limits, and no more tests after the third."""
@@ -281,9 +290,7 @@ class _Probe:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
-        with contextlib.suppress(Exception):
-            if self.coverage is not None:
-                self.coverage.switch_context(item.nodeid)
+        self._measure_for(item.nodeid)
         yield
 
     @pytest.hookimpl(tryfirst=True)
@@ -299,7 +306,7 @@ class _Probe:
         for path in data.measured_files():
             for line, tests in data.contexts_by_lineno(path).items():
                 # what no test ran but an import, all tests build on
-                named = set(tests) - {""} or self.failed | self.passed
+                named = set(tests) - {"", _ASIDE} or self.failed | self.passed
                 failed = len(named & self.failed)
                 if failed:
                     found.setdefault(path, {})[line] = (failed, len(named) - failed)
