@@ -130,7 +130,7 @@ def quality(repositories: list[Path], commits: int, aider: Aider | None, show: b
         for fix, ours, theirs in placed(repository, commits, aider):
             hits = [hits[0] + 1, hits[1] + (0 < ours <= 10), hits[2] + (0 < theirs <= 10)]
             if show:
-                print(f"  {ours:4} {theirs:4}  {fix.touched}  {fix.message.splitlines()[0][:80]}")
+                print(f"  {ours:4} {theirs:4}  {fix.touched}  {fix.message.splitlines()[0][:80]}", flush=True)
         totals = [a + b for a, b in zip(totals, hits, strict=True)]
         _line(repository.parent.name if repository.name == "repo" else repository.name, hits)
     _line("all", totals)
