@@ -24,7 +24,7 @@ OWNERS = {
     "docker": r"sandbox/backends/docker\.py",
     "requests": r"sandbox/backends/docker\.py",
     "git": r"sandbox/.*",
-    "tree_sitter": r"tools/syntax\.py",
+    "tree_sitter": r"tools/(syntax|grammars|tags)\.py",
     "tree_sitter_python": r"tools/syntax\.py",
     "json_repair": r"agent/models/dialects/_json\.py",
     "rapidfuzz": r"tools/.*",
@@ -37,6 +37,7 @@ OWNERS = {
     "nbformat": r"tools/documents\.py",
     "platformdirs": r"agent/paths\.py",
     "pytest": r"tools/probes/.*",
+    "coverage": r"tools/probes/.*",
     "typer": r"(agent|evals)/cli.*",
     "rich": r"(agent|evals)/cli.*",
 }
@@ -66,8 +67,8 @@ HOSTS = {
 }
 """Every machine that the code may name; a new one is a decision."""
 
-UNDECLARED = {"git", "pytest", "requests"}
-"""GitPython under its own name; what the probed project brings along; what docker's SDK raises errors of."""
+UNDECLARED = {"coverage", "git", "pytest", "requests"}
+"""GitPython under its own name; what the probed project brings; what docker's SDK raises errors of."""
 
 HEAVY = {"docker", "git", "httpx", "tree_sitter", "msgspec", "asyncio", "typer", "click", "rich", "rapidfuzz"}
 

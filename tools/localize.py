@@ -7,8 +7,11 @@ resolved by imports and, for methods, by name alone.
 
 The evidence of all failing tests is averaged and weighted by Ochiai's coefficient, failed / sqrt(all failed *
 (failed + passed)), over the tests that can reach the function (Abreu, Zoeteweij, van Gemund: An Evaluation of
-Similarity Coefficients for Software Fault Localization, PRDC 2006). Reach is read off the calls, not
-measured. A test counts by one over the number of functions that it reaches: the fewer, the more it says.
+Similarity Coefficients for Software Fault Localization, PRDC 2006). Reach is read off the calls. A test
+counts by one over the number of functions that it reaches: the fewer, the more it says.
+
+Where lines were measured (`TestReport.lines`), that coefficient is taken over the lines that tests really
+ran, see tools/spectrum.py, and the evidence decides among the functions that it leaves alike.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from tools import syntax
+from tools.spectrum import suspicion
 from tools.syntax import Call, Symbol
 from tools.testreport import Frame, TestReport, TestResult, is_test_path
 
@@ -31,6 +35,13 @@ _MAX_PASSED = 300
 _MAX_REACH = 400
 _CLEARED = 0.3
 """For a function that only passing tests are seen to reach."""
+_MEASURED_POWER = 2.0
+_UNTOLD = 0.3
+"""What a function keeps that was run by failing tests and that no other evidence points at."""
+_SHOWING = 0.3
+"""For what a failing assertion calls to show its values."""
+_NOT_RUN = 0.02
+"""For a function that no failing test ran: it can still be at fault when a module is imported."""
 
 
 class Suspect(msgspec.Struct, frozen=True):
@@ -70,11 +81,31 @@ def suspects(report: TestReport, sources: Mapping[str, bytes], *, limit: int = 1
             strongest = max(first, item, key=lambda e: e.score)
             totals[key] = (score + item.score * spectrum.weight(test), strongest)
     whole = sum(map(spectrum.weight, report.failures)) or 1.0
-    scored = [(score / whole * spectrum.ochiai(key), e) for key, (score, e) in totals.items()]
+    if report.lines:
+        scored = _measured(report, sources, {key: (s / whole, e) for key, (s, e) in totals.items()})
+    else:
+        scored = [(score / whole * spectrum.ochiai(key), e) for key, (score, e) in totals.items()]
     return [
         Suspect(e.path, e.symbol.qualname, e.symbol, round(score, 3), e.reason)
         for score, e in sorted(scored, key=lambda pair: -pair[0])[:limit]
     ]
+
+
+def _measured(
+    report: TestReport, sources: Mapping[str, bytes], evidence: dict[_Key, tuple[float, _Evidence]]
+) -> list[tuple[float, _Evidence]]:
+    """The functions that failing tests ran, by what was measured and what else points at them."""
+    scored: list[tuple[float, _Evidence]] = []
+    for (path, _), (symbol, share) in suspicion(report, sources).items():
+        hint = _Evidence(path, symbol, 0.0, "run by failing tests more than by others")
+        score, item = evidence.get(_key(path, symbol), (0.0, hint))
+        share *= _SHOWING if symbol.name in ("__repr__", "__str__") and not score else 1.0
+        scored.append((share**_MEASURED_POWER * (_UNTOLD + (1 - _UNTOLD) * score), item))
+    run = {_key(item.path, item.symbol) for _, item in scored}
+    for score, item in evidence.values():
+        if _key(item.path, item.symbol) not in run:
+            scored.append((score * _NOT_RUN, item))
+    return scored
 
 
 def most_telling(report: TestReport, sources: Mapping[str, bytes]) -> tuple[TestResult, ...]:

@@ -55,15 +55,19 @@ async def run_check(
     limit_s: float | None = None,
     extra_env: Mapping[str, str] | None = None,
     on_output: Callable[[bytes], None] | None = None,
+    coverage: bool = False,
 ) -> CheckResult:
     """Run a check command with the probe on, and report.
 
     `timeout_s` bounds the whole command, `limit_s` one test. When the plugin cannot be imported (a command
-    that sets PYTHONPATH itself, an isolated interpreter) the command is run again without it. Variables that
-    the plugin needs as well, such as PYTHONPATH, belong in `extra_env`: they are joined there.
+    that sets PYTHONPATH itself, an isolated interpreter) the command is run again without it. Variables
+    that the plugin needs as well, such as PYTHONPATH, belong in `extra_env`: they are joined there.
+    `coverage` asks for `TestReport.lines`, which takes coverage.py inside the sandbox and makes tests
+    slower.
     """
     out = f"/tmp/pawl-probe-{uuid.uuid4().hex}.jsonl"
     env = probe_env(out, limit_s, probe_folder(sandbox), sandbox.root, extra_env)
+    env |= {"PAWL_PROBE_COVERAGE": "1"} if coverage else {}
     result = await sandbox.run(command, env=env, timeout_s=timeout_s, on_output=on_output)
     if not result.ok and _NOT_LOADED in result.output:
         plain = dict(extra_env or {})

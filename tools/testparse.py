@@ -12,7 +12,7 @@ _DETAILS = 6000
 
 
 class _Record(msgspec.Struct):
-    """A line of tools/probes/pawl_probe.py, of the type start, begin, test, end or collect."""
+    """A line of tools/probes/pawl_probe.py, of the type start, begin, test, end, collect or lines."""
 
     type: str
     id: str = ""
@@ -24,12 +24,14 @@ class _Record(msgspec.Struct):
     details: str = ""
     hung: bool = False
     frames: list[Frame] = []
+    lines: dict[str, dict[int, tuple[int, int]]] = {}
 
 
 def read_probe(data: bytes, exit_code: int | None, root: str) -> TestReport | None:
     """The report of the probe's JSON lines; None when the probe saw no session. Torn lines are skipped."""
     decoder = msgspec.json.Decoder(_Record)
     started, tests, open_tests = False, dict[str, TestResult](), dict[str, None]()
+    lines: dict[str, dict[int, tuple[int, int]]] = {}
     for line in data.splitlines():
         try:
             record = decoder.decode(line)
@@ -42,10 +44,15 @@ def read_probe(data: bytes, exit_code: int | None, root: str) -> TestReport | No
             open_tests.pop(record.id, None)
         elif record.type in ("test", "collect"):
             tests[record.id] = _merge(tests.get(record.id), _from_record(record, root))
+        elif record.type == "lines":
+            placed = {workspace_path(path, root): found for path, found in record.lines.items()}
+            lines = {path: found for (path, inside), found in placed.items() if inside}
     for name in open_tests:
         if exit_code is None and not (name in tests and tests[name].bad):
             tests[name] = TestResult(name, "failed", "Timeout", "the test did not end", hung=True)
-    return make_report(list(tests.values()), exit_code, "pytest") if started else None
+    if not started:
+        return None
+    return msgspec.structs.replace(make_report(list(tests.values()), exit_code, "pytest"), lines=lines)
 
 
 def _from_record(record: _Record, root: str) -> TestResult:

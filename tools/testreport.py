@@ -68,6 +68,9 @@ class TestReport(msgspec.Struct, frozen=True):
     """`pytest`, `unittest`, or `python` for a bare traceback."""
     collected: int
     """Number of tests that were found; 0 also for a bare traceback."""
+    lines: dict[str, dict[int, tuple[int, int]]] = {}
+    """Path -> line -> (failed tests, passed tests) that ran it, for each line that a failed test ran; empty
+    where nobody measured."""
 
     @property
     def failures(self) -> tuple[TestResult, ...]:

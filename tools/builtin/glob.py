@@ -1,41 +1,50 @@
 from __future__ import annotations
 
+import itertools
 import re
-from pathlib import PurePosixPath
 from typing import Annotated
 
-from sandbox.registries import PACKAGES
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import workspace_path
+from tools.ignored import NOISE, is_ignored, worth_showing
 
 MAX_FILES = 200
-NOISE = frozenset(
-    {".git", "__pycache__", "node_modules", ".venv", PACKAGES, ".mypy_cache", ".pytest_cache", ".ruff_cache"}
-)
 
 
 @tool(Effect.READ)
 async def glob(ctx: ToolContext, pattern: Annotated[str, "such as **/*.py"]) -> ToolOutput:
     """List files by name.
 
-    A pattern without a slash is looked for in every folder. Folders of caches and installed packages are left
-    out unless the pattern names them.
+    A pattern without a slash is looked for in every folder. Files that the project ignores, caches, installed
+    packages and secrets are left out unless the pattern names them or their folder.
     """
     wanted = workspace_path(ctx, pattern)
     try:
         rule = re.compile(translate(wanted))
     except re.error as error:
         raise ToolError(f"Not a glob pattern: {error}.") from None
-    hidden = NOISE - set(wanted.split("/"))
     entries = await ctx.sandbox.list(depth=-1)
-    found = [e.path for e in entries if e.kind != "dir" and not hidden & set(PurePosixPath(e.path).parts)]
-    found = [path for path in found if rule.fullmatch(path)]
+    found = [e.path for e in entries if e.kind != "dir" and rule.fullmatch(e.path)]
+    shown = found if await _asks_for_ignored(ctx, wanted) else await worth_showing(ctx.sandbox, found)
     if not found:
         return ToolOutput("No files match.")
-    lines = found[:MAX_FILES]
-    if len(found) > MAX_FILES:
-        lines.append(f"[{len(found)} files in all; narrow the pattern]")
+    lines = shown[:MAX_FILES]
+    if len(shown) > MAX_FILES:
+        lines.append(f"[{len(shown)} files in all; narrow the pattern]")
+    if not shown:
+        lines.append(
+            f"No files match but {len(found)} that the project ignores; name their folder to list them."
+        )
     return ToolOutput("\n".join(lines))
+
+
+async def _asks_for_ignored(ctx: ToolContext, pattern: str) -> bool:
+    """Whether the pattern says plainly that it is about something ignored."""
+    parts = pattern.split("/")
+    literal = list(itertools.takewhile(lambda part: not set("*?[{") & set(part), parts))
+    if NOISE & set(parts):
+        return True
+    return bool(literal) and await is_ignored(ctx.sandbox, "/".join(literal))
 
 
 def translate(pattern: str) -> str:

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated
 
-from sandbox.base import FileError
+from sandbox.base import FileError, Matches, NotRegular, SandboxDied, SandboxError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import explained, workspace_path
+from tools.ignored import is_ignored, worth_showing
 
 MAX_MATCHES = 100
 MAX_LINE = 200
+MAX_FOUND = 2000
+"""Matches that are looked at before ignored files are left out."""
+
+_READ_DIFFERENTLY = re.compile(r"\(\?[^:]|\\[AZzB<>1-9]|\[\[|&&|--|~~|\{,")
+"""What Python and ripgrep do not mean the same by, or only one of them knows."""
 
 
 @tool(Effect.READ)
@@ -18,21 +25,88 @@ async def grep(
     path: str = ".",
     glob: str = "",
 ) -> ToolOutput:
-    """Search file contents."""
+    """Search file contents.
+
+    Files that the project ignores and those with secrets are left out, unless `path` is one of them.
+    """
     try:
-        re.compile(pattern)
-    except re.error as error:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
         raise ToolError(
             f"Not a regular expression: {error}. Escape special characters with a backslash."
         ) from None
     path = workspace_path(ctx, path)
-    try:
-        found = await ctx.sandbox.search(pattern, path, glob=glob or None, limit=MAX_MATCHES + 1)
-    except FileError as error:
-        raise await explained(ctx, path, error) from error
+    await _check(ctx, path)
+    asked = path != "." and await is_ignored(ctx.sandbox, path)
+    found = None if "/" in glob else await _ripgrep(ctx, pattern, path, glob, asked)
+    if found is None:
+        found = await _search(ctx, pattern, path, glob)
+    if not asked:
+        shown = set(await worth_showing(ctx.sandbox, list(dict.fromkeys(name for name, _, _ in found))))
+        found = [match for match in found if match[0] in shown]
     if not found:
         return ToolOutput("No matches.")
     lines = [f"{name}:{number}: {line.strip()[:MAX_LINE]}" for name, number, line in found[:MAX_MATCHES]]
     if len(found) > MAX_MATCHES:
         lines.append(f"[more than {MAX_MATCHES} matches; narrow the pattern or the path]")
     return ToolOutput("\n".join(lines))
+
+
+async def _check(ctx: ToolContext, path: str) -> None:
+    """Refuse what is no file or folder of the workspace: ripgrep itself would look anywhere."""
+    try:
+        await ctx.sandbox.list(path, limit=1)
+    except NotRegular:
+        try:
+            await ctx.sandbox.read(path, limit=0)
+        except FileError as error:
+            raise await explained(ctx, path, error) from error
+    except FileError as error:
+        raise await explained(ctx, path, error) from error
+
+
+async def _search(ctx: ToolContext, pattern: str, path: str, glob: str) -> Matches:
+    try:
+        return await ctx.sandbox.search(pattern, path, glob=glob or None, limit=MAX_FOUND)
+    except FileError as error:
+        raise await explained(ctx, path, error) from error
+    except SandboxDied:
+        raise
+    except SandboxError as error:
+        raise ToolError(
+            f"The search was stopped ({error}). Use a simpler pattern, without repetition inside repetition, "
+            "or a smaller path."
+        ) from None
+
+
+async def _ripgrep(ctx: ToolContext, pattern: str, path: str, glob: str, asked: bool) -> Matches | None:
+    """What ripgrep finds; None when it is not there, cannot do it, or knows the pattern in another way."""
+    if _READ_DIFFERENTLY.search(pattern):
+        return None
+    command = ["rg", "--no-config", "--no-messages", "--line-number", "--no-heading", "--with-filename"]
+    command += ["--null", "--color=never", "--hidden", "--no-require-git", "--glob=!.git", "--sort=path"]
+    command += ["--crlf", "--encoding=none"]
+    command += ["--no-ignore"] if asked else []
+    # unlike --glob, a type of our own does not bring back what is ignored
+    command += [f"--type-add=pawl:{glob}", "--type=pawl"] if glob else []
+    command += [f"--max-count={MAX_FOUND}", f"--regexp={pattern}", "--", path]
+    kept: list[bytes] = []
+    room = 4 * 1024 * 1024
+
+    def hear(data: bytes) -> None:
+        nonlocal room
+        kept.append(data[: max(room, 0)])
+        room -= len(data)
+
+    done = await ctx.sandbox.run(command, on_output=hear)
+    output = b"".join(kept)
+    if done.exit_code not in (0, 1) or (done.exit_code and output):
+        return None
+    found: Matches = []
+    for line in output.decode("utf-8", "replace").split("\n"):
+        name, _, rest = line.partition("\0")
+        number, _, text = rest.partition(":")
+        if number.isdecimal():
+            found.append((name.removeprefix("./"), int(number), text))
+    return found[:MAX_FOUND]

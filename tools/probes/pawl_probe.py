@@ -6,7 +6,9 @@ in here is swallowed.
 
 Environment: PAWL_PROBE_OUT, the file to append JSON lines to (only the outermost pytest writes: the variable
 is removed once read; workers of pytest-xdist hand their records to the controller on the report);
-PAWL_PROBE_ROOT, the workspace, whose frames are recorded with their local variables; PAWL_TEST_LIMIT.
+PAWL_PROBE_ROOT, the workspace, whose frames are recorded with their local variables; PAWL_TEST_LIMIT;
+PAWL_PROBE_COVERAGE, to count which lines failing tests ran, if coverage.py can be imported and nothing else
+traces.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import json
 import os
 import reprlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +35,7 @@ _MAX_VALUE = 120
 _MAX_LOCALS = 12
 _MAX_FRAMES = 24
 _MAX_HANGS = 3
+_ASIDE = "pawl"
 _PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep, os.sep + ".venv" + os.sep)
 
 
@@ -191,6 +195,9 @@ class _Probe:
         self.limit = _positive(os.environ.get("PAWL_TEST_LIMIT", ""))
         self.hangs = 0
         self.written = 0
+        self.coverage: Any = None
+        self.failed: set[str] = set()
+        self.passed: set[str] = set()
         self._write({"type": "start"})
 
     def _write(self, record: dict[str, Any]) -> None:
@@ -232,8 +239,10 @@ class _Probe:
         with _alarm(limit, f"pawl: the import ran longer than {limit:g} s"):
             yield
 
-    @pytest.hookimpl(hookwrapper=True)
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Iterator[None]:
+        # the reprs of a failure run code of the workspace that the test itself did not
+        self._measure_for(_ASIDE)
         outcome: Any = yield
         with contextlib.suppress(Exception):
             report = outcome.get_result()
@@ -241,6 +250,12 @@ class _Probe:
                 report.pawl_probe = _describe(call.excinfo, report)
                 if report.pawl_probe["hung"]:
                     self._hung(item.session)
+        self._measure_for(item.nodeid)
+
+    def _measure_for(self, test: str) -> None:
+        with contextlib.suppress(Exception):
+            if self.coverage is not None:
+                self.coverage.switch_context(test)
 
     def _hung(self, session: Any) -> None:
         """A suite in which many tests hang ends soon: shorter limits, and no more tests after the third."""
@@ -256,8 +271,46 @@ class _Probe:
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
+            self.failed.add(report.nodeid)
             known = getattr(report, "pawl_probe", None) or {"details": _cut(str(report.longrepr), _MAX_TEXT)}
             self._write({"type": "collect", "id": report.nodeid, "outcome": "failed", **known})
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: Any) -> None:
+        with contextlib.suppress(Exception):
+            if os.environ.get("PAWL_PROBE_COVERAGE") and self.out and sys.gettrace() is None:
+                import coverage
+
+                if coverage.Coverage.current() is None:
+                    omit = ["*" + part + "*" for part in _PACKAGES]
+                    self.coverage = coverage.Coverage(
+                        data_file=None, config_file=False, include=[_ROOT + "*"], omit=omit
+                    )
+                    self.coverage.start()
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
+        self._measure_for(item.nodeid)
+        yield
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: Any) -> None:
+        with contextlib.suppress(Exception):
+            if self.coverage is not None:
+                self.coverage.stop()
+                self._write({"type": "lines", "lines": self._lines(self.coverage.get_data())})
+
+    def _lines(self, data: Any) -> dict[str, dict[int, tuple[int, int]]]:
+        """path -> line -> (failed tests, passed tests) that ran it, for lines that a failed test ran."""
+        found: dict[str, dict[int, tuple[int, int]]] = {}
+        for path in data.measured_files():
+            for line, tests in data.contexts_by_lineno(path).items():
+                # what no test ran but an import, all tests build on
+                named = set(tests) - {"", _ASIDE} or self.failed | self.passed
+                failed = len(named & self.failed)
+                if failed:
+                    found.setdefault(path, {})[line] = (failed, len(named) - failed)
+        return found
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._write({"type": "begin", "id": nodeid})
@@ -265,6 +318,7 @@ class _Probe:
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.outcome not in ("passed", "failed", "skipped") or (report.passed and report.when != "call"):
             return
+        (self.failed if report.failed else self.passed).add(report.nodeid)
         record = {"type": "test", "id": report.nodeid, "when": report.when, "outcome": report.outcome}
         record["duration"] = round(report.duration, 4)
         self._write({**record, **(getattr(report, "pawl_probe", None) or {})})

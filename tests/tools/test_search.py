@@ -1,0 +1,99 @@
+"""grep, glob, outline and symbols on a real sandbox."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.tools.test_builtin import call, refused
+from tools.base import ToolContext
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def shop(tree: Path) -> Path:
+    for path, text in {
+        ".gitignore": "build/\n*.log\n",
+        ".pawlignore": "vendor\n",
+        ".env": "TOTAL=secret\n",
+        "shop/cart.py": "class Cart:\n    def total(self):\n        return rounded(1)\n",
+        "shop/money.py": "def rounded(x):\n    return x\n\ndef round_total(x):\n    return rounded(x)\n",
+        "tests/test_money.py": "def test_rounded():\n    assert rounded(1)\n",
+        "build/out.py": "def rounded(x): total\n",
+        "vendor/lib.py": "def rounded(x): total\n",
+        "web/app.go": "package a\n\nfunc Rounded() {}\n",
+        "crlf.txt": "total\r\nnone\r\n",
+    }.items():
+        (tree / path).parent.mkdir(exist_ok=True)
+        (tree / path).write_bytes(text.encode())
+    return tree
+
+
+async def test_grep_and_glob_leave_out_what_is_ignored_and_secret(ctx: ToolContext, shop: Path) -> None:
+    found = await call(ctx, "grep", pattern="total|TOTAL")
+    assert {line.partition(":")[0] for line in found.splitlines()} == {
+        "crlf.txt",
+        "shop/cart.py",
+        "shop/money.py",
+    }
+    assert await call(ctx, "grep", pattern="rounded", path="build") == "build/out.py:1: def rounded(x): total"
+    assert await call(ctx, "grep", pattern="TOTAL", path=".env") == ".env:1: TOTAL=secret"
+    assert "build" not in await call(ctx, "glob", pattern="**/*.py")
+    assert await call(ctx, "glob", pattern="build/*.py") == "build/out.py"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "glob"),
+    [
+        ("total", ""), ("^total$", ""), ("(?i)ROUNDED", ""), (r"\brounded\(", "*.py"), ("x", "shop/*.py"),
+        (r"(r)ound\w*\1", ""), ("[[:alpha:]]", ""), ("nothing at all", ""), (r"\d\)", ""), ("a{,3}b", ""),
+        ("-x", ""), (r"def (?=r)", ""),
+    ],
+)  # fmt: skip
+async def test_grep_means_the_same_with_and_without_ripgrep(
+    ctx: ToolContext, shop: Path, pattern: str, glob: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_it = await call(ctx, "grep", pattern=pattern, glob=glob)
+    real = ctx.sandbox.run
+
+    async def without(command: object, **options: object) -> object:
+        words = list(command) if not isinstance(command, str) else [command]  # type: ignore[call-overload]
+        return await real(["no-such-program" if w == "rg" else w for w in words], **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ctx.sandbox, "run", without)
+    assert await call(ctx, "grep", pattern=pattern, glob=glob) == with_it
+
+
+async def test_bad_patterns_and_places_are_explained(ctx: ToolContext, shop: Path) -> None:
+    assert "Not a regular expression" in await refused(ctx, "grep", pattern="a{9}{9}(")
+    assert "There is no file nowhere" in await refused(ctx, "grep", pattern="a", path="nowhere")
+    (shop / "out").symlink_to("/etc")
+    for path in ("../..", "/etc", "out"):
+        assert "outside of the workspace" in await refused(ctx, "grep", pattern="a", path=path)
+    assert "is a folder. Give a file" in await refused(ctx, "outline", path="shop")
+    assert "There is no file shop/card.py" in await refused(ctx, "outline", path="shop/card.py")
+    assert "in no language" in await refused(ctx, "outline", path="crlf.txt")
+    assert "no name in it" in await refused(ctx, "symbols", query=" ?! ")
+    os.mkfifo(shop / "pipe.py")
+    assert "no regular file" in await refused(ctx, "outline", path="pipe.py")
+
+
+async def test_outline_lists_definitions(ctx: ToolContext, shop: Path) -> None:
+    assert await call(ctx, "outline", path="shop/cart.py") == "1\tclass Cart:\n2\t    def total(self):"
+    (shop / "none.py").write_text("x()\n")
+    assert await call(ctx, "outline", path="none.py") == "none.py defines nothing. Use read."
+
+
+async def test_symbols_ranks_definitions(ctx: ToolContext, shop: Path) -> None:
+    assert (await call(ctx, "symbols", query="rounded")).splitlines() == [
+        "shop/money.py:1: def rounded(x):",
+        "web/app.go:3: func Rounded() {}",
+        "tests/test_money.py:1: def test_rounded():",
+    ]
+    assert (await call(ctx, "symbols", query="round the total")).startswith(
+        "shop/money.py:4: def round_total"
+    )
+    assert "No definition has such a name" in await call(ctx, "symbols", query="zebra")

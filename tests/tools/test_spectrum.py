@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tools.localize import suspects
+from tools.probe import PROBE_MOUNT_SOURCE, probe_env
+from tools.spectrum import suspicion
+from tools.testparse import read_probe
+from tools.testreport import TestReport, TestResult
+
+SOURCE = b"""\
+def outer(x):
+    def inner(y):
+        return y
+    return inner(x)
+
+
+def other():
+    return 1
+"""
+
+
+def report(lines: dict[int, tuple[int, int]], failed: int = 1) -> TestReport:
+    tests = tuple(TestResult(f"t.py::t{n}", "failed") for n in range(failed))
+    return TestReport(tests, {}, False, "pytest", failed, {"a.py": lines})
+
+
+def test_a_line_counts_for_the_innermost_function_and_the_worst_line_decides() -> None:
+    seen = report({2: (1, 0), 3: (1, 0), 4: (1, 3), 8: (1, 8), 99: (1, 0)})
+    found = {s.qualname: round(share, 3) for s, share in suspicion(seen, {"a.py": SOURCE}).values()}
+    assert found == {"outer.inner": 1.0, "outer": 1.0, "other": 0.333}
+    assert suspicion(report({}), {"a.py": SOURCE}) == {} and suspicion(seen, {}) == {}
+
+
+@given(st.dictionaries(st.integers(1, 9), st.tuples(st.integers(0, 9), st.integers(0, 9))), st.integers(1, 9))
+def test_suspicion_is_a_share(lines: dict[int, tuple[int, int]], failed: int) -> None:
+    shares = [share for _, share in suspicion(report(lines, failed), {"a.py": SOURCE}).values()]
+    assert all(0 < share <= 1 for share in shares)
+
+
+MODULE = """\
+def shared(x):
+    return x
+
+def right(x):
+    return shared(x)
+
+def wrong(x):
+    return shared(x) + 1
+"""
+TESTS = """\
+import pytest
+from m import right, wrong
+FUNCTIONS = {"a": right, "b": wrong}
+
+@pytest.mark.parametrize("name", ["a", "a", "b"])
+def test_it(name):
+    assert FUNCTIONS[name](1) == 1
+"""
+
+
+def run(tmp_path: Path, **more: str) -> TestReport:
+    (tmp_path / "m.py").write_text(MODULE)
+    (tmp_path / "test_m.py").write_text(TESTS)
+    out = tmp_path / "out"
+    env = probe_env(str(out), 5, PROBE_MOUNT_SOURCE, str(tmp_path), {"PATH": "/usr/bin:/bin"})
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path,
+        env=env | more,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    found = read_probe(out.read_bytes(), 1, str(tmp_path))
+    assert found is not None and len(found.failures) == 1
+    return found
+
+
+def test_the_probe_measures_which_lines_failing_tests_ran(tmp_path: Path) -> None:
+    found = run(tmp_path, PAWL_PROBE_COVERAGE="1")
+    imported = dict.fromkeys((1, 4, 7), (1, 2))
+    assert found.lines["m.py"] == {2: (1, 2), 8: (1, 0), **imported}
+    assert not (tmp_path / ".coverage").exists()
+    ranked = suspects(found, {"m.py": MODULE.encode(), "test_m.py": TESTS.encode()})
+    assert [s.qualname for s in ranked] == ["wrong", "shared"]
+
+
+def test_without_the_wish_nothing_is_measured(tmp_path: Path) -> None:
+    assert run(tmp_path).lines == {}

@@ -1,0 +1,16 @@
+(function_declarator declarator: (identifier) @function)
+(function_declarator declarator: (field_identifier) @method)
+(function_declarator declarator: (qualified_identifier name: (identifier) @method))
+(preproc_function_def name: (identifier) @function)
+(class_specifier name: (type_identifier) @class body: (_))
+(struct_specifier name: (type_identifier) @class body: (_))
+(union_specifier name: (type_identifier) @class body: (_))
+(enum_specifier name: (type_identifier) @type body: (_))
+(alias_declaration name: (type_identifier) @type)
+(type_definition declarator: (type_identifier) @type)
+(namespace_definition name: (namespace_identifier) @module)
+
+(call_expression function: (identifier) @ref)
+(call_expression function: (field_expression field: (field_identifier) @ref))
+(qualified_identifier name: (identifier) @ref)
+(type_identifier) @ref

@@ -1,0 +1,13 @@
+(module_definition name: (identifier) @module)
+(struct_definition (type_head (identifier) @class))
+(struct_definition (type_head (parametrized_type_expression (identifier) @class)))
+(abstract_definition (type_head (identifier) @type))
+(function_definition (signature (call_expression . (identifier) @function)))
+(function_definition (signature (typed_expression (call_expression . (identifier) @function))))
+(macro_definition (signature (call_expression . (identifier) @function)))
+(assignment . (call_expression . (identifier) @function))
+(const_statement (assignment . (identifier) @constant))
+
+(call_expression . (identifier) @ref)
+(call_expression . (field_expression (identifier) @ref .))
+(using_statement (identifier) @ref)

@@ -1,0 +1,13 @@
+(type_binding name: (type_constructor) @type)
+(let_binding pattern: (value_name) @constant)
+(let_binding pattern: (value_name) @function (parameter))
+(module_binding (module_name) @module)
+(module_type_definition (module_type_name) @type)
+(class_binding (class_name) @class)
+(method_definition (method_name) @method)
+(value_specification (value_name) @function)
+(exception_definition (constructor_declaration (constructor_name) @type))
+
+(value_path (value_name) @ref)
+(module_path (module_name) @ref)
+(type_constructor_path (type_constructor) @ref)

@@ -1,0 +1,10 @@
+(class_declaration name: (type_identifier) @class)
+(protocol_declaration name: (type_identifier) @type)
+(typealias_declaration name: (type_identifier) @type)
+(function_declaration name: (simple_identifier) @function)
+(protocol_function_declaration name: (simple_identifier) @method)
+(class_body (function_declaration name: (simple_identifier) @method))
+
+(call_expression (simple_identifier) @ref)
+(navigation_suffix suffix: (simple_identifier) @ref)
+(user_type (type_identifier) @ref)
