@@ -35,7 +35,7 @@ async def test_a_tool_loop_in_chat(project: Path, isolated: Path, wire: str) -> 
     assert "Overloaded; asking again in" in done.err
     assert b"c2ln" in server.requests[-1].raw
     log = next((isolated / "state" / "sessions").rglob("*.jsonl")).read_text()
-    assert f'"origin":"{server.root}#m"' in log and "c2ln" in log
+    assert f'"origin":"{server.root}/v1#m"' in log and "c2ln" in log
 
 
 async def test_a_model_that_takes_over(project: Path) -> None:
