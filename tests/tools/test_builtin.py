@@ -235,7 +235,7 @@ async def test_bash_starts_shows_awaits_and_kills_background_jobs(ctx: ToolConte
     text = await call(ctx, "bash", command="", job=number, timeout=20)
     assert text.startswith(f"down\n[job {number}: exit code 3, ") and text.endswith(" s, 8 bytes]")
     endless = int((await call(ctx, "bash", command="sleep 60", background=True)).split()[1])
-    assert "killed by signal 9" in await call(ctx, "bash", command="", job=endless, kill=True)
+    assert "killed by signal 9" in await call(ctx, "bash", command="kill", job=endless)
     assert await refused(ctx, "bash", command="", job=987) == (
         f"There is no job 987; those of this sandbox: {number}, {endless}."
     )
@@ -256,7 +256,7 @@ async def test_no_more_background_jobs_than_may_be(ctx: ToolContext) -> None:
     for _ in range(ctx.sandbox.limits.jobs):
         await call(ctx, "bash", command="sleep 60", background=True)
     text = await refused(ctx, "bash", command="true", background=True)
-    assert text == "8 jobs run already; kill one first, with job=NUMBER, kill=true."
+    assert text == "8 jobs run already; kill one first, with job=NUMBER and the command kill."
 
 
 async def test_bash_streams_what_it_hears(ctx: ToolContext) -> None:

@@ -10,6 +10,7 @@ from tools.ending import ending, job_ending
 from tools.output import Spill, clip, readable, save_whole
 
 MAX_TIMEOUT = 3600
+KILL = "kill"
 _POLL_S = 0.05
 
 
@@ -20,7 +21,6 @@ async def bash(
     timeout: Annotated[int, "seconds"] = 0,  # noqa: ASYNC109 - the name that models know
     background: bool = False,
     job: int = 0,
-    kill: bool = False,
 ) -> ToolOutput:
     """Run a shell command without input.
 
@@ -28,12 +28,12 @@ async def bash(
     the sandbox bounds, is kept for the person when the model saw only parts of it.
 
     One tool for background jobs too, for a second one would not fit into the prompt: `background` starts a
-    job and tells its number, `job` shows what it wrote since and waits for its end up to `timeout`, `kill`
-    ends it.
+    job and tells its number, `job` shows what it wrote since and waits for its end up to `timeout`; the
+    command `kill` ends it.
     """
     try:
         if job:
-            return await _ask(ctx, job, min(timeout, MAX_TIMEOUT), kill)
+            return await _ask(ctx, job, min(timeout, MAX_TIMEOUT), command.strip() == KILL)
         if not command.strip():
             raise ToolError("There is no command. Give one, or the number of a background job as `job`.")
         return await (_start(ctx, command) if background else _run(ctx, command, timeout))
@@ -41,7 +41,7 @@ async def bash(
         known = ", ".join(str(state.job) for state in await ctx.sandbox.jobs()) or "none"
         raise ToolError(f"There is no job {job}; those of this sandbox: {known}.") from None
     except TooManyJobs as error:
-        raise ToolError(f"{str(error).capitalize()}, with job=NUMBER, kill=true.") from None
+        raise ToolError(f"{str(error).capitalize()}, with job=NUMBER and the command kill.") from None
 
 
 async def _run(ctx: ToolContext, command: str, timeout_s: int) -> ToolOutput:
@@ -70,7 +70,7 @@ async def _start(ctx: ToolContext, command: str) -> ToolOutput:
     state = await ctx.sandbox.start(command)
     return ToolOutput(
         f'[job {state.job} runs in the background; bash with command="", job={state.job} shows what it writes'
-        " and with a timeout waits for its end, with kill=true ends it]"
+        f' and with a timeout waits for its end, with command="{KILL}" ends it]'
     )
 
 

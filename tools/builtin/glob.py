@@ -12,7 +12,7 @@ MAX_FILES = 200
 
 
 @tool(Effect.READ)
-async def glob(ctx: ToolContext, pattern: Annotated[str, "such as **/*.py"]) -> ToolOutput:
+async def glob(ctx: ToolContext, pattern: Annotated[str, "such as src/**/*.py"]) -> ToolOutput:
     """List files by name.
 
     A pattern without a slash is looked for in every folder. Files that the project ignores, caches, installed

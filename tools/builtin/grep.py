@@ -23,7 +23,7 @@ async def grep(
     ctx: ToolContext,
     pattern: Annotated[str, "regular expression"],
     path: str = ".",
-    glob: str = "",
+    glob: Annotated[str, "such as *.py"] = "",
 ) -> ToolOutput:
     """Search file contents.
 

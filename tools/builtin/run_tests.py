@@ -15,7 +15,9 @@ ONE_TEST = 60.0
 
 
 @tool(Effect.EXECUTE)
-async def run_tests(ctx: ToolContext, selection: Annotated[str, "test file or id"] = "") -> ToolOutput:
+async def run_tests(
+    ctx: ToolContext, selection: Annotated[str, "test file or id; empty: all"] = ""
+) -> ToolOutput:
     """Run the tests and report what fails.
 
     Without a selection the person's check command is run when there is one.
