@@ -240,6 +240,7 @@ async def test_bash_starts_shows_awaits_and_kills_background_jobs(ctx: ToolConte
         f"There is no job 987; those of this sandbox: {number}, {endless}."
     )
     assert "There is no command" in await refused(ctx, "bash", command="", background=True)
+    assert (await call(ctx, "bash", command="echo mine", job=1)).startswith("mine\n")
 
 
 async def test_of_a_jobs_long_output_both_ends_are_shown(ctx: ToolContext) -> None:

@@ -32,8 +32,8 @@ async def bash(
     command `kill` ends it.
     """
     try:
-        if job:
-            return await _ask(ctx, job, min(timeout, MAX_TIMEOUT), command.strip() == KILL)
+        if job and command.strip() in ("", KILL):  # small models fill in numbers beside a command
+            return await _ask(ctx, job, min(timeout, MAX_TIMEOUT), bool(command.strip()))
         if not command.strip():
             raise ToolError("There is no command. Give one, or the number of a background job as `job`.")
         return await (_start(ctx, command) if background else _run(ctx, command, timeout))
