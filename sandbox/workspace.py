@@ -34,7 +34,7 @@ from sandbox.patch import Patch
 from sandbox.shadow import Shadow
 from sandbox.snapshot import Snapshot
 from sandbox.store import Store
-from sandbox.tree import remove_path
+from sandbox.tree import remove_path, spread
 from sandbox.undo import undo_accept
 
 T = TypeVar("T")
@@ -208,7 +208,9 @@ class Workspace:
     def _prepare(self) -> list[str]:
         if not self.tree.is_dir():
             raise SandboxError(f"not a folder: {self.tree}")
-        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._state.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        spread(self._state.parent)
+        self._state.mkdir(exist_ok=True, mode=0o700)
         self._state.chmod(0o700)
         self._lock_fd = os.open(self._state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import resource
+import secrets
 import shutil
 import statistics
 import subprocess
@@ -214,7 +215,7 @@ async def workspaces(backend: str, project: Path, state: Path, closing: AsyncExi
         return result
 
     for number in range(3):
-        place = state / "workspaces" / f"{backend}-{number}"
+        place = state / "workspaces" / f"{backend}-{number}-{secrets.token_hex(4)}"  # as sessions are named
         opening = Workspace.open(project, place, owner=owner(backend), overlay=sees_mounts(backend))  # type: ignore[arg-type]
         workspace = await timed("freeze base", opening)
         closing.push_async_callback(workspace.aclose)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.base import SandboxError
-from sandbox.tree import Copier
+from sandbox.tree import Copier, spread
 from sandbox.workspace import Workspace
 from tests.sandbox.places import Forks, full_after, open_workspace
 from tests.sandbox.test_overlay import STEPS, act
@@ -153,3 +154,13 @@ def test_any_edits_are_followed(tmp_path_factory: pytest.TempPathFactory, rounds
             await workspace.aclose()
 
     asyncio.run(run())
+
+
+async def test_workspaces_lie_apart_on_the_disk(tmp_path: Path) -> None:
+    """Marked where the file system knows the mark; elsewhere nothing is said."""
+    workspace = await open_workspace(make(tmp_path / "t", {"a": "1"}), tmp_path / "places" / "one")
+    await workspace.aclose()
+    kind = subprocess.run(["stat", "-fc", "%T", tmp_path], capture_output=True, text=True).stdout.strip()
+    marks = subprocess.run(["lsattr", "-d", tmp_path / "places"], capture_output=True, text=True).stdout
+    assert kind != "ext2/ext3" or "T" in marks.split(" ")[0]
+    spread(Path("/proc/self"))
