@@ -307,8 +307,8 @@ class Copier:
 def spread(folder: Path) -> None:
     """Let an ext4 put the folders made in this one far from each other; other file systems do as they like.
 
-    Where thousands of files were just removed, ext4 makes new ones up to twenty times slower for some minutes:
-    it passes over inodes freed lately one by one (`recently_deleted` in the kernel's fs/ext4/ialloc.c). A
+    Where thousands of files were just removed, ext4 makes new ones up to twenty times slower for minutes: it
+    passes over inodes freed lately one by one (`recently_deleted` in the kernel's fs/ext4/ialloc.c). A
     folder that is marked as the top of hierarchies (`chattr +T`) has each of its own elsewhere on the disk.
     """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
