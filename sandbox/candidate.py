@@ -257,7 +257,8 @@ class Candidate:
         self._equal.clear()
         if self._mount is not None:
             self._mount.remove()
-        remove_path(self._place)
+        else:
+            remove_path(self._place)
 
 
 def _parents(path: str) -> list[str]:
