@@ -116,6 +116,8 @@ class Quirks(msgspec.Struct, frozen=True):
     """Send that field with every call, also empty: without it the server refuses the request."""
     call_id_length: int = 0
     """Ids of calls must be so many letters and digits; others are replaced. 0: any id will do."""
+    bridge: str = ""
+    """Reply to put between results and what the user says, where the server demands one; empty: none."""
     unsigned_call: str = ""
     """Signature of a call that another model made; empty: such a call needs none."""
     cache_marks: bool = False

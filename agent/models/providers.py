@@ -56,6 +56,8 @@ LLAMA_CPP = Quirks(
     prefill=True,
 )
 _REASONING_BACK = Quirks(reasoning_field="reasoning_content")
+_BRIDGE = "I have the results."
+"""Mistral's models refuse a user message right behind results (error 3230, also where others serve them)."""
 _OPENAI_REASONING = Quirks(extra={"include": ["reasoning.encrypted_content"], "temperature": None})
 _OPENAI_ELSEWHERE = Quirks(max_tokens_field="max_completion_tokens")
 
@@ -155,6 +157,7 @@ PROVIDERS: tuple[Provider, ...] = (
                 "anthropic/*",
                 Quirks(effort_field="reasoning.effort", extra={"cache_control": {"type": "ephemeral"}}),
             ),
+            ("mistralai/*", Quirks(effort_field="reasoning.effort", bridge=_BRIDGE)),
         ),
     ),
     Provider(
@@ -211,7 +214,7 @@ PROVIDERS: tuple[Provider, ...] = (
         key_variable="MISTRAL_API_KEY",
         base_url="https://api.mistral.ai/v1",
         default_model="devstral-medium-latest",
-        quirks=Quirks(call_id_length=9, extra={"stream_options": None, "seed": None}),
+        quirks=Quirks(call_id_length=9, extra={"stream_options": None, "seed": None}, bridge=_BRIDGE),
     ),
     Provider(
         name="xai",
@@ -228,6 +231,7 @@ PROVIDERS: tuple[Provider, ...] = (
         base_url="https://integrate.api.nvidia.com/v1",
         default_model="qwen/qwen3-coder-480b-a35b-instruct",
         quirks=_REASONING_BACK,
+        models=(("mistralai/*", msgspec.structs.replace(_REASONING_BACK, bridge=_BRIDGE)),),
     ),
     Provider(
         name="groq",

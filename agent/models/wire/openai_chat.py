@@ -88,7 +88,11 @@ def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -
 
 
 def _messages(messages: Iterable[Message], quirks: Quirks, origin: str) -> Iterator[Object]:
-    for message in plain(messages):
+    behind: Message | None = None
+    for message in _joined(plain(messages)):
+        if quirks.bridge and isinstance(behind, ToolResult) and isinstance(message, User):
+            yield {"role": "assistant", "content": quirks.bridge}
+        behind = message
         match message:
             case System(text):
                 yield {"role": "system", "content": text_of(text)}
@@ -99,6 +103,24 @@ def _messages(messages: Iterable[Message], quirks: Quirks, origin: str) -> Itera
                 yield {"role": "tool", "tool_call_id": answered, "content": text_of(message.text)}
             case Assistant():
                 yield _assistant(message, quirks, origin)
+
+
+def _joined(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages, those of the user that follow each other made one: many templates demand that roles take
+    turns. What comes later is only appended to the text, so a request still repeats the one before it. A
+    message with images stays by itself, for its content is a list.
+    """
+    said: list[str] = []
+    for message in messages:
+        if isinstance(message, User) and not message.images:
+            said.append(message.text)
+            continue
+        if said:
+            yield User("\n\n".join(said))
+            said = []
+        yield message
+    if said:
+        yield User("\n\n".join(said))
 
 
 def _content(message: User) -> list[Object]:

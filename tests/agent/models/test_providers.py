@@ -136,6 +136,18 @@ def test_mistral_takes_ids_of_nine_letters_and_digits() -> None:
     assert sent[3]["tool_call_id"] == call_id
 
 
+@pytest.mark.parametrize("model", ["mistral devstral", "openrouter mistralai/m", "nvidia mistralai/m"])
+def test_mistral_gets_a_reply_between_results_and_what_the_user_says(model: str) -> None:
+    found = provider(model.split()[0])
+    assert found is not None
+    talk = (*TALK[:4], User("Stop."), User("Go on."))
+    sent = wires.load(found.wire).to_wire(
+        Request(talk, (TOOL,)), model="m", quirks=found.quirks_of(model.split()[1])
+    )
+    assert [m["role"] for m in sent["messages"][3:]] == ["tool", "assistant", "user"]
+    assert sent["messages"][-1]["content"] == "Stop.\n\nGo on."
+
+
 def test_gemini_3_gets_a_signature_for_a_call_of_another_model() -> None:
     found = provider("google")
     assert found is not None

@@ -56,8 +56,9 @@ def head(spoken: Spoken, raw: bytes) -> dict[str, bytes]:
 
 
 def extends(spoken: Spoken, shorter: bytes, longer: bytes) -> bool:
-    """Whether a request repeats the one before it byte for byte, up to its closing brackets, and goes on."""
-    begin = history(spoken, shorter).rstrip(b"]}")
+    """Whether a request repeats the one before it byte for byte, up to its closing brackets, and goes on. Its
+    last text may go on too: behind it stand only the marks of the template."""
+    begin = history(spoken, shorter).rstrip(b"]}").removesuffix(b'"')
     return head(spoken, shorter) == head(spoken, longer) and history(spoken, longer).startswith(begin)
 
 

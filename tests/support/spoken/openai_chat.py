@@ -22,11 +22,14 @@ def turns(body: Body) -> list[Turn]:
         parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
         turn = Turn(message.get("role"), [part["text"] for part in parts if part["type"] == "text"])
         assert all(isinstance(text, str) for text in turn.texts), f"content is no text: {message}"
+        turn.images = len(parts) - len(turn.texts)
         for call in message.get("tool_calls") or []:
             turn.calls.append((call["id"], json.loads(call["function"]["arguments"])))
         if turn.role == "tool":
             turn.results.append(message.get("tool_call_id"))
             turn.texts.clear()
+        alike = found and found[-1].role == turn.role == "user"
+        assert not alike or turn.images or found[-1].images, "two texts of the user in a row"
         found.append(turn)
     return found
 
