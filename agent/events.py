@@ -43,6 +43,32 @@ class Reminded(Event, frozen=True, tag="reminded"):
     text: str
 
 
+class Steered(Event, frozen=True, tag="steered"):
+    """What the person said while the turn was running; it is put to the model before the next step."""
+
+    text: str
+
+
+class Compacted(Event, frozen=True, tag="compacted", omit_defaults=True):
+    """Older messages gave way to make room; the log keeps them. `agent.compaction` says what is shown now.
+
+    The numbers are places in the messages that the events before this one fold into.
+    """
+
+    cut: int = 0
+    """The messages in front of this one, but for the system prompt, are replaced by `summary`; 0: none are."""
+    summary: str = ""
+    clip_before: int = 0
+    """Results in front of this message are shortened to about `clip_bytes` each."""
+    clip_bytes: int = 0
+    tokens_before: int = 0
+    """Size of the request, estimated, as is the next one."""
+    tokens_after: int = 0
+    usage: Usage = Usage()
+    """What the summary cost."""
+    duration_s: float = 0.0
+
+
 class FilesRestored(Event, frozen=True, tag="files_restored"):
     """The person put files back. What the model is told of it comes with the next user message."""
 
@@ -200,6 +226,8 @@ Durable = (
     ConversationStarted
     | TurnStarted
     | Reminded
+    | Steered
+    | Compacted
     | FilesRestored
     | StepStarted
     | AssistantReplied

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.bus import Bus
-from agent.events import AnyEvent, AssistantReplied, Durable, Status, StepStarted, ToolFinished, TurnStarted
+from agent.events import (
+    AnyEvent,
+    AssistantReplied,
+    Compacted,
+    Durable,
+    Status,
+    StepStarted,
+    ToolFinished,
+    TurnStarted,
+)
 from agent.messages import Usage
 from agent.session import Envelope
 
@@ -74,6 +83,8 @@ def read_progress(events: Sequence[Durable]) -> Progress:
                 usage = usage + event.usage
                 calls = tuple((call.name, call.arguments) for call in message.tool_calls)
                 exchanges.append(Exchange(message.text, calls))
+            case Compacted():
+                usage = usage + event.usage
             case ToolFinished(result=result) if exchanges:
                 last = exchanges[-1]
                 exchanges[-1] = Exchange(last.text, last.calls, (*last.results, result.text))
@@ -155,7 +166,7 @@ class Budget:
         bus.sinks.append(self._hear)
 
     def _hear(self, event: AnyEvent, envelope: Envelope) -> None:
-        if isinstance(event, AssistantReplied):
+        if isinstance(event, AssistantReplied | Compacted):
             self.usage = self.usage + event.usage
 
     def exceeded(self) -> str:

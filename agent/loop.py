@@ -7,6 +7,7 @@ so a turn that was cut off anywhere can be followed by the next one.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -14,17 +15,21 @@ from dataclasses import dataclass, field
 import msgspec
 
 from agent.bus import Branch
-from agent.context import conversation, project, request_hash
+from agent.compaction import Plan, Room, plan, without_summary
+from agent.context import bytes_per_token, conversation, project, request_hash, view
 from agent.dispatch import dispatch
 from agent.events import (
     AssistantReplied,
+    Compacted,
     ConversationStarted,
     Noted,
     OutputStreamed,
+    PhaseStarted,
     PromptRead,
     ReasoningStreamed,
     Reminded,
     StepStarted,
+    Steered,
     TextStreamed,
     TurnEnded,
     TurnStarted,
@@ -33,6 +38,7 @@ from agent.guards import Guard, Stop, read_progress
 from agent.messages import Assistant, Image, Usage
 from agent.models.assemble import Assembler
 from agent.models.base import (
+    ContextOverflow,
     Delta,
     Model,
     ModelBadReply,
@@ -50,6 +56,9 @@ from tools.base import Tool, ToolContext
 
 FollowUp = Callable[[Assistant], Awaitable[str | None]]
 
+REPLY_TOKENS = 4096
+"""Room that is left for a reply without a bound of its own."""
+
 
 @dataclass
 class Agent:
@@ -66,6 +75,9 @@ class Agent:
     guards: Sequence[Guard] = ()
     follow_up: FollowUp | None = None
     """Asked at a reply without calls: the text to go on with (a failed check), or None to end the turn."""
+    steering: deque[str] = field(default_factory=deque)
+    """What the person says meanwhile; anybody may append. Each text is put to the model before the next step,
+    and keeps the turn going. What is left when the turn ends otherwise stays here."""
     temperature: float | None = None
     max_tokens: int | None = None
     """Bound of one reply."""
@@ -118,16 +130,28 @@ def last_reply(branch: Branch) -> str:
     return next((reply.message.text for reply in replies), "")
 
 
+async def compact(agent: Agent) -> Compacted | None:
+    """Replace the older part of the conversation by a summary of the model's, at the person's wish.
+
+    None when there is nothing to replace. Raises ModelError, and nothing has changed then.
+    """
+    return await _make_room(agent, forced=True)
+
+
 async def _steps(agent: Agent) -> TurnEnded:
     while True:
         if (stop := _ask_guards(agent)) is not None:
             return TurnEnded(stop.status, stop.detail)
-        reply = await _ask_model(agent)
+        while agent.steering:
+            agent.branch.emit(Steered(agent.steering.popleft()))
+        reply = await _ask_in_room(agent)
         calls = reply.message.tool_calls
         if calls:
             assert agent.context is not None, "without tools a reply is never read as a call"
             dialect = reply.message.dialect
             await dispatch(calls, agent.toolset, agent.context, agent.branch, agent.permissions, dialect)
+        elif agent.steering:
+            continue
         elif agent.follow_up is not None and (text := await agent.follow_up(reply.message)):
             agent.branch.emit(Reminded(text))
         else:
@@ -143,6 +167,89 @@ def _ask_guards(agent: Agent) -> Stop | None:
         if verdict is not None:
             agent.branch.emit(Reminded(verdict.text))
     return None
+
+
+async def _ask_in_room(agent: Agent) -> AssistantReplied:
+    """Ask the model; what does not fit is compacted before, or once more when the server knows better."""
+    made = await _make_room(agent)
+    try:
+        return await _ask_model(agent)
+    except ContextOverflow as overflow:
+        made = await _make_room(agent, overflow) or made
+        if made is None:
+            raise
+        try:
+            return await _ask_model(agent)
+        except ContextOverflow as error:
+            gave_way = "the older part was replaced by a summary" if made.cut else "old results were shortened"
+            raise ContextOverflow(f"{error}; before that {gave_way}", error.needed, error.limit) from overflow
+
+
+async def _make_room(
+    agent: Agent, overflow: ContextOverflow | None = None, *, forced: bool = False
+) -> Compacted | None:
+    """Compact the conversation if the next request would not fit, did not fit, or when `forced`."""
+    room = _room(agent, overflow)
+    shown = view(agent.branch.events())
+    size = room.request(shown.messages)
+    if not forced and (not room.context or size <= room.limit):
+        return None
+    if not room.context:
+        room = room._replace(context=2 * size)
+    if (planned := plan(shown, room, forced=forced)) is None:
+        return None
+    event = planned.event
+    if planned.summarise:
+        agent.branch.emit(PhaseStarted("compact", f"about {event.tokens_before:,} tokens"))
+        event = await _sum_up(agent, planned, room)
+    agent.branch.emit(event)
+    return event
+
+
+def _room(agent: Agent, overflow: ContextOverflow | None) -> Room:
+    """What fits. A server that refused a request knows best how many tokens it has, or that they are fewer."""
+    events = agent.branch.events()
+    opening = conversation(events)
+    head = len(msgspec.json.encode(opening.tools)) if opening else 0
+    room = Room(
+        agent.model.context_tokens or 0,
+        agent.max_tokens or REPLY_TOKENS,
+        bytes_per_token(events, head),
+        head,
+    )
+    if overflow is None:
+        return room
+    size = room.request(project(events))
+    if overflow.needed:
+        room = room._replace(per_token=max(room.per_token * size / overflow.needed, 1.0))
+        size = overflow.needed
+    return room._replace(context=min(overflow.limit or room.context or size, size) - 1)
+
+
+async def _sum_up(agent: Agent, planned: Plan, room: Room) -> Compacted:
+    """The event with the summary. It is asked for behind what the server has in its cache."""
+    timer = agent.branch.bus.timer
+    started = timer()
+    request = msgspec.structs.replace(_request(agent), messages=planned.summarise, max_tokens=room.summary)
+    sent = shaped(request, agent.model.name, agent.tool_mode, agent.dialect)
+    assembler = Assembler()
+    async with aclosing(
+        agent.model.stream(msgspec.structs.replace(sent, constrain=(), must_call=False))
+    ) as deltas:
+        async for delta in deltas:
+            assembler.add(delta)
+            if isinstance(delta, PromptProgress):
+                _show(agent.branch, delta)
+    if assembler.finish is None:
+        raise ModelBadReply("the summary stopped without an end")
+    text = assembler.message().text.rpartition("</think>")[2].strip()
+    if not text:
+        text = without_summary(planned.summarise[:-1])
+    if planned.left_out:
+        text += f"\n\n[The {planned.left_out} messages behind that were left out.]"
+    return msgspec.structs.replace(
+        planned.event, summary=text, usage=assembler.finish.usage, duration_s=timer() - started
+    )
 
 
 async def _ask_model(agent: Agent) -> AssistantReplied:

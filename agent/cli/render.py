@@ -23,6 +23,7 @@ from agent.events import (
     AttemptEnded,
     AttemptStarted,
     CheckRan,
+    Compacted,
     FilesRestored,
     NetworkDecided,
     Noted,
@@ -32,6 +33,7 @@ from agent.events import (
     ReasoningStreamed,
     Reminded,
     SetupRan,
+    Steered,
     TextStreamed,
     ToolFinished,
     ToolStarted,
@@ -52,6 +54,7 @@ _PHASES = {
     "model": "opening the model",
     "repair": "repairing:",
     "apply": "applying",
+    "compact": "summing up the conversation:",
 }
 _REFUSALS = 20
 """So many refused hosts are shown."""
@@ -135,6 +138,10 @@ class Renderer:
                 self._line(f"[{colour}]{escape(_block(text, 8 if self.verbosity < 1 else 80))}[/]")
             case Reminded(text=text) if self.verbosity >= 1:
                 self._line(f"[dim]pawl: {escape(_short(text, 300))}[/]")
+            case Steered(text=text):
+                self._line(f"[bold]> {escape(_short(text, 300))}[/]")
+            case Compacted():
+                self._line(f"[dim]{_compacted_line(event)}[/]")
             case FilesRestored(how="undo" | "redo" as how, total=total):
                 self._line(f"{_RESTORED[how]} ({total}): {escape(event.named)}")
             case Noted(level=level, text=text):
@@ -197,6 +204,11 @@ class Renderer:
 
     def _elapsed(self) -> str:
         return f"{self._clock() - self._started:6.1f}s"
+
+
+def _compacted_line(event: Compacted) -> str:
+    what = "the older part is now a summary" if event.cut else "old results were shortened"
+    return f"{what}; the next request takes about {event.tokens_after:,} tokens, not {event.tokens_before:,}"
 
 
 def _check_line(event: CheckRan) -> str:
