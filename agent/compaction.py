@@ -1,8 +1,8 @@
 """What gives way when a conversation no longer fits into the model's context. Pure.
 
-Old results of tools are shortened first. Only when that is not enough, the older part is replaced by a summary
-that the model itself writes; system prompt, tools and the newest steps stay. Either is done in one go and down
-to well below the bound, so the server's cache loses its place once and not at every step that follows.
+Old results of tools are shortened first. Only when that is not enough, the older part is replaced by a
+summary that the model itself writes; system prompt, tools and the newest steps stay. Either is done in one go
+and down to well below the bound: the server's cache loses its place once, not at every step that follows.
 
 What the person said in the turn that is running is never summarised: it comes again behind the summary.
 """
@@ -19,8 +19,8 @@ from agent.messages import Assistant, Message, System, ToolResult, User
 from tools.output import clip
 
 SUMMARISE = """\
-This conversation gets too long for your context. Sum it up in plain text, without calling a tool. You will go \
-on from your summary alone, so keep what is needed for that: what the user wants, the files and functions \
+This conversation gets too long for your context. Sum it up in plain text, without calling a tool. You will \
+go on from your summary alone, so keep what is needed for that: what the user wants, the files and functions \
 that matter, what was changed, what was found out, what failed, and what is left to do."""
 """Asked at the end of the conversation, so that the server has all but these words in its cache."""
 
@@ -77,7 +77,7 @@ class Room(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to do. Without `summarise` the event is whole; else the answer to those messages is missing in it."""
+    """What to do. With `summarise` the event still lacks its summary: the answer to these messages."""
 
     event: Compacted
     summarise: tuple[Message, ...] = ()
@@ -187,7 +187,7 @@ def _cut(messages: Sequence[Message], newest: int, room: Room, bound: int) -> in
 
 
 def _summarised(messages: tuple[Message, ...], cut: int, room: Room) -> tuple[Message, ...]:
-    """What the model is asked to sum up: all if there is room for it, else a beginning of it, as it was sent."""
+    """What the model is asked to sum up: all if there is room, else a beginning of it that was sent before."""
     question = User(SUMMARISE)
     ends = [p for p in range(cut, 1, -1) if not isinstance(messages[p], ToolResult)]
     for end in (len(messages), *ends):

@@ -1,8 +1,8 @@
 """From events to messages: what a model is shown is a fold over the log, never a list kept beside it.
 
-The fold only ever appends, but for a compaction (`agent.compaction`). A local server can then reuse everything
-that it read before: its cache is bound to the prefix, so one changed byte early in the prompt costs the reading
-of all that follows.
+The fold only ever appends, but for a compaction (`agent.compaction`). A local server can then reuse all that
+it read before: its cache is bound to the prefix, so one changed byte early in the prompt costs the reading of
+all that follows.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Compacted(Event, frozen=True, tag="compacted", omit_defaults=True):
     """
 
     cut: int = 0
-    """The messages in front of this one, but for the system prompt, are replaced by `summary`; 0: none are."""
+    """The messages in front of this one, but for the system prompt, became `summary`; 0: none did."""
     summary: str = ""
     clip_before: int = 0
     """Results in front of this message are shortened to about `clip_bytes` each."""

@@ -28,8 +28,8 @@ from agent.events import (
     PromptRead,
     ReasoningStreamed,
     Reminded,
-    StepStarted,
     Steered,
+    StepStarted,
     TextStreamed,
     TurnEnded,
     TurnStarted,
@@ -181,7 +181,7 @@ async def _ask_in_room(agent: Agent) -> AssistantReplied:
         try:
             return await _ask_model(agent)
         except ContextOverflow as error:
-            gave_way = "the older part was replaced by a summary" if made.cut else "old results were shortened"
+            gave_way = "the older part became a summary" if made.cut else "old results were shortened"
             raise ContextOverflow(f"{error}; before that {gave_way}", error.needed, error.limit) from overflow
 
 
@@ -207,7 +207,7 @@ async def _make_room(
 
 
 def _room(agent: Agent, overflow: ContextOverflow | None) -> Room:
-    """What fits. A server that refused a request knows best how many tokens it has, or that they are fewer."""
+    """What fits. A server that refused a request knows best how much, or at least that it is less."""
     events = agent.branch.events()
     opening = conversation(events)
     head = len(msgspec.json.encode(opening.tools)) if opening else 0

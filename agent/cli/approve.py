@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 
@@ -30,6 +32,7 @@ class Lines:
         self._fd = sys.stdin.fileno()
         self._rest = b""
         self._ended = False
+        self._hear: Callable[[str], None] | None = None
 
     async def read(self, prompt: str = "") -> str | None:
         """The next line without its end; None at the end of input."""
@@ -37,13 +40,41 @@ class Lines:
             self.console.print(prompt, end="", highlight=False, markup=False)
         while b"\n" not in self._rest and not self._ended:
             await self._readable()
-            chunk = os.read(self._fd, 65536)
-            # a terminal can go on after Ctrl-D; what is not one has ended for good
-            self._ended = not chunk
-            self._rest += chunk
+            self._take()
         if self._ended and not self._rest:
+            # a terminal can go on after Ctrl-D; what is not one has ended for good
             self._ended = not os.isatty(self._fd)
             return None
+        return self._line()
+
+    @contextmanager
+    def heard_by(self, hear: Callable[[str], None]) -> Iterator[None]:
+        """Meanwhile `hear` gets each line that nobody reads: what is typed while something runs."""
+        loop = asyncio.get_running_loop()
+        self._hear = hear
+        loop.add_reader(self._fd, self._listen)
+        try:
+            yield
+        finally:
+            self._hear = None
+            loop.remove_reader(self._fd)
+
+    def _listen(self) -> None:
+        self._take()
+        if self._ended:
+            asyncio.get_running_loop().remove_reader(self._fd)
+        while self._hear and b"\n" in self._rest:
+            self._hear(self._line())
+
+    def _take(self) -> None:
+        try:
+            chunk = os.read(self._fd, 65536)
+        except OSError:  # the terminal was closed
+            chunk = b""
+        self._ended = not chunk
+        self._rest += chunk
+
+    def _line(self) -> str:
         line, _, self._rest = self._rest.partition(b"\n")
         return line.decode("utf-8", "replace").rstrip("\r")
 
@@ -63,6 +94,8 @@ class Lines:
             await ready.wait()
         finally:
             loop.remove_reader(self._fd)
+            if self._hear:
+                loop.add_reader(self._fd, self._listen)
 
 
 class TerminalApprover:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from contextlib import AsyncExitStack, suppress
-from typing import Literal
+from collections import deque
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, nullcontext, suppress
+from typing import Any, Literal
 
 from agent.cli.approve import Lines, TerminalApprover, can_ask
 from agent.cli.desk import Desk
@@ -14,8 +16,8 @@ from agent.cli.model import opener
 from agent.cli.render import show_patch, visible
 from agent.events import FilesRestored, Noted, OutputStreamed
 from agent.guards import LoopGuard, MaxSteps
-from agent.loop import Agent, last_reply, run_turn
-from agent.models.base import Model
+from agent.loop import Agent, compact, last_reply, run_turn
+from agent.models.base import Model, ModelError
 from agent.paths import config_dir
 from agent.permissions import Permissions
 from agent.prompt import project_instructions, system_prompt
@@ -32,9 +34,13 @@ from tools.base import ToolContext
 from tools.toolset import default_toolset
 
 HELP = (
-    "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running; /undo and /redo step through changes."
+    "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running; /undo and /redo step through changes, "
+    "/compact sums the conversation up. While a turn runs, Enter tells the model at its next step, Alt-Enter "
+    "after the turn."
 )
 _COMMAND = re.compile(r"/[a-z]+")
+_ALT_ENTER = "\x1b"
+"""What a terminal sends of Alt in front of the end of the line."""
 
 
 async def converse(desk: Desk, prompt: str) -> Outcome:
@@ -66,6 +72,8 @@ class Conversation:
         self._candidate: Candidate
         self._history: History | None = None
         self._offered = Patch()
+        self._queued: deque[str] = deque()
+        """What was typed during a turn, for after it."""
         self._turn: asyncio.Task[object] | None = None
         self._leaving = False
         instructions = project_instructions(desk.options.cwd, config=config_dir())
@@ -113,12 +121,14 @@ class Conversation:
         if self.asking:
             self.desk.note(f"{self.agent.model.name}. {HELP}")
         while not main.cancelling():
-            message = prompt or await self._lines.read("\n> " if self.asking else "")
+            message = prompt or await self._next_message()
             prompt, self._leaving = "", False
             if message is None:
                 return Outcome("success", "", model=self.agent.model.name)
             if message.strip() in ("/undo", "/redo"):
                 await self._go("undo" if message.strip() == "/undo" else "redo")
+            elif message.strip() == "/compact":
+                await self._compact()
             elif _COMMAND.fullmatch(message.strip()):
                 self.desk.note(f"there is no {message.strip()} here. {HELP}")
             elif message.strip():
@@ -127,18 +137,59 @@ class Conversation:
                 await self._one_turn(message)
         raise asyncio.CancelledError
 
-    async def _one_turn(self, message: str) -> None:
-        self._turn = asyncio.create_task(run_turn(self.agent, message))
+    async def _next_message(self) -> str | None:
+        """What was queued during the last turn, else the next line; None at the end of input."""
+        if self._queued:
+            message = self._queued.popleft()
+            self.desk.console.print(visible(f"\n> {message}"), markup=False, highlight=False)
+            return message
+        line = await self._lines.read("\n> " if self.asking else "")
+        return line and line.removesuffix(_ALT_ENTER)
+
+    def _hear(self, line: str) -> None:
+        """A line typed while a turn runs: for its next step, or with Alt-Enter or a command for after it."""
+        text = line.removesuffix(_ALT_ENTER)
+        if not text.strip():
+            return
+        if text != line or _COMMAND.fullmatch(text.strip()):
+            self._queued.append(text)
+            self.desk.note("kept for after this turn")
+        else:
+            self.agent.steering.append(text)
+            self.desk.note("the model is told at its next step")
+
+    async def _working(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run a turn or what is like one; Ctrl-C stops it alone. What nobody was told is queued."""
+        self._turn = asyncio.create_task(work)
         try:
-            await self._turn
+            with self._lines.heard_by(self._hear) if self.asking else nullcontext():
+                await self._turn
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is None or task.cancelling():
-                await keep_unfinished(self._candidate.fork, self.desk.branch, "unfinished")
                 raise  # not the turn alone, but the whole conversation is to end
             self.desk.note("stopped; what was done so far is kept")
         finally:
             self._turn = None
-        self.desk.renderer.close()
+            self._queued.extendleft(reversed(self.agent.steering))
+            self.agent.steering.clear()
+            self.desk.renderer.close()
+
+    async def _compact(self) -> None:
+        async def sum_up() -> None:
+            if await compact(self.agent) is None:
+                self.desk.note("there is nothing to sum up yet")
+
+        try:
+            await self._working(sum_up())
+        except ModelError as error:
+            self.desk.branch.emit(Noted("error", f"nothing was summed up: {error}"))
+
+    async def _one_turn(self, message: str) -> None:
+        try:
+            await self._working(run_turn(self.agent, message))
+        except asyncio.CancelledError:
+            await keep_unfinished(self._candidate.fork, self.desk.branch, "unfinished")
+            raise
         if (error := self.agent.error) is not None:
             if not self.asking:
                 await keep_unfinished(self._candidate.fork, self.desk.branch, "unfinished")
@@ -218,7 +269,7 @@ class Conversation:
         answer = "y" if options.yes and options.apply else "n"
         if self.asking and not options.yes and options.apply:
             question = "Apply to your files? [y]es, [n]ot now, [d]iscard: "
-            answer = (await self._lines.read(question) or "n").strip().lower()[:1]
+            answer = self._answer(await self._lines.read(question) or "n")
         if answer == "y":
             await self._apply(patch)
         elif answer == "d":
@@ -231,6 +282,14 @@ class Conversation:
         else:
             kept = keep(self.desk.log.artifacts, "candidate", patch)
             self.desk.note(f"not applied; kept for {KEPT_DAYS} days: {kept}")
+
+    def _answer(self, line: str) -> str:
+        """y, n or d. Anything else was meant for the model, begun before the question was there."""
+        answer = line.strip().lower()
+        if answer in ("y", "yes", "n", "no", "d", "discard", ""):
+            return answer[:1]
+        self._hear(line + _ALT_ENTER)
+        return "n"
 
     async def _apply(self, patch: Patch) -> None:
         try:
