@@ -187,7 +187,7 @@ def _cut(messages: Sequence[Message], newest: int, room: Room, bound: int) -> in
 
 
 def _summarised(messages: tuple[Message, ...], cut: int, room: Room) -> tuple[Message, ...]:
-    """What the model is asked to sum up: all if there is room, else a beginning of it that was sent before."""
+    """What the model is asked to sum up: all if there is room, else a beginning that was sent before."""
     question = User(SUMMARISE)
     ends = [p for p in range(cut, 1, -1) if not isinstance(messages[p], ToolResult)]
     for end in (len(messages), *ends):

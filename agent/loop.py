@@ -246,7 +246,7 @@ async def _sum_up(agent: Agent, planned: Plan, room: Room) -> Compacted:
     if not text:
         text = without_summary(planned.summarise[:-1])
     if planned.left_out:
-        text += f"\n\n[The {planned.left_out} messages behind that were left out.]"
+        text += f"\n\n[Messages behind that, left out for want of room: {planned.left_out}]"
     return msgspec.structs.replace(
         planned.event, summary=text, usage=assembler.finish.usage, duration_s=timer() - started
     )

@@ -62,7 +62,7 @@ def _in_text(message: Message, dialect: str) -> Message:
     calls = [(call.name, _arguments(call)) for call in message.tool_calls]
     written = dialects.load()[dialect].render_calls(calls)
     text = f"{message.text}\n{written}" if message.text else written
-    return msgspec.structs.replace(message, text=text, dialect=dialect)
+    return msgspec.structs.replace(message, text=text, dialect=dialect, native=())
 
 
 def _arguments(call: ToolCall) -> dict[str, Any]:
