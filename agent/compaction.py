@@ -120,10 +120,11 @@ def plan(view: View, room: Room, *, forced: bool = False) -> Plan | None:
     if not forced:
         short = Compacted(clip_before=newest, clip_bytes=CLIP_BYTES)
         after = room.request(compacted(view, short).messages)
-        if after <= LOW * room.limit:
+        if after < before and after <= LOW * room.limit:
             return Plan(msgspec.structs.replace(short, tokens_before=before, tokens_after=after))
     first = _first(view.messages)
-    bound = int(KEEP * (min(before, room.limit) if forced else room.limit))
+    talk = room.tokens(view.messages[first:])
+    bound = int(KEEP * (min(talk, room.limit) if forced else room.limit))
     cut = _cut(view.messages, newest, room, bound)
     gone = room.tokens(m for p, m in enumerate(view.messages[:cut]) if p >= first and p not in view.asked)
     if cut - first < 2 or (not forced and gone - room.summary < MIN_GAIN * room.limit):

@@ -225,6 +225,41 @@ async def test_a_conversation_in_a_terminal(project: Path) -> None:
             await window.shows("exit code 0")
 
 
+async def test_what_is_typed_during_a_turn_steers_it_or_waits(project: Path) -> None:
+    waits = ToolCall("c5", "bash", json.dumps({"command": "sleep 4"}))
+    asked = 0
+
+    def reply(body: Body) -> Answer | str:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            return Answer("I wait.", tool_calls=(waits,))
+        if body["messages"][-1]["content"].startswith("This conversation gets too long"):
+            return "They waited."
+        return "Heard: " + body["messages"][-1]["content"]
+
+    async with (
+        ModelServer(reply) as server,
+        terminal(project, PAWL, *chat(server.base_url)) as window,
+    ):
+        await window.shows("Enter sends")
+        window.type("wait for it", "Enter")
+        await window.shows("> bash")
+        window.type("then stop", "Enter")
+        await window.shows("the model is told at its next step")
+        window.type("and later this", "M-Enter")
+        await window.shows("kept for after this turn")
+        window.type("/compact", "Enter")
+        await window.shows("Heard: then stop")
+        await window.shows("Heard: and later this")
+        await window.shows("the older part is now a summary")
+        window.type("hi", "Enter")
+        await window.shows("Heard: hi")
+        window.type("C-d")
+        await window.shows("exit code 0")
+    assert "They waited." in server.requests[-1].body["messages"][1]["content"]
+
+
 async def test_what_is_discarded_is_kept_and_jobs_end_before_files_are_put_back(
     project: Path, isolated: Path
 ) -> None:
