@@ -293,7 +293,7 @@ async def test_every_feature_only_adds(wire: str, mode: ToolMode) -> None:
     st.sampled_from(["native", "dialect"]),
     st.sampled_from([None, 3000]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_so_they_do_in_any_order(features: list[Feature], mode: ToolMode, context: int | None) -> None:
     """Also where the context is so small that compactions come by themselves."""
     for wire in wires.names():

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.messages import ToolResult
-from agent.models.dialects._calls import arguments_call
-from agent.models.dialects._dialect import MAX_CALLS, Dialect, Reading, json_of
-from agent.models.dialects._json import object_at
-from agent.models.dialects._offer import Offer, Written
+from agent.models.dialects._dialect import Dialect, Reading, json_of
+from agent.models.dialects._marked import Marks, read_marked
+from agent.models.dialects._offer import Offer
 from agent.models.dialects._tags import read_tagged
 from agent.models.dialects.minimax import invoke_tags
 
@@ -34,7 +33,7 @@ _CALL = re.compile(
     rf"|(?P<new>[\w.:/-]+)\s*{_token('tool sep')})"
 )
 _END = re.compile(rf"\s*(?:```)?\s*(?:{_token('tool call end')})?")
-_CLOSE = re.compile(_token("tool calls? end"))
+_MARKED = Marks(_MARKS, _CALL, _END, stop=re.compile(_token("tool calls? end")))
 _TAGS = invoke_tags(_DSML, "｜DSML｜")
 
 
@@ -49,19 +48,7 @@ class DeepSeek(Dialect):
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
         if re.compile(rf"<{_DSML}").match(text, start):
             return read_tagged(text, start, _TAGS, offer)
-        calls: list[Written] = []
-        position = start
-        while len(calls) < MAX_CALLS:
-            while mark := _MARKS.match(text, position):
-                position = mark.end()
-            call = _CALL.match(text, position)
-            if call is None:
-                return Reading(calls, position)
-            arguments, position = object_at(text, call.end(), _CLOSE)
-            calls.append(arguments_call(call["old"] or call["new"], arguments, offer))
-            if end := _END.match(text, position):
-                position = end.end()
-        return Reading(calls, position)
+        return read_marked(text, start, _MARKED, offer)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return self.render_calls([(name, arguments)])

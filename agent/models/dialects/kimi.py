@@ -10,15 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.messages import ToolResult
-from agent.models.dialects._calls import arguments_call
-from agent.models.dialects._dialect import MAX_CALLS, Dialect, Reading, json_of
-from agent.models.dialects._json import object_at
-from agent.models.dialects._offer import Offer, Written
+from agent.models.dialects._dialect import Dialect, Reading, json_of
+from agent.models.dialects._marked import Marks, read_marked
+from agent.models.dialects._offer import Offer
 
 _MARKS = re.compile(r"\s*<\|tool_calls?_section_(?:begin|end)\|>")
 _CALL = re.compile(r"\s*<\|tool_call_begin\|>\s*(?P<id>[\w.:/-]+)\s*(?:<\|tool_call_argument_begin\|>)?\s*")
 _END = re.compile(r"\s*<\|tool_call_end\|>")
-_NEXT = re.compile(r"<\|tool_call")
+_MARKED = Marks(_MARKS, _CALL, _END, stop=re.compile(r"<\|tool_call"))
 
 
 class Kimi(Dialect):
@@ -30,19 +29,7 @@ class Kimi(Dialect):
     )
 
     def read(self, text: str, start: int, offer: Offer) -> Reading | None:
-        calls: list[Written] = []
-        position = start
-        while len(calls) < MAX_CALLS:
-            while mark := _MARKS.match(text, position):
-                position = mark.end()
-            call = _CALL.match(text, position)
-            if call is None:
-                return Reading(calls, position)
-            arguments, position = object_at(text, call.end(), _NEXT)
-            calls.append(arguments_call(re.sub(r":\d+$", "", call["id"]), arguments, offer))
-            if end := _END.match(text, position):
-                position = end.end()
-        return Reading(calls, position)
+        return read_marked(text, start, _MARKED, offer)
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:
         return self.render_calls([(name, arguments)])
