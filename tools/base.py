@@ -52,6 +52,7 @@ class ToolContext:
         on_output: Callable[[bytes], None] | None = None,
         before_change: Callable[[], Awaitable[None]] | None = None,
         refuse_syntax_errors: bool = False,
+        map: Callable[[str, int], Awaitable[str]] | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.artifacts = artifacts
@@ -64,6 +65,8 @@ class ToolContext:
         """Awaited before the calls of a step when one of them may change files: what they are can be kept."""
         self.refuse_syntax_errors = refuse_syntax_errors
         """Whether a change that brings a syntax error into a file is refused; else the model is told."""
+        self.map = map
+        """(task, tokens) -> the repository's map; None where none can be made."""
         self.seen: dict[str, str] = {}
         """Path -> sha256 of the content the model last saw; an edit of anything else is stale."""
         self.heard: dict[int, int] = {}

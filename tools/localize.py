@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -40,6 +40,8 @@ _UNTOLD = 0.3
 """What a function keeps that was run by failing tests and that no other evidence points at."""
 _SHOWING = 0.3
 """For what a failing assertion calls to show its values."""
+_AHEAD = 0.8
+"""A second suspect with this share of the first one's score is as likely."""
 _NOT_RUN = 0.02
 """For a function that no failing test ran: it can still be at fault when a module is imported."""
 
@@ -89,6 +91,18 @@ def suspects(report: TestReport, sources: Mapping[str, bytes], *, limit: int = 1
         Suspect(e.path, e.symbol.qualname, e.symbol, round(score, 3), e.reason)
         for score, e in sorted(scored, key=lambda pair: -pair[0])[:limit]
     ]
+
+
+def is_weak(report: TestReport, found: Sequence[Suspect]) -> bool:
+    """Whether the failure leaves it open which function is at fault, so that measuring could tell.
+
+    It does not when a test raised in a function of the code itself, or when the first suspect is well ahead
+    of the second.
+    """
+    raised = any(f.in_workspace and not is_test_path(f.path) for test in report.failures for f in test.frames)
+    if raised or not report.failures:
+        return False
+    return not found or (len(found) > 1 and found[1].score > _AHEAD * found[0].score)
 
 
 def _measured(

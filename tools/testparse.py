@@ -25,6 +25,7 @@ class _Record(msgspec.Struct):
     hung: bool = False
     frames: list[Frame] = []
     lines: dict[str, dict[int, tuple[int, int]]] = {}
+    coverage: bool = False
 
 
 def read_probe(data: bytes, exit_code: int | None, root: str) -> TestReport | None:
@@ -32,12 +33,13 @@ def read_probe(data: bytes, exit_code: int | None, root: str) -> TestReport | No
     decoder = msgspec.json.Decoder(_Record)
     started, tests, open_tests = False, dict[str, TestResult](), dict[str, None]()
     lines: dict[str, dict[int, tuple[int, int]]] = {}
+    measurable = False
     for line in data.splitlines():
         try:
             record = decoder.decode(line)
         except msgspec.DecodeError:
             continue
-        started = True
+        started, measurable = True, measurable or record.coverage
         if record.type == "begin":
             open_tests[record.id] = None
         elif record.type == "end":
@@ -52,7 +54,9 @@ def read_probe(data: bytes, exit_code: int | None, root: str) -> TestReport | No
             tests[name] = TestResult(name, "failed", "Timeout", "the test did not end", hung=True)
     if not started:
         return None
-    return msgspec.structs.replace(make_report(list(tests.values()), exit_code, "pytest"), lines=lines)
+    return msgspec.structs.replace(
+        make_report(list(tests.values()), exit_code, "pytest"), lines=lines, measurable=measurable
+    )
 
 
 def _from_record(record: _Record, root: str) -> TestResult:

@@ -71,6 +71,8 @@ class TestReport(msgspec.Struct, frozen=True):
     lines: dict[str, dict[int, tuple[int, int]]] = {}
     """Path -> line -> (failed tests, passed tests) that ran it, for each line that a failed test ran; empty
     where nobody measured."""
+    measurable: bool = False
+    """Whether coverage.py is where the tests ran, so that lines can be asked for."""
 
     @property
     def failures(self) -> tuple[TestResult, ...]:

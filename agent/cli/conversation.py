@@ -14,9 +14,11 @@ from agent.cli.approve import Lines, TerminalApprover, can_ask
 from agent.cli.desk import Desk
 from agent.cli.model import opener
 from agent.cli.render import show_patch, visible
+from agent.context import conversation
 from agent.events import FilesRestored, Noted, OutputStreamed
 from agent.guards import LoopGuard, MaxSteps
 from agent.loop import Agent, compact, last_reply, run_turn
+from agent.mapped import maker, with_map
 from agent.models.base import Model, ModelError
 from agent.paths import config_dir
 from agent.permissions import Permissions
@@ -110,6 +112,7 @@ class Conversation:
             on_output=lambda data: self.desk.branch.emit(OutputStreamed(data)),
             before_change=self._record,
             refuse_syntax_errors=self._plan.refuse_syntax_errors,
+            map=maker(self.desk.options.cwd),
         )
         self.agent.permissions = Permissions.inside_sandbox(backend, approver=approver)
 
@@ -185,6 +188,8 @@ class Conversation:
             self.desk.branch.emit(Noted("error", f"nothing was summed up: {error}"))
 
     async def _one_turn(self, message: str) -> None:
+        if conversation(self.desk.branch.events()) is None:
+            message = await with_map(message, self.desk.options.cwd, self._plan.map_tokens)
         try:
             await self._working(run_turn(self.agent, message))
         except asyncio.CancelledError:

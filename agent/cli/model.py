@@ -12,6 +12,7 @@ from agent.cli.options import Options
 from agent.cli.progress import pull_progress
 from agent.config import Settings
 from agent.events import PhaseStarted
+from agent.mapped import map_tokens
 from agent.models import names
 from agent.models.address import normal_base_url
 from agent.models.base import Model
@@ -102,5 +103,6 @@ def plan_for(model: str, options: Options, *, allow_test_edits: bool = False) ->
         dialect=known.dialect,
         edit_form=known.edit_form,
         refuse_syntax_errors=settings.refuse_syntax_errors,
+        map_tokens=map_tokens(settings.repo_map, known.context_tokens),
         allow_test_edits=allow_test_edits,
     )

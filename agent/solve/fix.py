@@ -19,12 +19,12 @@ from agent.models.base import Model
 from agent.result import Subtype
 from agent.setup import setup_hint
 from agent.solve.attempts import solve
+from agent.solve.locate import located
 from agent.solve.sources import read_sources
 from agent.solve.task import BASE_TEST_SHARE, CHECK_SHARE, MIN_BASE_TEST_LIMIT_S, Plan, Task, Try
 from agent.verify import Verdict, run_and_log
 from agent.workbench import Workbench
 from sandbox.patch import Patch
-from tools.localize import suspects
 from tools.testreport import CheckResult, could_not_start
 
 
@@ -70,7 +70,7 @@ async def fix(
             return hung
         branch.emit(PhaseStarted("read"))
         sources = await read_sources(base.sandbox)
-    found = tuple(suspects(before.report, sources)) if before.report else ()
+    found = await located(bench, command, before, sources, branch)
     bench.warm()
     model, plan = await open_model()
     try:

@@ -7,6 +7,7 @@ import shlex
 from agent.bus import Branch
 from agent.guards import LoopGuard, MaxSteps
 from agent.loop import Agent, run_turn
+from agent.mapped import maker, with_map
 from agent.permissions import Permissions
 from agent.prompt import system_prompt
 from agent.solve.task import Task, Try
@@ -34,6 +35,8 @@ async def attempt_loop(task: Task, number: int, branch: Branch) -> Try:
 async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate) -> Try:
     agent = _agent(task, number, branch, candidate)
     message = _task_message(task)
+    if not task.suspects:
+        message = await with_map(message, task.bench.workspace.tree, task.plan.map_tokens)
     ended = Try("no_change", "nothing was changed")
     for _ in range(ROUNDS):
         end = await run_turn(agent, message)
@@ -64,6 +67,7 @@ def _agent(task: Task, number: int, branch: Branch, candidate: Candidate) -> Age
         check=task.command,
         timeout_s=task.bench.limits.timeout_s,
         refuse_syntax_errors=task.plan.refuse_syntax_errors,
+        map=maker(task.bench.workspace.tree),
     )
     return Agent(
         model=task.model,

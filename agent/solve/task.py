@@ -50,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str = ""
     edit_form: EditForm = "tool"
     refuse_syntax_errors: bool = False
+    map_tokens: int = 0
+    """How many tokens of the repository's map the first message may have; 0 for none."""
     allow_test_edits: bool = False
 
 

@@ -109,13 +109,18 @@ def outcome(case: Case, after: bytes) -> str:
 def environment(peer: Peer, python: str | None, folder: Path) -> Path:
     place = folder / peer.name
     if not (place / "bin/python").exists():
-        newer = (shutil.which(f"python3.{n}") for n in (12, 13, 14))
+        newer = (found for n in (12, 13, 14) if (found := shutil.which(f"python3.{n}")) and starts(found))
         chosen = (python or next(filter(None, newer), None)) if peer.newest else sys.executable
         if chosen is None:
             raise SystemExit(f"{peer.requirement} needs Python 3.12 or later: name one with --python")
         subprocess.run([chosen, "-m", "venv", place], check=True)
         subprocess.run([place / "bin/pip", "install", "--quiet", peer.requirement], check=True)
     return place / "bin/python"
+
+
+def starts(python: str) -> bool:
+    """Whether it is a Python and not the shim of a version manager that has chosen another."""
+    return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
 
 
 def tables(venvs: Path, python: str | None) -> None:

@@ -397,3 +397,22 @@ async def test_fix_asks_before_it_applies(project: Path) -> None:
             window.type("y", "Enter")
             await window.shows("exit code 0")
         assert "result = 0" in (project / "sums.py").read_text()
+
+
+async def test_the_first_message_has_a_map_when_it_is_asked_for(project: Path) -> None:
+    async with ModelServer(answer) as server:
+        words = (
+            "chat",
+            "--sandbox",
+            "bubblewrap",
+            "--base-url",
+            server.base_url,
+            "-m",
+            "m",
+            "is total right?",
+        )
+        assert (await run_pawl(*words, cwd=project, PAWL_REPO_MAP="on")).code == 0
+        assert (await run_pawl(*words, cwd=project)).code == 0
+    with_map, without = (request.body["messages"][-1]["content"] for request in server.requests)
+    assert with_map.startswith("is total right?\n\n") and "sums.py:\n    1 def total(items):" in with_map
+    assert without == "is total right?"

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -292,3 +293,26 @@ async def test_a_candidate_that_breaks_its_place_costs_one_attempt(project: Path
         done = await run_pawl(*words, cwd=project)
     assert done.code == 0, done.err
     assert done.result["attempts"] == 2
+
+
+@OTHERS
+async def test_a_failure_that_points_nowhere_is_measured(project: Path) -> None:
+    """Two functions that the assertion calls alike; only one of them is run by the failing test alone."""
+    (project / "sums.py").write_text(
+        "def shared(x):\n    return x\n\n\ndef wrong(x):\n    return x + 2\n\n\n"
+        "TABLE = {'shared': shared, 'wrong': wrong}\n\n\n"
+        "def call(name, x):\n    return TABLE[name](shared(x))\n"
+    )
+    (project / "tests/test_sums.py").write_text(
+        "from sums import call, shared\n\n\n"
+        "def test_shared():\n    assert call('shared', 1) == shared(1)\n\n\n"
+        "def test_wrong():\n    assert call('wrong', 1) == shared(2)\n"
+    )
+    right = "```python\ndef wrong(x):\n    return x + 1\n```"
+    async with ModelServer([right] * 3) as server:
+        words = fix(server.base_url, "--yes", "--attempts", "1")[: -len(CHECK)]
+        done = await run_pawl(*words, sys.executable, *CHECK[1:], cwd=project)
+        prompt = server.requests[0].body["messages"][-1]["content"]
+    assert done.code == 0, done.err
+    assert "measuring what the tests run" in done.err
+    assert "def wrong(x)" in prompt

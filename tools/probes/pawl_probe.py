@@ -14,6 +14,7 @@ traces.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import reprlib
@@ -43,6 +44,13 @@ class TestHung(BaseException):
     """Raised inside a test that does not end; no Exception, so that `except Exception` cannot keep it."""
 
     __test__ = False
+
+
+def _has_coverage() -> bool:
+    try:
+        return importlib.util.find_spec("coverage") is not None
+    except Exception:
+        return False
 
 
 def _positive(text: str) -> float:
@@ -198,7 +206,7 @@ class _Probe:
         self.coverage: Any = None
         self.failed: set[str] = set()
         self.passed: set[str] = set()
-        self._write({"type": "start"})
+        self._write({"type": "start", "coverage": _has_coverage()})
 
     def _write(self, record: dict[str, Any]) -> None:
         if not self.out or self.written > _MAX_FILE:
