@@ -59,7 +59,7 @@ class Agent(Protocol):
 
 
 def shown(instance: Instance) -> Instance:
-    """The instance without what an agent must not see: reference, solution, tests and what they are called."""
+    """The instance without what an agent must not see: reference, solution, hidden tests."""
     grading: Tests | Script
     match instance.grading:
         case Tests() as tests:

@@ -35,7 +35,7 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Engine(Protocol):
-    """`submit` work, take what is done from `as_completed`, `cancel` what is under way, `close` at the end."""
+    """`submit` work, take `Done`s from `as_completed`, `cancel`, and `close` at the end."""
 
     def submit(self, work: Work) -> None: ...
 
