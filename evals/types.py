@@ -249,8 +249,12 @@ def digest(value: object) -> str:
 def plan_units(
     instances: list[Instance], agent: AgentSpec, attempts: int, seed: int, limits: Limits
 ) -> list[Unit]:
-    """All units of a run, attempt by attempt, so that an early stop has seen most tasks once."""
-    who = digest([agent, limits, seed])
+    """All units of a run, attempt by attempt, so that an early stop has seen most tasks once.
+
+    The whole run's bounds decide no unit's result, and may be raised on resuming: they are not in the ids.
+    """
+    bounds = msgspec.structs.replace(limits, run_tokens=None, run_cost_usd=None)
+    who = digest([agent, bounds, seed])
     digests = {task.id: task.digest for task in instances}
     return [
         Unit(digest([digests[task.id], who, attempt])[:16], task.id, attempt)
