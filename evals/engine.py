@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Protocol, cast
 
 import msgspec

@@ -11,6 +11,7 @@ When the other side is gone, however it went, all workers are killed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import importlib
 import os
@@ -120,10 +121,8 @@ def _detach() -> None:
 
 def _kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):  # it may not lead a group yet
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
 
 
 def load_entry(name: str) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from evals.commit import told_when_full
+from evals.commit import writing
 
 BEAT_S = 10.0
 """Seconds between two signs of life."""
@@ -74,24 +74,22 @@ def alive(lease: Path, now: float) -> bool:
 
 @contextlib.contextmanager
 def hold(lock: Path) -> Iterator[None]:
-    """Be the only one that holds the lock file. Raises RunBusy with who holds it, DiskFull."""
-    with lock.open("a+b") as file:
+    """Be the only one that holds the lock file. Raises RunBusy with who holds it, CannotWrite."""
+    with writing(lock):
+        file = lock.open("a+b", buffering=0)
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunBusy(_who(lock)) from None
         except OSError as error:
-            if error.errno not in (
-                errno.ENOLCK,
-                errno.EOPNOTSUPP,
-            ):  # no locks here: the sign of life has to do
-                raise
-        with told_when_full(lock):
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                raise  # else there are no locks here, and the sign of life has to do
+        with writing(lock):
             if alive(lock, file_system_time(lock.parent)):
                 raise RunBusy(_who(lock))
             file.truncate(0)
             file.write(msgspec.json.encode(Holder.me()))
-            file.flush()
         try:
             with heartbeat(lock):
                 yield
@@ -139,6 +137,6 @@ def _who(lock: Path) -> str:
 def take_over(lease: Path) -> None:
     """Put this process into a lease that another one made for it."""
     part = lease.with_name(f".part-{socket.gethostname()}-{os.getpid()}-lease.tmp")
-    with told_when_full(lease):
+    with writing(lease):
         part.write_bytes(msgspec.json.encode(Holder.me()))
         part.replace(lease)

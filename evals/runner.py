@@ -30,7 +30,7 @@ from agent.messages import Usage
 from evals.engine import ROLLOUT, SCORE, Done, Engine, Parcel, Work
 from evals.patience import Breaker, Patience
 from evals.store import Ended, Run
-from evals.types import INFRASTRUCTURE, Limits, Rollout, Score, Unit
+from evals.types import INFRASTRUCTURE, End, Limits, Rollout, Score, Unit
 from evals.worker import GRACE_S, failed, ungraded, wall_limit_s
 
 SET_UP_S = 1800.0
@@ -39,6 +39,12 @@ LEASED_S = 1.0
 """How often it is looked whether a worker of an earlier runner has ended."""
 
 T = TypeVar("T")
+
+_CAUSES: dict[str, tuple[End, ...]] = {
+    ROLLOUT: ("sandbox_error", "provider_error", "engine_error"),
+    SCORE: ("verifier_error", "engine_error"),
+}
+"""What can go wrong with a stage; while a cause is paused its stages are."""
 
 Stop = Literal["", "budget", "drained", "cancelled", "down"]
 
@@ -56,14 +62,14 @@ class Tally:
     retried: int = 0
     """Tries that infrastructure ended and that were begun again, in this process."""
     ends: Counter[str] = field(default_factory=Counter)
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     """What all tries cost, those that do not count included."""
     paused: str = ""
     """The cause for which nothing is begun now."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a run ended. `code` is the exit code: 0 all is scored, 4 budget, 75 provider, 1 other trouble, 130."""
+    """How a run ended. `code` is the exit code: 0 all scored, 4 budget, 75 provider, 1 other trouble, 130."""
 
     code: int
     reason: str = ""
@@ -110,13 +116,13 @@ class Runner:
         self._regraded: set[str] = set()
         self._busy = 0
         """Units that are being begun, worked on or committed."""
-        self._causes = {cause: Breaker(self._patience) for cause in (*INFRASTRUCTURE, "verifier_error")}
+        self._breakers = {cause: Breaker(self._patience) for causes in _CAUSES.values() for cause in causes}
         self._stop: Stop = ""
         self._why = ""
         self._wake = asyncio.Event()
 
     async def work(self, *, rollouts: bool = True) -> Outcome:
-        """Do all that is left; without `rollouts` only grade. Raises DiskFull and what else is no retry's."""
+        """Do all that is left; without `rollouts` only grade. Raises CannotWrite."""
         await asyncio.to_thread(self.run.settle)
         self._plan(rollouts)
         self._check_budget()
@@ -130,6 +136,7 @@ class Runner:
                     async with asyncio.timeout(pause_s):
                         await self._wake.wait()
             pump.cancel()
+        self.tally.running = 0
         self._on_change(self.tally)
         return self._outcome()
 
@@ -186,28 +193,26 @@ class Runner:
         return not self._stop or (self._stop == "budget" and todo.stage == SCORE)
 
     def _begin_ready(self, tasks: asyncio.TaskGroup) -> float | None:
-        """Begin what may be begun now; the seconds after which to look again, None: when something happens."""
+        """Begin what may be begun now; after so many seconds to look again, None: when something happens."""
         now = asyncio.get_running_loop().time()
-        self.tally.paused = next((cause for cause, breaker in self._causes.items() if breaker.pauses), "")
+        self.tally.paused = next((cause for cause, breaker in self._breakers.items() if breaker.pauses), "")
         kept: list[_Todo] = []
-        while self._todo and self._busy < self.engine.width:
-            if not all(breaker.room(self._busy, now) for breaker in self._causes.values()):
-                break
+        while self._todo and self._todo[0].at <= now and self._busy < self.engine.width:
             todo = heapq.heappop(self._todo)
-            if todo.at > now or not self._permitted(todo):
+            if not self._permitted(todo) or not self._room(todo.stage, now):
                 kept.append(todo)
-                if todo.at > now:
-                    break
                 continue
             self._busy += 1
             tasks.create_task(self._begin(todo))
         for todo in kept:
             heapq.heappush(self._todo, todo)
         self.tally.running = self._busy
-        times = [todo.at for todo in self._todo[:1]]
-        times += [breaker.until for breaker in self._causes.values() if breaker.pauses]
-        later = [at - now for at in times if at > now]
-        return min(later) if later else None
+        times = [breaker.until for breaker in self._breakers.values() if breaker.pauses]
+        times += [todo.at for todo in self._todo]
+        return min((at - now for at in times if at > now), default=None)
+
+    def _room(self, stage: str, now: float) -> bool:
+        return all(self._breakers[cause].room(self._busy, now) for cause in _CAUSES[stage])
 
     # --- one unit --------------------------------------------------------------------------------------
 
@@ -256,7 +261,7 @@ class Runner:
         work = done.work
         rollout, files = self._rollout(done)
         self.tally.usage += rollout.usage
-        self._note(rollout.end)
+        self._note(ROLLOUT, rollout.end)
         self._check_budget()
         key = (work.unit.id, ROLLOUT)
         if rollout.end == "cancelled" or (
@@ -279,13 +284,13 @@ class Runner:
         parcel = _opened(done)
         score = None if parcel is None else _decoded(parcel.record, Score)
         if score is None:
-            self._note("engine_error")
+            self._note(SCORE, "engine_error")
             if self._retries[work.unit.id, SCORE] < self._patience.retries:
                 self._again(work)
                 return
             score = ungraded(work, done.error or "the worker's parcel cannot be read")
         else:
-            self._note("verifier_error" if score.error else "")
+            self._note(SCORE, "verifier_error" if score.error else "")
             if score.error and work.unit.id not in self._regraded:
                 self._regraded.add(work.unit.id)
                 self._add(work.unit, SCORE)
@@ -311,19 +316,15 @@ class Runner:
         if parcel is None or rollout is None:
             return failed(done.work, "engine_error", done.error or "the worker's parcel cannot be read"), {}
         unit = done.work.unit
-        own = {
-            "unit": unit.id,
-            "instance": unit.instance,
-            "attempt": unit.attempt,
-            "tries": done.work.try_number,
-        }
-        return msgspec.structs.replace(rollout, **own), parcel.files
+        own = {"unit": unit.id, "instance": unit.instance, "attempt": unit.attempt}
+        return msgspec.structs.replace(rollout, tries=done.work.try_number, **own), parcel.files
 
     # --- counting --------------------------------------------------------------------------------------
 
-    def _note(self, end: str) -> None:
+    def _note(self, stage: str, end: str) -> None:
         now = asyncio.get_running_loop().time()
-        for cause, breaker in self._causes.items():
+        for cause in _CAUSES[stage]:
+            breaker = self._breakers[cause]
             breaker.note(end == cause, now)
             if breaker.given_up:
                 what = cause.removesuffix("_error")

@@ -18,7 +18,6 @@ before its result is committed, and move up after; `settle` finishes what a kill
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ import msgspec
 
 from agent.messages import Usage
 from evals import lease
-from evals.commit import commit, parts, replace, sync_folder, told_when_full
+from evals.commit import commit, parts, replace, sync_folder, writing
 from evals.types import FORMAT, End, Instance, Rollout, RunManifest, Score, Unit
 
 T = TypeVar("T")
@@ -71,7 +70,7 @@ class Run:
             return run
         if folder.exists() and {path.name for path in folder.iterdir() if path not in parts(folder)} - _NAMES:
             raise StoreError(f"{folder} is not empty and holds no run; choose another --out")
-        with told_when_full(folder):
+        with writing(folder):
             for name in ("attempts", "results", "scores"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         replace(folder / "instances.jsonl", _lines(instances))
@@ -90,7 +89,8 @@ class Run:
         version = _decode(content, dict[str, Any], path).get("format")
         if version != FORMAT:
             raise StoreError(
-                f"{path} has format {version!r}, this pawl reads format {FORMAT}: use the pawl that made the run"
+                f"{path} has format {version!r}, this pawl reads format {FORMAT}: "
+                "use the pawl that made the run"
             )
         return cls(folder, _decode(content, RunManifest, path))
 
@@ -108,7 +108,7 @@ class Run:
     def held(self) -> Iterator[None]:
         """Be the only runner of the folder, with what killed ones left behind put right.
 
-        Raises lease.RunBusy with who is at work here, DiskFull.
+        Raises lease.RunBusy with who is at work here, CannotWrite.
         """
         with lease.hold(self.folder / "run.lock"):
             for folder in (self.folder, self.folder / "results", self.folder / "scores"):
@@ -131,7 +131,7 @@ class Run:
     def begin(self, unit: str) -> int:
         """Note that a try of the unit begins, before anything is paid for it; its number, from 1."""
         folder = self.attempt(unit)
-        with told_when_full(folder):
+        with writing(folder):
             folder.mkdir(exist_ok=True)
         holder = msgspec.json.encode(lease.Holder.me())
         number = max(_numbers(folder, "started"), default=0) + 1
@@ -169,7 +169,7 @@ class Run:
             own = folder / str(rollout.tries)
             for name, content in files.items():
                 path = own / _safe(name)
-                with told_when_full(path):
+                with writing(path):
                     path.parent.mkdir(parents=True, exist_ok=True)
                 commit(path, content)
             sync_folder(folder)
@@ -274,7 +274,7 @@ def _safe(name: str) -> PurePosixPath:
 
 def _numbers(folder: Path, kind: str) -> list[int]:
     try:
-        names = os.listdir(folder)
+        names = [path.name for path in folder.iterdir()]
     except FileNotFoundError:
         return []
     found = (re.fullmatch(rf"(\d+)\.{kind}", name) for name in names)

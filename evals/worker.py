@@ -174,7 +174,7 @@ def failed(work: Work, end: End, detail: str) -> Rollout:
 
 
 def ungraded(work: Work, error: str, duration_s: float = 0.0) -> Score:
-    """The score of a rollout that could not be graded, or (`error` empty) that there is no sense in grading."""
+    """A score without grading: it failed, or (no `error`) there was no sense in it."""
     return Score(
         unit=work.unit.id,
         instance=work.unit.instance,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agent import __version__
-from evals.agent import AgentSpec, Job
-from evals.types import Rollout
+from evals.agent import Job
+from evals.types import AgentSpec, Rollout
 
 name = "oracle"
 summary = "hands in the reference; must score 1"
