@@ -41,11 +41,30 @@ def commit(target: Path, content: bytes) -> bool:
     return True
 
 
-def replace(target: Path, content: bytes) -> None:
-    """Create or replace `target`, durably. Raises CannotWrite."""
-    with writing(target), _part(target, content) as part:
+def replace(target: Path, content: bytes, *, durable: bool = True) -> None:
+    """Create or replace `target` whole. Raises CannotWrite.
+
+    What is not durable can be made again: it survives a kill of the process, but not one of the machine.
+    """
+    with writing(target), _part(target, content, durable) as part:
         part.replace(target)
-        sync_folder(target.parent)
+        if durable:
+            sync_folder(target.parent)
+
+
+def write(target: Path, content: bytes) -> None:
+    """Create `target`, durably, in a folder that nobody else knows of: what is half there does not count yet.
+
+    Raises CannotWrite; then `target` is not there.
+    """
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _fill(target, content, durable=True)
+            sync_folder(target.parent)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -63,18 +82,24 @@ def parts(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _part(target: Path, content: bytes) -> Iterator[Path]:
+def _part(target: Path, content: bytes, durable: bool = True) -> Iterator[Path]:
     """A file beside `target` with `content`, on the disk; gone at the end, however it ends."""
     part = target.with_name(f"{_PREFIX}{socket.gethostname()}-{os.getpid()}-{next(_counter)}{_SUFFIX}")
     try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _fill(part, content, durable)
         yield part
     finally:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
+
+
+def _fill(path: Path, content: bytes, durable: bool) -> None:
+    with path.open("xb", buffering=0) as file:
+        left = memoryview(content)
+        while left:
+            left = left[file.write(left) :]
+        if durable:
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

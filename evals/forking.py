@@ -58,7 +58,10 @@ class Server:
 
     def _obey(self) -> bool:
         """Do what the next message asks; False when there will be none."""
-        message, descriptors, _, _ = socket.recv_fds(self.control, 4096, 2)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self.control, 4096, 2)
+        except ConnectionError:
+            return False
         word, _, identity = message.decode().partition(" ")
         match word:
             case "start":

@@ -134,6 +134,20 @@ def _who(lock: Path) -> str:
     return f"{lock.parent} is being worked on by process {holder.pid} on {holder.host}, since {holder.at}"
 
 
+def grant(lease: Path) -> bool:
+    """Make a lease for this process; False when there is one. Raises CannotWrite."""
+    with writing(lease):
+        try:
+            with lease.open("xb", buffering=0) as file:
+                file.write(msgspec.json.encode(Holder.me()))
+        except FileExistsError:
+            return False
+        except OSError:
+            lease.unlink(missing_ok=True)
+            raise
+    return True
+
+
 def take_over(lease: Path) -> None:
     """Put this process into a lease that another one made for it."""
     part = lease.with_name(f".part-{socket.gethostname()}-{os.getpid()}-lease.tmp")

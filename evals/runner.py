@@ -77,13 +77,17 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class _Todo(NamedTuple):
-    at: float
-    """Not before this time of the loop's clock."""
     rank: int
     """Scores first: they are cheap, and the running rate is of them."""
     number: int
     unit: Unit
     stage: str
+
+
+class _Later(NamedTuple):
+    at: float
+    """Not before this time of the loop's clock."""
+    todo: _Todo
 
 
 class Runner:
@@ -110,12 +114,19 @@ class Runner:
         self._chance = Random(run.manifest.seed)
         self._numbers = itertools.count()
         self._todo: list[_Todo] = []
+        self._later: list[_Later] = []
         self._instances = {instance.id: instance for instance in run.instances()}
         self._retries: Counter[tuple[str, str]] = Counter()
         """(unit, stage) -> tries begun again for a cause that is not the agent's."""
         self._regraded: set[str] = set()
-        self._busy = 0
-        """Units that are being begun, worked on or committed."""
+        self._begun: set[str] = set()
+        """Units that an earlier runner began, and that somebody may still be at."""
+        self._rolled: dict[str, tuple[Rollout, bytes]] = {}
+        """Rollouts that wait for their grading, with their patches, as far as this process committed them."""
+        self._running = 0
+        """Works that are being begun, or are with the engine."""
+        self._ending = 0
+        """Works whose outcome is being written down."""
         self._breakers = {cause: Breaker(self._patience) for causes in _CAUSES.values() for cause in causes}
         self._stop: Stop = ""
         self._why = ""
@@ -128,7 +139,7 @@ class Runner:
         self._check_budget()
         async with asyncio.TaskGroup() as tasks:
             pump = tasks.create_task(self._pump(tasks))
-            while self._busy or any(self._permitted(todo) for todo in self._todo):
+            while self._running or self._ending or self._left():
                 self._wake.clear()
                 pause_s = self._begin_ready(tasks)
                 self._on_change(self.tally)
@@ -172,6 +183,8 @@ class Runner:
             rollout = self.run.rollout(unit.id)
             if rollout is None:
                 self._retries[unit.id, ROLLOUT] = len(self.run.ended(unit.id))
+                if self.run.attempt(unit.id).exists():
+                    self._begun.add(unit.id)
                 if rollouts:
                     self._add(unit, ROLLOUT)
                     self.tally.planned += 1
@@ -185,9 +198,18 @@ class Runner:
                 self._count_score(score)
 
     def _add(self, unit: Unit, stage: str, delay_s: float = 0.0) -> None:
-        at = asyncio.get_running_loop().time() + delay_s if delay_s else 0.0
-        heapq.heappush(self._todo, _Todo(at, int(stage == ROLLOUT), next(self._numbers), unit, stage))
+        todo = _Todo(int(stage == ROLLOUT), next(self._numbers), unit, stage)
+        if delay_s:
+            heapq.heappush(self._later, _Later(asyncio.get_running_loop().time() + delay_s, todo))
+        else:
+            heapq.heappush(self._todo, todo)
         self._wake.set()
+
+    def _left(self) -> bool:
+        """Whether there is anything still to begin."""
+        if not self._stop:
+            return bool(self._todo or self._later)
+        return any(map(self._permitted, [*self._todo, *(later.todo for later in self._later)]))
 
     def _permitted(self, todo: _Todo) -> bool:
         return not self._stop or (self._stop == "budget" and todo.stage == SCORE)
@@ -196,39 +218,42 @@ class Runner:
         """Begin what may be begun now; after so many seconds to look again, None: when something happens."""
         now = asyncio.get_running_loop().time()
         self.tally.paused = next((cause for cause, breaker in self._breakers.items() if breaker.pauses), "")
+        while self._later and self._later[0].at <= now:
+            heapq.heappush(self._todo, heapq.heappop(self._later).todo)
         kept: list[_Todo] = []
-        while self._todo and self._todo[0].at <= now and self._busy < self.engine.width:
+        while self._todo and self._running < self.engine.width:
             todo = heapq.heappop(self._todo)
             if not self._permitted(todo) or not self._room(todo.stage, now):
                 kept.append(todo)
                 continue
-            self._busy += 1
+            self._running += 1
             tasks.create_task(self._begin(todo))
         for todo in kept:
             heapq.heappush(self._todo, todo)
-        self.tally.running = self._busy
+        self.tally.running = self._running
         times = [breaker.until for breaker in self._breakers.values() if breaker.pauses]
-        times += [todo.at for todo in self._todo]
+        times += [later.at for later in self._later[:1]]
         return min((at - now for at in times if at > now), default=None)
 
     def _room(self, stage: str, now: float) -> bool:
-        return all(self._breakers[cause].room(self._busy, now) for cause in _CAUSES[stage])
+        return all(self._breakers[cause].room(self._running, now) for cause in _CAUSES[stage])
 
     # --- one unit --------------------------------------------------------------------------------------
 
     async def _begin(self, todo: _Todo) -> None:
-        unit, number, rollout, patch = todo.unit, 1, None, b""
+        unit = todo.unit
+        rollout: Rollout | None = None
+        patch = b""
         if todo.stage == ROLLOUT:
-            if await asyncio.to_thread(self.run.leased, unit.id):
-                self._busy -= 1
-                self._add(unit, ROLLOUT, LEASED_S)
-                return
-            number = await asyncio.to_thread(self.run.begin, unit.id)
+            number = await asyncio.to_thread(self._begin_try, unit.id)
         else:
-            rollout = self.run.rollout(unit.id)
-            assert rollout is not None, "a score is planned only for a rollout that counts"
-            patch = await asyncio.to_thread(self.run.patch, rollout)
+            known = self._rolled.get(unit.id)
+            rollout, patch = known if known else await asyncio.to_thread(self._read, unit.id)
             number = self._retries[unit.id, SCORE] + 1 + (unit.id in self._regraded)
+        if not number or self._stop == "cancelled":
+            self._running -= 1
+            self._add(unit, todo.stage, LEASED_S)
+            return
         work = Work(
             run=str(self.run.folder.absolute()),
             unit=unit,
@@ -242,11 +267,26 @@ class Runner:
         )
         self.engine.submit(msgspec.structs.replace(work, deadline_s=wall_limit_s(work) + GRACE_S + SET_UP_S))
 
+    def _begin_try(self, unit: str) -> int:
+        """The try's number; 0 while somebody else may be at the unit."""
+        if unit in self._begun and self.run.leased(unit):
+            return 0
+        self._begun.discard(unit)
+        return self.run.begin(unit)
+
+    def _read(self, unit: str) -> tuple[Rollout, bytes]:
+        rollout = self.run.rollout(unit)
+        assert rollout is not None, "a score is planned only for a rollout that counts"
+        return rollout, self.run.patch(rollout)
+
     async def _pump(self, tasks: asyncio.TaskGroup) -> None:
         async for done in self.engine.as_completed():
             tasks.create_task(self._finish(done))
 
     async def _finish(self, done: Done) -> None:
+        self._running -= 1
+        self._ending += 1
+        self._wake.set()
         try:
             if done.result or self._stop != "cancelled":
                 if done.work.stage == ROLLOUT:
@@ -254,7 +294,7 @@ class Runner:
                 else:
                     await self._finish_score(done)
         finally:
-            self._busy -= 1
+            self._ending -= 1
             self._wake.set()
 
     async def _finish_rollout(self, done: Done) -> None:
@@ -275,6 +315,7 @@ class Runner:
             if rollout.end in INFRASTRUCTURE:
                 await self._commit_score(ungraded(work, ""))
             else:
+                self._rolled[work.unit.id] = rollout, files.get("patch.diff", rollout.patch.encode())
                 self._add(work.unit, SCORE)
         else:  # another runner was faster: its result counts
             self._add(work.unit, SCORE)
@@ -298,10 +339,11 @@ class Runner:
         await self._commit_score(msgspec.structs.replace(score, scorer=self._manifest.scorer))
 
     async def _commit_score(self, score: Score) -> None:
-        await asyncio.to_thread(self.run.commit_score, score)
-        kept = self.run.score(score.unit, score.scorer)
-        if kept is not None:
-            self._count_score(kept)
+        self._rolled.pop(score.unit, None)
+        first = await asyncio.to_thread(self.run.commit_score, score)
+        kept = score if first else self.run.score(score.unit, score.scorer)
+        assert kept is not None
+        self._count_score(kept)
 
     def _again(self, work: Work) -> None:
         key = (work.unit.id, work.stage)

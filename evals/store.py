@@ -28,7 +28,7 @@ import msgspec
 
 from agent.messages import Usage
 from evals import lease
-from evals.commit import commit, parts, replace, sync_folder, writing
+from evals.commit import commit, parts, replace, sync_folder, write, writing
 from evals.types import FORMAT, End, Instance, Rollout, RunManifest, Score, Unit
 
 T = TypeVar("T")
@@ -133,9 +133,8 @@ class Run:
         folder = self.attempt(unit)
         with writing(folder):
             folder.mkdir(exist_ok=True)
-        holder = msgspec.json.encode(lease.Holder.me())
         number = max(_numbers(folder, "started"), default=0) + 1
-        while not commit(folder / f"{number}.started", holder):
+        while not lease.grant(folder / f"{number}.started"):
             number += 1
         return number
 
@@ -168,10 +167,7 @@ class Run:
         if not target.exists():
             own = folder / str(rollout.tries)
             for name, content in files.items():
-                path = own / _safe(name)
-                with writing(path):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                commit(path, content)
+                write(own / _safe(name), content)
             sync_folder(folder)
             if commit(target, record):
                 self._settle(rollout)
@@ -196,8 +192,8 @@ class Run:
             if left.is_dir():
                 shutil.rmtree(left)
         cause = {"end": rollout.end, "detail": rollout.detail, "tries": rollout.tries}
-        commit(folder / "usage.json", msgspec.json.encode(rollout.usage))
-        commit(folder / "end.json", msgspec.json.encode(cause))
+        replace(folder / "usage.json", msgspec.json.encode(rollout.usage), durable=False)
+        replace(folder / "end.json", msgspec.json.encode(cause), durable=False)
 
     def commit_score(self, score: Score) -> bool:
         """Make the score count; False when this scorer had scored the unit."""

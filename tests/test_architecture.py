@@ -40,6 +40,7 @@ OWNERS = {
     "coverage": r"tools/probes/.*",
     "typer": r"(agent|evals)/cli.*",
     "rich": r"(agent|evals)/cli.*",
+    "ray": r"evals/engines/ray\.py",
 }
 """Third-party package -> the only files that may import it."""
 
@@ -139,6 +140,7 @@ def test_every_third_party_package_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     declared = project["dependencies"] + optional["local"] + optional["keyring"] + optional["documents"]
+    declared += optional["ray"]
     distributions = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in declared}
     used = {found.package for found in IMPORTS} - set(LAYERS) - sys.stdlib_module_names
     assert used <= distributions | UNDECLARED
