@@ -4,6 +4,7 @@
     exit       ends the process as it is imported, or without cleaning up
     inspect    reaches for the framework's or the grader's own objects (gc, frames, sys.modules)
     fetch      runs git, pip or a downloader
+    import     imports a test framework, which some libraries may
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 Found = frozenset[tuple[str, str]]
 
 _FRAMEWORK = frozenset({"pytest", "_pytest", "pluggy", "unittest", "doctest", "pawl_grade", "hypothesis", "nose"})
+_INNER = frozenset({"_pytest", "pluggy", "pawl_grade"})
 _GUARDED = _FRAMEWORK | {"time", "datetime", "builtins", "json", "hmac", "os", "sys", "random", "importlib"}
 """Modules whose attributes nobody but a test replaces."""
 _ALLOWED = frozenset({"sys.path", "sys.modules", "sys.stdout", "sys.stderr", "sys.stdin", "sys.argv", "os.environ"})
@@ -116,8 +118,9 @@ class _Walk:
             [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
         )
         for module in modules:
-            if module.partition(".")[0] in _FRAMEWORK:
-                self.found.add(("inspect", f"imports {module}"))
+            package = module.partition(".")[0]
+            if package in _FRAMEWORK:
+                self.found.add(("inspect" if package in _INNER else "import", f"imports {module}"))
 
     def _reach(self, node: ast.AST) -> None:
         if isinstance(node, ast.Subscript) and self.name(node.value) == "sys.modules":

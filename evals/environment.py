@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 import uuid
@@ -25,9 +26,11 @@ from pathlib import Path
 
 import msgspec
 
-from evals import interpreters
+from evals import interpreters, needs
 from evals.editable import SITE, TREE_PTH, editable_paths
-from evals.place import lay_out, own
+from evals.gitrun import git
+from evals.place import lay_out, lay_out_commit, own
+from evals.repos import repository
 from evals.types import Commit, Instance
 from sandbox.base import BackendName, Limits, Mount, Outlet, SandboxSpec, SandboxUnavailable
 from sandbox.network import HTTPS, NetworkRules, Rule, parse_rules, unfit
@@ -46,6 +49,15 @@ NETWORK = "PAWL_EVAL_SETUP_NETWORK"
 _FORMAT = 1
 _TAIL = 30
 _GENERATED_BYTES = 64 * 1024**2
+
+
+_MISSING = """
+import importlib.util, subprocess, sys
+pairs = [word.split("=", 1) for word in sys.argv[1:]]
+names = [name for module, name in pairs if importlib.util.find_spec(module) is None]
+if names: sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *sorted(set(names))]))
+"""
+"""Installs the distributions whose modules are not there; a failure is no failure of the set-up."""
 
 
 class EnvironmentFailed(SandboxUnavailable):
@@ -82,8 +94,8 @@ class Made(msgspec.Struct, frozen=True):
 def key(instance: Instance, backend: str) -> str:
     """The environment's name: equal for all instances of a repository that are installed alike."""
     what = instance.environment
-    source = instance.tree.repo if isinstance(instance.tree, Commit) else instance.repo or instance.id
-    parts = [_FORMAT, source, what.python, what.install, backend]
+    source = instance.tree.repo if isinstance(instance.tree, Commit) else instance.repo or instance.benchmark
+    parts = [_FORMAT, source, what.python, what.install, what.commits, backend]
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", source)[-40:].strip("-")
     return f"{name}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
 
@@ -146,7 +158,7 @@ async def _make(
     started = time.monotonic()
     work = place / f"work-{uuid.uuid4().hex[:8]}"
     try:
-        await asyncio.to_thread(lay_out, instance, work / "tree", cache)
+        await asyncio.to_thread(_tree, instance, work / "tree", cache)
         tracked = frozenset(str(path) for path in await asyncio.to_thread(_files, work / "tree"))
         await asyncio.to_thread(own, work, owner(backend))
         await _install(instance, work, python, cache, backend, on_output, timeout_s)
@@ -156,6 +168,29 @@ async def _make(
     finally:
         await asyncio.to_thread(remove_path, work)
     return made
+
+
+def _tree(instance: Instance, place: Path, cache: Path) -> None:
+    commits = instance.environment.commits
+    if isinstance(instance.tree, Commit) and commits:
+        lay_out_commit(instance.tree.repo, commits[0], place, cache)
+    else:
+        lay_out(instance, place, cache)
+
+
+def _needs(instance: Instance, cache: Path) -> dict[str, str]:
+    """What the tests of all its commits import and its files name, module -> distribution. Blocking."""
+    found: dict[str, str] = {}
+    if not isinstance(instance.tree, Commit):
+        return found
+    for commit in instance.environment.commits or (instance.tree.commit,):
+        source = repository(instance.tree.repo, cache, commit)
+        listed = git("ls-tree", "-r", "--name-only", "-z", commit, at=source).decode("utf-8", "surrogateescape")
+        names = [name for name in listed.split("\0") if name]
+        chosen = list(filter(needs.of_interest, names))[: needs.MOST_FILES]
+        files = {name: git("cat-file", "blob", f"{commit}:{name}", at=source) for name in chosen}
+        found |= needs.wanted(files, names)
+    return found
 
 
 async def _install(
@@ -190,6 +225,10 @@ async def _install(
                 f'set -e; "{python.program}" -m venv {ENV}; export PATH={ENV}/bin:"$PATH"; cd {TREE}; {command}'
             )
             done = await sandbox.run(("sh", "-c", script), on_output=on_output)
+            if done.ok and any(name in command for name in ("pip", "python")):
+                extra = await asyncio.to_thread(_needs, instance, cache)
+                script = f"{ENV}/bin/python -c {shlex.quote(_MISSING)} {' '.join(map(shlex.quote, _pairs(extra)))}"
+                await sandbox.run(("sh", "-c", script), cwd="env", on_output=on_output)
         finally:
             await sandbox.aclose()
     finally:
@@ -201,6 +240,10 @@ async def _install(
             f"{'was stopped' if done.exit_code is None else f'failed (exit {done.exit_code})'}:\n{last}",
             f"It may reach {', '.join(rules.texts()) or 'nothing'}; {NETWORK} says otherwise.",
         )
+
+
+def _pairs(extra: dict[str, str]) -> list[str]:
+    return [f"{module}={name}" for module, name in sorted(extra.items())]
 
 
 async def rules_for(command: str) -> NetworkRules:

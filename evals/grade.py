@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from evals import verdict
-from evals.integrity import Facts, Verdict, examine
+from evals.integrity import Facts, Verdict, escapes, examine
 from evals.lab import LOGS, PLUGIN_SOURCE, PLUGIN_TARGET, Lab, TestPatchFailed, open_lab
 from evals.readback import Readback, read
 from evals.types import Flag, Instance, Score, Script, TestOutcome, Tests
@@ -97,6 +97,8 @@ async def examine_run(
 
 
 async def _grade(instance: Instance, patch: str, lab: Lab, score: Any) -> Graded:
+    if outside := escapes(patch):
+        return Graded(score(resolved=False, reward=0.0, applied=False, flags=outside))
     if not await lab.apply(patch.encode("utf-8", "surrogateescape")):
         flags = (Flag("patch", "notice", "the patch does not apply"),)
         return Graded(score(resolved=False, reward=0.0, applied=False, flags=flags))

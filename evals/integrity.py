@@ -103,9 +103,6 @@ def examine(patch: str, facts: Facts) -> Verdict:
     remove: list[str] = []
     restore: list[str] = []
     for section in sections(patch.encode("utf-8", "surrogateescape")):
-        for path in {section.old_path, section.new_path} - {""}:
-            if _is_outside(path):
-                flags.append(Flag("outside", "tamper", "a path that leads out of the tree", path))
         path = section.path
         flags += _links(section)
         if path in allowed and path not in guarded:
@@ -127,6 +124,13 @@ def examine(patch: str, facts: Facts) -> Verdict:
         flags += _code(section, facts)
     unique = tuple(dict.fromkeys(flags))
     return Verdict(unique, tuple(sorted(set(remove))), tuple(sorted(set(restore))))
+
+
+def escapes(patch: str) -> tuple[Flag, ...]:
+    """Flags for what a patch, as it is written, wants outside of the tree or in git's own folder."""
+    found = sections(patch.encode("utf-8", "surrogateescape"))
+    names = sorted({path for each in found for path in (each.old_path, each.new_path) if path})
+    return tuple(Flag("outside", "tamper", "a path out of the tree", path) for path in names if _is_outside(path))
 
 
 def _touched(text: str) -> list[str]:
@@ -216,5 +220,6 @@ def _code(section: Section, facts: Facts) -> list[Flag]:
         flags.append(Flag("skip", "tamper", f"makes tests skip from within the code: {match[0]}", path))
     before = facts.base(section.old_path) if section.old_path else None
     old, new = (codescan.scan((code or b"").decode("utf-8", "replace")) for code in (before, facts.after(path)))
-    flags += [Flag(rule, "tamper", detail, path) for rule, detail in sorted(new - old)]
+    for rule, detail in sorted(new - old):
+        flags.append(Flag(rule, "notice" if rule == "import" else "tamper", detail, path))
     return flags

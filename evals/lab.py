@@ -20,6 +20,8 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from evals import environment, interpreters
 from evals.editable import pth
 from evals.gitrun import git
@@ -49,8 +51,8 @@ exit 1
 """As SWE-bench's harness does it, one way after the other, from a clean tree each time."""
 _SETTLE = r"""
 set -e
-printf '%s' "$1" | tr '\001' '\n' | while IFS= read -r path; do [ -z "$path" ] || rm -rf -- "$path"; done
-printf '%s' "$2" | tr '\001' '\n' | while IFS= read -r path; do
+printf '%s\n' "$1" | tr '\001' '\n' | while IFS= read -r path; do [ -z "$path" ] || rm -rf -- "$path"; done
+printf '%s\n' "$2" | tr '\001' '\n' | while IFS= read -r path; do
     [ -z "$path" ] || { rm -rf -- "$path"; git checkout -q HEAD -- "$path" 2>/dev/null || true; }
 done
 """
@@ -121,31 +123,41 @@ class Lab:
         if tests.test_patch:
             data = tests.test_patch.encode("utf-8", "surrogateescape")
             await self._must(("git", "apply", "--whitespace=nowarn", "-"), "the tests do not apply", data)
-        if tests.hidden:
-            await self._overlay(Path(tests.hidden))
+        for path, data in hidden_files(tests).items():
+            await self._must(("rm", "-rf", "--", path), "a hidden file's place cannot be cleared")
+            await self.sandbox.write(path, data)
 
     async def _must(self, command: tuple[str, ...], what: str, stdin: bytes = b"") -> None:
         done = await self.sandbox.run(command, env=_GIT_ENV, stdin=stdin, timeout_s=120)
         if not done.ok:
             raise TestPatchFailed(f"{what}: {readable(done.output).strip()[-500:]}")
 
-    async def _overlay(self, folder: Path) -> None:
-        for source in sorted(folder.rglob("*")):
-            if source.is_file() and "__pycache__" not in source.parts:
-                path = source.relative_to(folder).as_posix()
-                await self._must(("rm", "-rf", "--", path), "a hidden file's place cannot be cleared")
-                await self.sandbox.write(path, source.read_bytes(), mode=source.stat().st_mode & 0o777)
+
+def hidden_files(tests: Tests) -> dict[str, bytes]:
+    """What is laid over the tree for grading, by path. Blocking."""
+    found = dict(tests.overlay)
+    folder = Path(tests.hidden) if tests.hidden else None
+    for source in sorted(folder.rglob("*")) if folder else ():
+        if source.is_file() and "__pycache__" not in source.parts:
+            found[source.relative_to(folder).as_posix()] = source.read_bytes()  # type: ignore[arg-type]
+    return found
 
 
 @contextlib.asynccontextmanager
 async def open_lab(
-    instance: Instance, cache: Path, backend: BackendName, *, timeout_s: float | None = None
+    instance: Instance,
+    cache: Path,
+    backend: BackendName,
+    *,
+    timeout_s: float | None = None,
+    mounts: tuple[Mount, ...] = (),
 ) -> AsyncIterator[Lab]:
     """A fresh place, gone with everything in it at the end. Raises SandboxError."""
     made = await environment.obtain(instance, cache, backend)
     place = cache / "work" / f"grade-{os.getpid()}-{uuid.uuid4().hex[:10]}"
     try:
         spec = await asyncio.to_thread(_prepare, instance, place, cache, backend, made, timeout_s)
+        spec = msgspec.structs.replace(spec, mounts=(*spec.mounts, *mounts))
         python = await asyncio.to_thread(interpreters.find, instance.environment.python)
         sandbox = await open_sandbox(
             spec,

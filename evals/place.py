@@ -16,7 +16,7 @@ from pathlib import Path
 from evals.gitrun import git
 from evals.patches import sections
 from evals.repos import repository
-from evals.types import Commit, Folder, Instance
+from evals.types import Commit, Files, Folder, Instance
 from sandbox.base import SandboxError
 from sandbox.tree import remove_path
 
@@ -35,11 +35,18 @@ def lay_out(instance: Instance, place: Path, cache: Path) -> None:
                 _from_commit(repository(repo, cache, commit), commit, place)
             case Folder(path):
                 _from_folder(Path(path), place)
+            case Files(contents, executable):
+                _from_files(contents, frozenset(executable), place)
     except (OSError, SandboxError) as error:
         remove_path(place)
         if isinstance(error, SandboxError):
             raise
         raise SandboxError(f"the tree of {instance.id} cannot be made: {error}") from error
+
+
+def lay_out_commit(repo: str, commit: str, place: Path, cache: Path) -> None:
+    """Make the tree of a commit in the new folder `place`. Blocking."""
+    _from_commit(repository(repo, cache, commit), commit, place)
 
 
 def _init(place: Path) -> None:
@@ -77,6 +84,22 @@ def _from_folder(source: Path, place: Path) -> None:
             shutil.copytree(path, place / path.name, symlinks=True, ignore=shutil.ignore_patterns(".git"))
         else:
             shutil.copy2(path, place / path.name, follow_symlinks=False)
+    _commit_all(place)
+
+
+def _from_files(contents: dict[str, bytes], executable: frozenset[str], place: Path) -> None:
+    _init(place)
+    for path, data in contents.items():
+        target = place / path
+        if not target.resolve().is_relative_to(place.resolve()) or ".git" in target.parts:
+            raise SandboxError(f"a path that leads out of the tree: {path}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        target.chmod(0o755 if path in executable else 0o644)
+    _commit_all(place)
+
+
+def _commit_all(place: Path) -> None:
     git("add", "--all", "--force", at=place)
     _commit(place, git("write-tree", at=place).decode().strip())
 

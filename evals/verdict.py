@@ -33,7 +33,7 @@ class Found(msgspec.Struct, frozen=True):
 def protected(tests: Tests) -> tuple[str, ...]:
     """Files that are as the dataset has them when the tests run."""
     ids = (*tests.fail_to_pass, *tests.pass_to_pass)
-    return tuple(sorted({*tests.files, *paths(tests.test_patch), *test_files(ids)}))
+    return tuple(sorted({*tests.files, *tests.overlay, *paths(tests.test_patch), *test_files(ids)}))
 
 
 def is_pass(test: TestOutcome) -> bool:

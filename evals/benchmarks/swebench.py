@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from evals.benchmark import DatasetError
 from evals.patches import paths
 from evals.types import Commit, Environment, Instance, Tests
@@ -53,7 +55,23 @@ def load(source: Path | None) -> list[Instance]:
         found.append(made)
     if not found:
         raise DatasetError(f"{source}: no rows")
-    return found
+    return _shared(found)
+
+
+def _shared(found: list[Instance]) -> list[Instance]:
+    """One environment for all tasks of a repository that are installed alike, from the youngest base."""
+    groups: dict[tuple[str, Environment], list[tuple[str, str]]] = {}
+    for task in found:
+        if task.environment.install and isinstance(task.tree, Commit):
+            age = (task.created_at, task.tree.commit)
+            groups.setdefault((task.repo, task.environment), []).append(age)
+    done = []
+    for task in found:
+        ages = sorted(groups.get((task.repo, task.environment), ()), reverse=True)
+        commits = tuple(dict.fromkeys(commit for _, commit in ages))
+        environment = msgspec.structs.replace(task.environment, commits=commits)
+        done.append(msgspec.structs.replace(task, environment=environment))
+    return done
 
 
 def instance(row: dict[str, Any], where: str) -> Instance:

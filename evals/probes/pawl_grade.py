@@ -17,6 +17,7 @@ import sys
 import time
 import unittest
 import unittest.case
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import _pytest.python
 import _pytest.reports
@@ -25,7 +26,7 @@ import _pytest.skipping
 import pluggy
 import pytest
 
-_WATCHED = [
+_WATCHED: List[Tuple[Any, Tuple[str, ...]]] = [
     (unittest.case.TestCase, ("run", "__call__", "debug", "assertEqual", "assertTrue", "assertFalse", "fail")),
     (unittest.case.TestCase, ("assertRaises", "assertIn", "_callTestMethod", "_baseAssertEqual", "skipTest")),
     (_pytest.runner, ("runtestprotocol", "call_runtest_hook", "pytest_runtest_call", "call_and_report")),
@@ -44,21 +45,19 @@ _WATCHED = [
 ]
 
 
-def _state():
-    found = {}
-    for owner, names in _WATCHED:
-        for name in names:
-            found[getattr(owner, "__name__", str(owner)) + "." + name] = id(
-                vars(owner).get(name, getattr(owner, name, None))
-            )
-    return found
+def _state() -> Dict[str, Any]:
+    return {
+        getattr(owner, "__name__", str(owner)) + "." + name: vars(owner).get(name)
+        for owner, names in _WATCHED
+        for name in names
+    }
 
 
 _BEFORE = _state()
 _DUMPS, _WRITE, _NEW = json.dumps, os.write, hmac.new
 
 
-def _channel():
+def _channel() -> Optional[Callable[..., None]]:
     """A function that signs and writes one record; None when nobody asked for records."""
     path = os.environ.pop("PAWL_GRADE_OUT", "")
     if not path:
@@ -77,7 +76,7 @@ def _channel():
     out = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
     last = [b""]
 
-    def record(**values):
+    def record(**values: Any) -> None:
         line = _DUMPS(values).encode()
         last[0] = _NEW(key, last[0] + line, hashlib.sha256).hexdigest().encode()
         _WRITE(out, line + b" " + last[0] + b"\n")
@@ -89,20 +88,20 @@ _RECORD = _channel()
 
 
 class _Grade:
-    def __init__(self, config, record):
+    def __init__(self, config: Any, record: Callable[..., None]) -> None:
         self.config = config
         self.record = record
         record(type="start", pytest=pytest.__version__, python=sys.version.split()[0])
 
-    def pytest_collection_finish(self, session):
+    def pytest_collection_finish(self, session: Any) -> None:
         self.record(type="collected", ids=[item.nodeid for item in session.items])
         self._changed("collection")
 
-    def pytest_collectreport(self, report):
+    def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
             self.record(type="collect_error", id=report.nodeid, message=str(report.longrepr)[-2000:])
 
-    def pytest_runtest_logreport(self, report):
+    def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when != "call" and report.outcome == "passed":
             return
         message = "" if report.outcome == "passed" else str(report.longrepr)[-2000:]
@@ -116,14 +115,14 @@ class _Grade:
             message=message,
         )
 
-    def _changed(self, when):
+    def _changed(self, when: str) -> None:
         now = _state()
-        names = [name for name in _BEFORE if now.get(name) != _BEFORE[name]]
+        names = [name for name in _BEFORE if now.get(name) is not _BEFORE[name]]
         if names:
             self.record(type="changed", when=when, names=names)
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session, exitstatus):
+    def pytest_sessionfinish(self, session: Any, exitstatus: Any) -> None:
         self._changed("end")
         plugins = []
         for plugin in self.config.pluginmanager.get_plugins():
@@ -135,7 +134,7 @@ class _Grade:
         self.record(type="finish", exit=int(exitstatus), collected=session.testscollected, plugins=plugins)
 
 
-def pytest_configure(config):
+def pytest_configure(config: Any) -> None:
     """Only the outermost session is told of: its record function is used up."""
     global _RECORD
     record, _RECORD = _RECORD, None
