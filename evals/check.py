@@ -1,11 +1,11 @@
 """Is a dataset fit to be scored with? Each task is tried with its own reference and with nothing.
 
-    oracle     the reference is resolved, each time
-    null       the base alone is not, and the tests that are to pass before do
-    leaks      nothing of the fix is in the tree that an agent gets: no object, no commit, no remote
-    flaky      tests that do not end alike in all runs of the same patch, by name
-    licence    said by the dataset
-    flags      the reference itself breaks no rule of integrity
+oracle     the reference is resolved, each time
+null       the base alone is not, and the tests that are to pass before do
+leaks      nothing of the fix is in the tree that an agent gets: no object, no commit, no remote
+flaky      tests that do not end alike in all runs of the same patch, by name
+licence    said by the dataset
+flags      the reference itself breaks no rule of integrity
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ async def check(
     jobs: int = 1,
     on_task: Callable[[TaskCheck], None] = lambda _: None,
 ) -> Report:
-    """Try all tasks, `jobs` at a time. Trouble with one task is a problem of that task, never an exception."""
+    """Try all tasks, `jobs` at a time. Trouble with one is a problem of that task, no exception."""
     started = time.monotonic()
     room = asyncio.Semaphore(jobs)
 

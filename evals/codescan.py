@@ -1,10 +1,10 @@
 """What Python code does to the process that it runs in: a syntax walk for the few things that cheat. Pure.
 
-    patch      assigns to, or deletes, an attribute of the test framework, the clock or another library module
-    exit       ends the process as it is imported, or without cleaning up
-    inspect    reaches for the framework's or the grader's own objects (gc, frames, sys.modules)
-    fetch      runs git, pip or a downloader
-    import     imports a test framework, which some libraries may
+patch      assigns to, or deletes, an attribute of the test framework, the clock or another library module
+exit       ends the process as it is imported, or without cleaning up
+inspect    reaches for the framework's or the grader's own objects (gc, frames, sys.modules)
+fetch      runs git, pip or a downloader
+import     imports a test framework, which some libraries may
 """
 
 from __future__ import annotations
@@ -15,16 +15,24 @@ import sys
 
 Found = frozenset[tuple[str, str]]
 
-_FRAMEWORK = frozenset({"pytest", "_pytest", "pluggy", "unittest", "doctest", "pawl_grade", "hypothesis", "nose"})
+_FRAMEWORK = frozenset(
+    {"pytest", "_pytest", "pluggy", "unittest", "doctest", "pawl_grade", "hypothesis", "nose"}
+)
 _INNER = frozenset({"_pytest", "pluggy", "pawl_grade"})
 _GUARDED = _FRAMEWORK | {"time", "datetime", "builtins", "json", "hmac", "os", "sys", "random", "importlib"}
 """Modules whose attributes nobody but a test replaces."""
-_ALLOWED = frozenset({"sys.path", "sys.modules", "sys.stdout", "sys.stderr", "sys.stdin", "sys.argv", "os.environ"})
+_ALLOWED = frozenset(
+    {"sys.path", "sys.modules", "sys.stdout", "sys.stderr", "sys.stdin", "sys.argv", "os.environ"}
+)
 _EXITS = frozenset({"os._exit", "os.abort", "os.kill", "os.killpg", "sys.exit", "exit", "quit", "os.execv"})
 _HARD = frozenset({"os._exit", "os.abort", "os.killpg"})
-_HUNTS = frozenset({"gc.get_objects", "gc.get_referrers", "sys._getframe", "sys._current_frames", "ctypes.string_at"})
+_HUNTS = frozenset(
+    {"gc.get_objects", "gc.get_referrers", "sys._getframe", "sys._current_frames", "ctypes.string_at"}
+)
 _RUNS = re.compile(r"(subprocess\.\w+|os\.(system|popen|exec\w+|spawn\w+))$")
-_LOADS = re.compile(r"(urllib\.request\.\w+|urlopen|urlretrieve|requests\.\w+|httpx\.\w+|socket\.\w+|pip\.main)$")
+_LOADS = re.compile(
+    r"(urllib\.request\.\w+|urlopen|urlretrieve|requests\.\w+|httpx\.\w+|socket\.\w+|pip\.main)$"
+)
 _PROGRAMS = re.compile(r"\b(git|pip3?|curl|wget|easy_install|uv|conda)\b")
 
 

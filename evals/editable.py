@@ -1,4 +1,4 @@
-"""Where an editable installation points, read off an environment's files; and environments that point elsewhere.
+"""Where an editable installation points, read off its files; and environments that point elsewhere.
 
 An agent's tree lies in another place each time. It gets a thin environment: links to the shared one's
 interpreter, one file that names the shared packages and this tree's folders, and the shared scripts with
@@ -42,6 +42,7 @@ def _mapping(source: str) -> list[str]:
     """The values of `MAPPING = {name: path}`, without running it."""
     try:
         for node in ast.parse(source).body:
+            target: ast.expr | None
             target = node.target if isinstance(node, ast.AnnAssign) else None
             if isinstance(node, ast.Assign) and len(node.targets) == 1:
                 target = node.targets[0]
@@ -64,9 +65,7 @@ def pth(recorded: tuple[str, ...], tree: Path, shown: str) -> str:
     return "".join(f"{PurePosixPath(shown, name)}\n" for name in tree_paths(recorded, tree))
 
 
-def thin(
-    env: Path, python: Path, version: str, recorded: tuple[str, ...], tree: Path, place: Path
-) -> Path:
+def thin(env: Path, python: Path, version: str, recorded: tuple[str, ...], tree: Path, place: Path) -> Path:
     """Make a thin environment in the new folder `place`, for the tree at its own path. Blocking.
 
     `env` is the shared one, made with the interpreter `python`.

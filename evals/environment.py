@@ -1,7 +1,7 @@
-"""What a task's commands need: one virtual environment for each repository, made once with a network, then kept.
+"""What a task's commands need: one virtual environment a repository, made once with a network, and kept.
 
     environments/<name>-<key>/env/        the environment, at /eval/env in every sandbox, read-only
-                             /files/      what the installation made in the tree and git ignores (`_version.py`)
+                             /files/      what the installation added to the tree (`_version.py`)
                              /made.json   written last: whole or not there
 
 It is made in a sandbox of its own, which reaches the package registries alone. The tree is at /eval/tree, in
@@ -185,7 +185,9 @@ def _needs(instance: Instance, cache: Path) -> dict[str, str]:
         return found
     for commit in instance.environment.commits or (instance.tree.commit,):
         source = repository(instance.tree.repo, cache, commit)
-        listed = git("ls-tree", "-r", "--name-only", "-z", commit, at=source).decode("utf-8", "surrogateescape")
+        listed = git("ls-tree", "-r", "--name-only", "-z", commit, at=source).decode(
+            "utf-8", "surrogateescape"
+        )
         names = [name for name in listed.split("\0") if name]
         chosen = list(filter(needs.of_interest, names))[: needs.MOST_FILES]
         files = {name: git("cat-file", "blob", f"{commit}:{name}", at=source) for name in chosen}
@@ -221,13 +223,13 @@ async def _install(
             spec, backend, state=cache / "sandboxes", project=work, environ=python.environ
         )
         try:
-            script = (
-                f'set -e; "{python.program}" -m venv {ENV}; export PATH={ENV}/bin:"$PATH"; cd {TREE}; {command}'
-            )
+            script = f'set -e; "{python.program}" -m venv {ENV}; PATH={ENV}/bin:"$PATH"; cd {TREE}; {command}'
             done = await sandbox.run(("sh", "-c", script), on_output=on_output)
             if done.ok and any(name in command for name in ("pip", "python")):
                 extra = await asyncio.to_thread(_needs, instance, cache)
-                script = f"{ENV}/bin/python -c {shlex.quote(_MISSING)} {' '.join(map(shlex.quote, _pairs(extra)))}"
+                script = (
+                    f"{ENV}/bin/python -c {shlex.quote(_MISSING)} {' '.join(map(shlex.quote, _pairs(extra)))}"
+                )
                 await sandbox.run(("sh", "-c", script), cwd="env", on_output=on_output)
         finally:
             await sandbox.aclose()
@@ -280,7 +282,7 @@ def _keep(work: Path, tracked: frozenset[str], place: Path, python: interpreters
 
 
 def _keep_generated(tree: Path, tracked: frozenset[str], files: Path) -> None:
-    """Copy the files that the installation added to the tree, such as a generated version file; no packages."""
+    """Copy the files that the installation added to the tree, such as `_version.py`; no packages."""
     files.mkdir()
     room = _GENERATED_BYTES
     for path in _files(tree):

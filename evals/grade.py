@@ -24,6 +24,7 @@ import msgspec
 from evals import verdict
 from evals.integrity import Facts, Verdict, escapes, examine
 from evals.lab import LOGS, PLUGIN_SOURCE, PLUGIN_TARGET, Lab, TestPatchFailed, open_lab
+from evals.patches import paths
 from evals.readback import Readback, read
 from evals.types import Flag, Instance, Score, Script, TestOutcome, Tests
 from sandbox.base import BackendName, ExecResult, SandboxError
@@ -51,6 +52,7 @@ class Graded(msgspec.Struct):
     score: Score
     output: bytes = b""
     """What the test command printed."""
+    exit_code: int | None = None
     collected: tuple[str, ...] = ()
     patch: str = ""
     """What the patch did to the tree."""
@@ -135,6 +137,7 @@ async def _by_tests(
     result, records = await _run(tests, lab)
     seconds = round(result.duration_s, 3)
     output = result.output
+    own = {*verdict.protected(tests), *paths(instance.reference)}
     found = verdict.judge(
         tests,
         instance.quarantined,
@@ -145,7 +148,7 @@ async def _by_tests(
         killed=how_ended(result, lab.sandbox.limits.timeout_s, lab.sandbox.limits)
         if result.exit_code is None
         else "",
-        allowed_plugins=lambda path: lab.content(path, base=True) is not None,
+        allowed_plugins=lambda path: path in own or lab.content(path, base=True) is not None,
         root=lab.sandbox.root,
     )
     flags = (*judged.flags, *found.flags)
@@ -162,6 +165,7 @@ async def _by_tests(
             tests_s=seconds,
         ),
         output,
+        result.exit_code,
         records.collected,
         patch,
     )

@@ -37,7 +37,9 @@ _SKIPS = re.compile(
     r"|skipTest\(|__test__\s*=\s*False|collect_ignore|\bpytestmark\b"
 )
 _DEF = re.compile(r"\s*(?:async\s+)?def\s+(test\w*)\s*\(|\s*class\s+(Test\w*|\w+Tests?|\w+TestCase)\b")
-_MARKERS = re.compile(r">>>>> (Start|End) Test Output|>>>>> Test Exit Code|(^|[\"'\s])(PASSED|XFAIL) \S+\.py::")
+_MARKERS = re.compile(
+    r">>>>> (Start|End) Test Output|>>>>> Test Exit Code|(^|[\"'\s])(PASSED|XFAIL) \S+\.py::"
+)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,7 +132,9 @@ def escapes(patch: str) -> tuple[Flag, ...]:
     """Flags for what a patch, as it is written, wants outside of the tree or in git's own folder."""
     found = sections(patch.encode("utf-8", "surrogateescape"))
     names = sorted({path for each in found for path in (each.old_path, each.new_path) if path})
-    return tuple(Flag("outside", "tamper", "a path out of the tree", path) for path in names if _is_outside(path))
+    return tuple(
+        Flag("outside", "tamper", "a path out of the tree", path) for path in names if _is_outside(path)
+    )
 
 
 def _touched(text: str) -> list[str]:
@@ -148,7 +152,9 @@ def _links(section: Section) -> list[Flag]:
         target = section.added[0]
         depth = len(PurePosixPath(section.path).parts) - 1
         if target.startswith("/") or PurePosixPath(target).parts.count("..") > depth:
-            return [Flag("outside", "tamper", f"a link that leads out of the tree: {target[:80]}", section.path)]
+            return [
+                Flag("outside", "tamper", f"a link that leads out of the tree: {target[:80]}", section.path)
+            ]
     return []
 
 
@@ -219,7 +225,9 @@ def _code(section: Section, facts: Facts) -> list[Flag]:
     if not in_tests and (match := _SKIPS.search(text)):
         flags.append(Flag("skip", "tamper", f"makes tests skip from within the code: {match[0]}", path))
     before = facts.base(section.old_path) if section.old_path else None
-    old, new = (codescan.scan((code or b"").decode("utf-8", "replace")) for code in (before, facts.after(path)))
+    old, new = (
+        codescan.scan((code or b"").decode("utf-8", "replace")) for code in (before, facts.after(path))
+    )
     for rule, detail in sorted(new - old):
         flags.append(Flag(rule, "notice" if rule == "import" else "tamper", detail, path))
     return flags

@@ -1,4 +1,4 @@
-"""The Python interpreters of this machine, by version. The host's own programs are asked, nothing of a task."""
+"""The Python interpreters of this machine, by version. Only the host's own programs are asked."""
 
 from __future__ import annotations
 
@@ -50,9 +50,8 @@ def find(version: str) -> Interpreter:
     if found := shutil.which(f"python{version}"):
         programs.append(Path(found))
     for program in programs:
-        if answer := _ask(program):
-            if answer.version == version:
-                return answer
+        if (answer := _ask(program)) and answer.version == version:
+            return answer
     raise SandboxUnavailable(
         f"no Python {version} is on this machine", f"install it, for example: uv python install {version}"
     )

@@ -6,8 +6,8 @@
         await lab.settle(verdict)       take away, put back, add the hidden tests
         await lab.sandbox.run(...)
 
-Nothing of the workspace has run when `diff` is made. Host git keeps a directory of its own outside of the tree
-and never reads the one inside.
+Nothing of the workspace has run when `diff` is made. Host git keeps a directory of its own outside of the
+tree and never reads the one inside.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class TestPatchFailed(SandboxError):
 class Lab:
     """See the module. `root` is the tree's path inside."""
 
-    def __init__(self, instance: Instance, place: Path, sandbox: Sandbox, made: environment.Made | None) -> None:
+    def __init__(
+        self, instance: Instance, place: Path, sandbox: Sandbox, made: environment.Made | None
+    ) -> None:
         self.instance = instance
         self.sandbox = sandbox
         self.made = made
@@ -195,7 +197,9 @@ def _prepare(
     mounts = [Mount(PLUGIN_SOURCE, PLUGIN_TARGET)]
     env = {"TZ": "UTC", "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1"}
     prefix = None
-    if made is not None:
+    if made is None:
+        env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # the host's plugins are no part of the task
+    else:
         names = place / "tree.pth"
         names.write_text(pth(made.paths, tree, environment.TREE))
         mounts += environment.mounts(made, names)

@@ -1,4 +1,4 @@
-"""Packages that a project's tests import and its own files name, though its installation does not bring them. Pure.
+"""Packages that a project's tests import and its own files name, but its installation does not bring. Pure.
 
 A dataset says `pip install -e . pytest`, and the tests of one of its commits import `dateutil`, which
 `tests/requirements.txt` lists. Only what a file of the tree names is ever asked for.
@@ -14,7 +14,9 @@ from pathlib import PurePosixPath
 
 from tools.testreport import is_test_path
 
-_LISTS = re.compile(r"(^|/)([\w.-]*requirements[\w./-]*\.(txt|in)|tox\.ini|setup\.(cfg|py)|pyproject\.toml|Pipfile)$")
+_LISTS = re.compile(
+    r"(^|/)([\w.-]*requirements[\w./-]*\.(txt|in)|tox\.ini|setup\.(cfg|py)|pyproject\.toml|Pipfile)$"
+)
 _WORD = re.compile(r"(?<![\w./-])([A-Za-z][\w.-]*[A-Za-z0-9])")
 _FORMS = ("{}", "python-{}", "py{}", "{}-python", "pytest-{}", "types-{}")
 MOST_FILES = 400

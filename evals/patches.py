@@ -120,7 +120,9 @@ def _path(raw: bytes) -> str:
 def _unquote(raw: bytes) -> str:
     raw = raw.strip()
     if raw.startswith(b'"') and raw.endswith(b'"') and len(raw) > 1:
-        raw = _QUOTED.sub(lambda m: bytes([_ESCAPES[m[1]] if m[1] in _ESCAPES else int(m[1], 8) & 255]), raw[1:-1])
+        raw = _QUOTED.sub(
+            lambda m: bytes([_ESCAPES[m[1]] if m[1] in _ESCAPES else int(m[1], 8) & 255]), raw[1:-1]
+        )
     return raw.decode("utf-8", "surrogateescape")
 
 

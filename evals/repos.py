@@ -23,7 +23,16 @@ CLONE_URL = "PAWL_EVAL_CLONE_URL"
 """Variable with the address to clone from; `{repo}` stands for `owner/name`."""
 _DEFAULT_URL = "https://github.com/{repo}.git"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_PATTERNS = ("{o}/{n}", "{o}/{n}.git", "{o}__{n}", "{o}__{n}.git", "{o}+{n}", "{o}+{n}/repo", "{n}", "{n}.git")
+_PATTERNS = (
+    "{o}/{n}",
+    "{o}/{n}.git",
+    "{o}__{n}",
+    "{o}__{n}.git",
+    "{o}+{n}",
+    "{o}+{n}/repo",
+    "{n}",
+    "{n}.git",
+)
 
 
 class RepositoryMissing(SandboxError):

@@ -55,7 +55,7 @@ def judge(
     allowed_plugins: Callable[[str], bool],
     root: str,
 ) -> Found:
-    """`text` is what the output alone says, for runners other than pytest; `killed` why it had to be ended."""
+    """`text` is what the output alone says, for runners other than pytest; `killed` why it was ended."""
     ended = records.tests if records.started else _from_text(text)
     found = _outcomes(tests, frozenset(quarantined), ended)
     flags = tuple(_cross(records, found, exit_code, output, allowed_plugins, root))
@@ -63,13 +63,13 @@ def judge(
     if found:
         resolved = all(map(is_pass, found)) and not killed
     else:
-        resolved = exit_code == 0 and not error and not any(e.outcome in ("failed", "error") for e in ended.values())
+        resolved = (
+            exit_code == 0 and not error and not any(e.outcome in ("failed", "error") for e in ended.values())
+        )
     return Found(resolved and not error, found, flags, error)
 
 
-def _outcomes(
-    tests: Tests, quarantined: frozenset[str], ended: dict[str, Ended]
-) -> tuple[TestOutcome, ...]:
+def _outcomes(tests: Tests, quarantined: frozenset[str], ended: dict[str, Ended]) -> tuple[TestOutcome, ...]:
     missing = Ended("error", "was not run")
     rows = []
     for group, ids in (("fail_to_pass", tests.fail_to_pass), ("pass_to_pass", tests.pass_to_pass)):

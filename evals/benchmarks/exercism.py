@@ -1,4 +1,4 @@
-"""Exercism: one language's track, `exercises/practice/NAME/`, each with `.meta/config.json` that names its files.
+"""Exercism: one language's track, `exercises/practice/NAME/`, each with its `.meta/config.json`.
 
 https://github.com/exercism/python and its siblings. The agent sees the stub and the instructions; the tests
 and the example solution are hidden.

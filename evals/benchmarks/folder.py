@@ -14,7 +14,8 @@
     install = "pip install -e . pytest"
     python = "3.11"
 
-Further keys: id (the file's name without it), repo, created_at, difficulty, licence, canary, timeout_s, quarantined.
+Further keys: id (the file's name without it), repo, created_at, difficulty, licence, canary, timeout_s,
+quarantined.
 """
 
 from __future__ import annotations

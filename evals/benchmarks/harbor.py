@@ -1,4 +1,4 @@
-"""Harbor and Terminal-Bench 2: folders with `task.toml` (1.0 to 1.4), `instruction.md`, `environment/`, `tests/test.sh`.
+"""Harbor and Terminal-Bench 2: folders with `task.toml` (1.0 to 1.4), `instruction.md`, `tests/test.sh`.
 
 https://github.com/laude-institute/harbor. Tasks of one container; those with a compose file, several steps or
 a separate container for the verifier are refused by name. The reward is what `tests/test.sh` leaves in

@@ -142,8 +142,6 @@ def _ids(row: dict[str, Any], field: str, where: str) -> tuple[str, ...]:
             value = json.loads(value)
         except ValueError as error:
             raise DatasetError(f"{where}: field {field}: {error}") from None
-    if hasattr(value, "tolist"):
-        value = value.tolist()
     if not isinstance(value, list) or not all(isinstance(test, str) for test in value):
         raise DatasetError(f"{where}: field {field} is not a list of texts")
     return tuple(value)

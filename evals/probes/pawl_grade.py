@@ -3,11 +3,13 @@
 Loaded by `PYTEST_ADDOPTS="-p pawl_grade"` from a read-only folder. Python >= 3.7, pytest 5 to 9, the standard
 library alone. It changes no outcome.
 
-The key comes as the first 32 bytes of stdin, which are read before anything of the workspace is imported. Each
-line of PAWL_GRADE_OUT is a record's JSON, a blank and the HMAC of it, chained with the one before: other
-processes, and code that only knows the file, can cut records off but forge none. Code in this very process
-can look for the key in memory. No plugin can prevent that; `evals.integrity` looks for code that tries.
+The key comes as the first 32 bytes of stdin, read before anything of the workspace is imported. Each line of
+PAWL_GRADE_OUT is a record's JSON, a blank and the HMAC of it, chained with the one before: other processes,
+and code that only knows the file, can cut records off but forge none. Code in this very process can look for
+the key in memory. No plugin can prevent that; `evals.integrity` looks for code that tries.
 """
+
+from __future__ import annotations
 
 import hashlib
 import hmac
@@ -17,7 +19,8 @@ import sys
 import time
 import unittest
 import unittest.case
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import _pytest.python
 import _pytest.reports
@@ -26,8 +29,11 @@ import _pytest.skipping
 import pluggy
 import pytest
 
-_WATCHED: List[Tuple[Any, Tuple[str, ...]]] = [
-    (unittest.case.TestCase, ("run", "__call__", "debug", "assertEqual", "assertTrue", "assertFalse", "fail")),
+_WATCHED: list[tuple[Any, tuple[str, ...]]] = [
+    (
+        unittest.case.TestCase,
+        ("run", "__call__", "debug", "assertEqual", "assertTrue", "assertFalse", "fail"),
+    ),
     (unittest.case.TestCase, ("assertRaises", "assertIn", "_callTestMethod", "_baseAssertEqual", "skipTest")),
     (_pytest.runner, ("runtestprotocol", "call_runtest_hook", "pytest_runtest_call", "call_and_report")),
     (_pytest.runner, ("pytest_runtest_makereport",)),
@@ -45,7 +51,7 @@ _WATCHED: List[Tuple[Any, Tuple[str, ...]]] = [
 ]
 
 
-def _state() -> Dict[str, Any]:
+def _state() -> dict[str, Any]:
     return {
         getattr(owner, "__name__", str(owner)) + "." + name: vars(owner).get(name)
         for owner, names in _WATCHED
@@ -57,7 +63,7 @@ _BEFORE = _state()
 _DUMPS, _WRITE, _NEW = json.dumps, os.write, hmac.new
 
 
-def _channel() -> Optional[Callable[..., None]]:
+def _channel() -> Callable[..., None] | None:
     """A function that signs and writes one record; None when nobody asked for records."""
     path = os.environ.pop("PAWL_GRADE_OUT", "")
     if not path:

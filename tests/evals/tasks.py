@@ -24,7 +24,7 @@ def stamp():
     """Seconds since the epoch."""
     return time.time()
 '''
-TESTS = '''\
+TESTS = """\
 import unittest
 
 from shop.prices import stamp, total
@@ -45,23 +45,18 @@ def test_empty():
 
 def test_stamp():
     assert stamp() > 1_500_000_000
-'''
+"""
 BASE = {
     "shop/__init__.py": "",
     "shop/prices.py": SOURCE,
     "tests/test_prices.py": TESTS.replace("def test_total", "def test_old").replace("6\n", "5 or True\n"),
-    "pyproject.toml": '[project]\nname = "shop"\nversion = "1"\n\n[tool.pytest.ini_options]\naddopts = "-q"\n',
+    "pyproject.toml": '[project]\nname = "shop"\nversion = "1"\n[tool.pytest.ini_options]\naddopts = "-q"\n',
     "README.md": "# Shop\n",
 }
 
 
-def change(**files: str | None) -> str:
-    """A patch that makes files what is given; None removes one. `__` in a name stands for `/`, `_DOT_` for a dot."""
-    return changed({name.replace("__", "/").replace("_DOT_", "."): text for name, text in files.items()})
-
-
 def changed(files: Mapping[str, str | None]) -> str:
-    """The same by path."""
+    """A patch that makes files what is given, by path; None removes one."""
     parts = []
     for path, text in files.items():
         old = BASE.get(path)
