@@ -27,7 +27,7 @@ from pathlib import Path
 import msgspec
 
 from evals import interpreters, needs
-from evals.editable import SITE, TREE_PTH, editable_paths
+from evals.editable import SITE, TREE_PTH, editable_paths, thin
 from evals.gitrun import git
 from evals.place import lay_out, lay_out_commit, own
 from evals.repos import repository
@@ -314,6 +314,20 @@ def add_generated(made: Made, tree: Path) -> None:
         if source.is_file() and not target.exists() and not _through_link(tree, target):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+
+
+def attach(made: Made, tree: Path, place: Path) -> Path:
+    """Make an environment in the new folder `place` for an agent that works in the laid out `tree`. Blocking.
+
+    It is a virtual environment that takes a few kilobytes, with the tree's own folders on Python's path. The
+    generated files are put into the tree, where git ignores them: no patch is to have them.
+    """
+    files = Path(made.folder, "files")
+    names = sorted(path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file())
+    with (tree / ".git" / "info" / "exclude").open("a") as exclude:
+        exclude.writelines(f"/{name}\n" for name in names)
+    add_generated(made, tree)
+    return thin(made.env, Path(made.python), made.version, made.paths, tree, place)
 
 
 def _through_link(tree: Path, target: Path) -> bool:

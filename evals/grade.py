@@ -32,7 +32,10 @@ from tools.ending import how_ended
 from tools.output import readable
 from tools.testparse import parse_output
 
-_SOURCES = ("grade.py", "verdict.py", "integrity.py", "codescan.py", "patches.py", "readback.py", "lab.py")
+_SOURCES = (
+    *("grade.py", "verdict.py", "integrity.py", "codescan.py", "patches.py", "readback.py", "lab.py"),
+    *("place.py", "environment.py", "editable.py"),
+)
 _REWARD_BYTES = 64 * 1024
 
 

@@ -27,7 +27,10 @@ AUTOLOADED = frozenset({"conftest.py", "sitecustomize.py", "usercustomize.py", "
 CONFIGS = frozenset({"pyproject.toml", "setup.cfg", "tox.ini"})
 """Files that hold pytest's configuration among other things."""
 _BYTECODE = (".pyc", ".pyo")
-_RUNNERS = frozenset({"pytest", "_pytest", "pluggy", "iniconfig", "xdist", "pawl_grade", "py", "coverage"})
+_RUNNERS = frozenset(
+    {"pytest", "_pytest", "pluggy", "iniconfig", "xdist", "pawl_grade", "py", "coverage"}
+    | {"packaging", "pygments", "exceptiongroup", "colorama"}
+)
 _STEERS = re.compile(
     r"\[(tool\.pytest|pytest\]|tool:pytest|tool\.tox|testenv)|pytest11|addopts|python_(files|classes|functions)"
     r"|collect_ignore|norecursedirs|testpaths|minversion|\bplugins\b|confcutdir|filterwarnings"
@@ -112,7 +115,7 @@ def examine(patch: str, facts: Facts) -> Verdict:
             continue
         old = facts.base(section.old_path or path)
         if old is None:
-            taken = _new_file(section)
+            taken = _new_file(section, facts)
             flags += taken
             if taken:
                 remove.append(path)
@@ -158,17 +161,23 @@ def _links(section: Section) -> list[Flag]:
     return []
 
 
-def _new_file(section: Section) -> list[Flag]:
+def _new_file(section: Section, facts: Facts) -> list[Flag]:
     path = section.path
     if PurePosixPath(path).suffix in _BYTECODE or "__pycache__" in PurePosixPath(path).parts:
         return [Flag("bytecode", "tamper", "compiled code in place of source", path)]
     if is_autoloaded(path):
         return [Flag("autoload", "tamper", "a new file that is loaded without being asked for", path)]
-    if shadows(path):
+    if shadows(path) and not _own_package(path, facts):
         return [Flag("shadow", "tamper", "a new module that hides one of the library or the runner", path)]
     if PurePosixPath(path).name in CONFIGS and any(_STEERS.search(line) for line in section.added):
         return [Flag("config", "tamper", "a new file that configures the tests' run", path)]
     return []
+
+
+def _own_package(path: str, facts: Facts) -> bool:
+    """True for a new file in a package of the base: the project may be pytest itself."""
+    above = PurePosixPath(path).parent
+    return str(above) != "." and facts.base(f"{above}/__init__.py") is not None
 
 
 def _steering(section: Section) -> Flag | None:

@@ -27,7 +27,7 @@ from evals.editable import pth
 from evals.gitrun import git
 from evals.place import lay_out, own
 from evals.types import Instance, Script, Tests
-from sandbox.base import BackendName, Limits, Mount, Sandbox, SandboxError, SandboxSpec
+from sandbox.base import BackendName, Limits, Mount, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
 from sandbox.open import open_sandbox, owner
 from sandbox.tree import remove_path
 from tools.output import readable
@@ -186,6 +186,11 @@ def _prepare(
     made: environment.Made | None,
     timeout_s: float | None,
 ) -> SandboxSpec:
+    if instance.environment.dockerfile:
+        raise SandboxUnavailable(
+            f"{instance.id} runs in an image that its Dockerfile makes",
+            "build it, and name it as environment.docker_image in task.toml",
+        )
     tree = place / "tree"
     lay_out(instance, tree, cache)
     shutil.copytree(tree / ".git", place / "git")

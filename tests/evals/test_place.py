@@ -146,6 +146,16 @@ def test_an_environment_is_made_once_and_shows_the_tree_under_test(task: Instanc
         made_of, command=("python", "-c", check), fail_to_pass=(), pass_to_pass=(), test_patch="", files=()
     )
 
+    def for_an_agent(made: Made) -> None:
+        tree = tmp_path / "agent" / "tree"
+        lay_out(run, tree, tmp_path)
+        own = environment.attach(made, tree, tmp_path / "agent" / "env")
+        words = [own / "bin" / "python", "-c", "import prices; print(prices.__file__)"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd="/", env={})
+        assert done.stdout.strip() == str(tree / "shop" / "prices.py")
+        assert (tree / "shop" / "_version.py").exists()
+        assert git("status", "--porcelain", at=tree) == b""
+
     async def go() -> None:
         first = await environment.obtain(run, tmp_path / "cache", "bubblewrap")
         assert first is not None and first.paths == ("shop",)
@@ -156,6 +166,7 @@ def test_an_environment_is_made_once_and_shows_the_tree_under_test(task: Instanc
             assert graded.output.strip() == told, graded
             assert graded.score.resolved
         assert environment.find(run, tmp_path / "cache", "bubblewrap") == first
+        await asyncio.to_thread(for_an_agent, first)
         assert environment.find(run, tmp_path / "cache", "docker") is None
 
     asyncio.run(go())
