@@ -25,6 +25,14 @@ class Folder(msgspec.Struct, frozen=True, tag="folder"):
     path: str
 
 
+class Files(msgspec.Struct, frozen=True, tag="files"):
+    """The task's tree is these files; they travel with the instance."""
+
+    contents: dict[str, bytes]
+    """Path relative to the tree, with `/` -> content."""
+    executable: tuple[str, ...] = ()
+
+
 class Commit(msgspec.Struct, frozen=True, tag="commit"):
     """The task's tree is a commit of a repository, without any object that is younger."""
 
@@ -48,6 +56,8 @@ class Tests(msgspec.Struct, frozen=True, tag="tests"):
     """Paths that are put back as they were, or as `test_patch` or `hidden` makes them, before grading."""
     hidden: str = ""
     """Folder (absolute) whose files are laid over the tree for grading alone; "" for none."""
+    overlay: dict[str, bytes] = {}
+    """Further such files: path relative to the tree -> content."""
 
 
 class Script(msgspec.Struct, frozen=True, tag="script"):
@@ -66,6 +76,8 @@ class Environment(msgspec.Struct, frozen=True):
     """Version such as `3.11`; "" for the host's own."""
     install: str = ""
     """Shell command that is run once, with a network, in a sandbox; its result is kept."""
+    commits: tuple[str, ...] = ()
+    """Commits that it is to serve; it is installed from the first. () for the task's own alone."""
     image: str = ""
     dockerfile: str = ""
     """Folder (absolute) with a Dockerfile; "" for none."""
@@ -78,7 +90,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """Unique in its dataset, the same each time it is loaded; safe as a file's name."""
     benchmark: str
     statement: str
-    tree: Folder | Commit
+    tree: Folder | Commit | Files
     grading: Tests | Script
     environment: Environment = Environment()
     reference: str = ""
