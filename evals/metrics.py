@@ -16,8 +16,8 @@ import msgspec
 
 DRAWS = 10_000
 CONFIDENCE = 0.95
-FEWEST_CLUSTERS = 5
-"""With fewer repositories than these, resampling them gives intervals that are far too narrow."""
+FEWEST_CLUSTERS = 10
+"""With fewer repositories than these, resampling them gives intervals that are too narrow."""
 DISCORDANT = 0.2
 """Share of tasks on which two agents differ, where nothing is known yet: usual for near neighbours."""
 
@@ -88,7 +88,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Linear between neighbours, as numpy's default; `share` is from 0 to 1. Raises ValueError for no values."""
+    """Linear between neighbours, as in numpy; `share` is from 0 to 1. Raises ValueError for no values."""
     if not values:
         raise ValueError("no percentile of no values")
     ordered = sorted(values)
@@ -155,9 +155,9 @@ def estimate(
 ) -> Estimate:
     """Mean of per-task rates, with the interval that fits them.
 
-    Clusters that repeat: bootstrap over them, when there are enough. Each value 0 or 1 and nothing to cluster:
-    Wilson. Otherwise: bootstrap over tasks. Where all are 0, or all are 1, a bootstrap says nothing and Wilson
-    stands in. Raises ValueError for no values.
+    Clusters that repeat: bootstrap over them, when there are enough. Each value 0 or 1 and nothing to
+    cluster: Wilson. Otherwise: bootstrap over tasks. Where all are 0, or all are 1, a bootstrap says nothing
+    and Wilson stands in. Raises ValueError for no values.
     """
     distinct = set(clusters) - {""}
     repeat = 0 < len(distinct) < sum(1 for name in clusters if name)
@@ -212,7 +212,8 @@ def detectable(
 ) -> float:
     """The smallest difference that `n` paired tasks can show, from 0 to 1.
 
-    By the normal approximation n = 7.85 d / delta^2 (Connor 1987); `discordant` is d. Raises ValueError for no tasks.
+    By the normal approximation n = 7.85 d / delta^2 (Connor 1987); `discordant` is d. Raises ValueError for
+    no tasks.
     """
     if n <= 0:
         raise ValueError("no tasks, no power")
@@ -232,7 +233,11 @@ def spread(values: Sequence[float], solved: int) -> Spread | None:
         return None
     total = math.fsum(values)
     return Spread(
-        percentile(values, 0.5), percentile(values, 0.9), max(values), total, total / solved if solved else None
+        percentile(values, 0.5),
+        percentile(values, 0.9),
+        max(values),
+        total,
+        total / solved if solved else None,
     )
 
 

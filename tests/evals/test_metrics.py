@@ -86,14 +86,14 @@ def test_an_estimate_lies_in_its_interval(values: list[float]) -> None:
     assert found.value - 1e-9 <= found.interval.high <= 1
 
 
-REPOS = [f"repo{i % 8}" for i in range(40)]
+REPOS = [f"repo{i % 10}" for i in range(40)]
 
 
 @pytest.mark.parametrize(
     ("values", "clusters", "method"),
     [
         ([0.0, 1.0] * 20, [], "Wilson"),
-        ([0.0, 1.0] * 20, REPOS, "bootstrap over 8 repositories"),
+        ([0.0, 1.0] * 20, REPOS, "bootstrap over 10 repositories"),
         ([0.5, 1.0] * 20, [], "bootstrap over 40 tasks"),
         ([0.5, 1.0] * 20, ["one"] * 40, "bootstrap over 40 tasks"),
         ([0.0, 1.0] * 20, ["one"] * 40, "Wilson"),
@@ -109,7 +109,7 @@ def test_none_solved_is_not_known_to_be_never() -> None:
 
 
 def test_clusters_that_agree_within_make_the_interval_wider() -> None:
-    values = [float(i % 8 < 4) for i in range(40)]
+    values = [float(i % 10 < 5) for i in range(40)]
     alone, together = metrics.bootstrap(values), metrics.bootstrap(values, REPOS)
     assert together[1] - together[0] > 1.5 * (alone[1] - alone[0])
 

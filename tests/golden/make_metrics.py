@@ -73,10 +73,18 @@ def bootstrap():
             return sums.sum(axis=axis) / sizes.sum(axis=axis)
 
         done = stats.bootstrap(
-            (sums, sizes), mean, n_resamples=2000, paired=True, method="percentile", rng=SameDraws(3), batch=2000
+            (sums, sizes),
+            mean,
+            n_resamples=2000,
+            paired=True,
+            method="percentile",
+            rng=SameDraws(3),
+            batch=2000,
         )
         low, high = done.confidence_interval
-        found.append({"values": values, "clusters": clusters, "draws": 2000, "seed": 3, "low": low, "high": high})
+        found.append(
+            {"values": values, "clusters": clusters, "draws": 2000, "seed": 3, "low": low, "high": high}
+        )
     return found
 
 
@@ -89,12 +97,18 @@ def percentiles():
 def power():
     """Connor's n for discordance d and difference delta, by scipy's normal quantiles."""
     factor = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2
-    return [[n, d, float(min(1, math.sqrt(factor * d / n)))] for n in (1, 24, 56, 300, 500) for d in (0.1, 0.2)]
+    return [
+        [n, d, float(min(1, math.sqrt(factor * d / n)))] for n in (1, 24, 56, 300, 500) for d in (0.1, 0.2)
+    ]
 
 
 json.dump(
     {
-        "versions": {"numpy": np.__version__, "scipy": scipy.__version__, "statsmodels": statsmodels.__version__},
+        "versions": {
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "statsmodels": statsmodels.__version__,
+        },
         "pass_at_k": pass_at_k(),
         "pass_all_k": pass_all_k(),
         "wilson": wilson(),
