@@ -39,7 +39,9 @@ OWNERS = {
     "pytest": r"tools/probes/.*",
     "coverage": r"tools/probes/.*",
     "typer": r"(agent|evals)/cli.*",
-    "rich": r"(agent|evals)/cli.*",
+    "rich": r"(agent|evals)/cli.*|evals/report_text\.py",
+    "jinja2": r"evals/report_html\.py",
+    "markupsafe": r"evals/report_html\.py",
 }
 """Third-party package -> the only files that may import it."""
 
@@ -67,8 +69,9 @@ HOSTS = {
 }
 """Every machine that the code may name; a new one is a decision."""
 
-UNDECLARED = {"coverage", "git", "pytest", "requests"}
-"""GitPython under its own name; what the probed project brings; what docker's SDK raises errors of."""
+UNDECLARED = {"coverage", "git", "markupsafe", "pytest", "requests"}
+"""GitPython under its own name; jinja2's own strings; what the probed project brings; what docker's SDK
+raises errors of."""
 
 HEAVY = {"docker", "git", "httpx", "tree_sitter", "msgspec", "asyncio", "typer", "click", "rich", "rapidfuzz"}
 
