@@ -103,7 +103,7 @@ def compare(first: Summary, second: Summary) -> Comparison:
         infrastructure=(first.infrastructure, second.infrastructure),
         changes=tuple(_changes(first, second)),
         verdict=verdict,
-        words=_words(verdict, first.run.name, second.run.name, difference, paired),
+        words=_words(verdict, *_labels(first.run, second.run), difference, paired),
         power=power,
         can_show=can_show,
     )
@@ -121,6 +121,11 @@ def _verdict(
     if not shown or difference.value == 0:
         return "no difference shown"
     return "better" if difference.value > 0 else "worse"
+
+
+def _labels(first: RunFacts, second: RunFacts) -> tuple[str, str]:
+    same = first.name == second.name
+    return ("the first run", "the second run") if same else (first.name, second.name)
 
 
 def _words(verdict: str, first: str, second: str, difference: Estimate, paired: Paired | None) -> str:

@@ -48,9 +48,18 @@ class Browser:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         self._log = (profile.parent / "browser.log").open("wb")
+        own = (f"--user-data-dir={profile}", f"--window-size={width},{height}")
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", path, *FLAGS]
-            + [f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"],
+            [
+                "sh",
+                "-c",
+                f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}',
+                "sh",
+                path,
+                *FLAGS,
+                *own,
+                "about:blank",
+            ],
             pass_fds=(theirs_in, theirs_out),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
