@@ -47,7 +47,7 @@ _DECLARING = {
 }
 """Names in these keep their names in the whole function."""
 _OPAQUE = {"class_definition", "match_statement", "exec_statement", "type_alias_statement", "ERROR"}
-"""A function with one of these stays as it is: names have scopes of their own there, or none that is known."""
+"""A function with one of these stays as it is: there names have scopes of their own, or unknown ones."""
 _LOOKING = {"locals", "vars", "eval", "exec", "globals", "dir", "getframe", "_getframe", "currentframe"}
 
 

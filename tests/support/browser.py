@@ -47,14 +47,14 @@ class Browser:
         assert path is not None
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
-        self._log = (profile.parent / "browser.log").open("wb")
         own = (f"--user-data-dir={profile}", f"--window-size={width},{height}")
+        # bash, since dash takes no descriptor above 9
         self._process = subprocess.Popen(
             [
-                "sh",
+                "bash",
                 "-c",
                 f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}',
-                "sh",
+                "bash",
                 path,
                 *FLAGS,
                 *own,
@@ -62,8 +62,8 @@ class Browser:
             ],
             pass_fds=(theirs_in, theirs_out),
             stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         os.close(theirs_in)
         os.close(theirs_out)
@@ -128,10 +128,10 @@ class Browser:
                 self.complaints.append(params["entry"]["text"])
 
     def open(self, address: str) -> None:
+        """Go there, and wait until the page is ready, as a report's says by itself."""
         self.send("Page.navigate", url=address)
-        self.wait(
-            "document.readyState === 'complete' && document.documentElement.dataset.ready !== undefined"
-        )
+        ready = "true" if address == "about:blank" else "document.documentElement.dataset.ready"
+        self.wait(f"location.href === {json.dumps(address)} && document.readyState === 'complete' && {ready}")
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is waited for."""
@@ -183,4 +183,3 @@ class Browser:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._log.close()
