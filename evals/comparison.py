@@ -10,8 +10,9 @@ import msgspec
 from evals import metrics
 from evals.metrics import Estimate, Paired
 from evals.reading import RunError
-from evals.rows import TaskRow, originals
-from evals.summary import RunFacts, Summary
+from evals.rows import AttemptRow, TaskRow, originals
+from evals.summary import RunFacts, Spent, Summary, spent_on
+from evals.types import INFRASTRUCTURE
 
 LEVEL = 0.05
 
@@ -55,7 +56,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     gained: tuple[Flip, ...]
     lost: tuple[Flip, ...]
     infrastructure: tuple[int, int]
-    """Rollouts that count as unsolved because infrastructure ended them, all tasks of each run."""
+    """Rollouts of each run that count as unsolved because infrastructure ended them."""
     changes: tuple[Change, ...]
     verdict: Literal["better", "worse", "no difference shown"]
     """Of the second run."""
@@ -77,7 +78,8 @@ def compare(first: Summary, second: Summary) -> Comparison:
     flips = [Flip(*row) for row in zip(common, before, after, strict=True) if row[1] != row[2]]
     gained = tuple(flip for flip in flips if flip.second > flip.first)
     lost = tuple(flip for flip in flips if flip.second < flip.first)
-    single = all(len(rows[i].known) == 1 for rows in (one, two) for i in common)
+    rows = [[row for i in common for row in tasks[i].known] for tasks in (one, two)]
+    single = all(len(tasks[i].known) == 1 for tasks in (one, two) for i in common)
     paired = (
         metrics.mcnemar([rate == 1 for rate in before], [rate == 1 for rate in after]) if single else None
     )
@@ -100,8 +102,8 @@ def compare(first: Summary, second: Summary) -> Comparison:
         ties=len(common) - len(flips),
         gained=gained,
         lost=lost,
-        infrastructure=(first.infrastructure, second.infrastructure),
-        changes=tuple(_changes(first, second)),
+        infrastructure=(_infrastructure(rows[0]), _infrastructure(rows[1])),
+        changes=tuple(_changes(spent_on(rows[0]), spent_on(rows[1]))),
         verdict=verdict,
         words=_words(verdict, *_labels(first.run, second.run), difference, paired),
         power=power,
@@ -155,10 +157,14 @@ def _power(before: Sequence[float], after: Sequence[float]) -> tuple[float, str]
     )
 
 
-def _changes(first: Summary, second: Summary) -> list[Change]:
+def _infrastructure(rows: Sequence[AttemptRow]) -> int:
+    return sum(row.end in INFRASTRUCTURE for row in rows)
+
+
+def _changes(first: Spent, second: Spent) -> list[Change]:
     found = []
     for name in ("tokens", "output_tokens", "cost_usd", "seconds", "requests", "steps"):
-        one, two = getattr(first.spent, name), getattr(second.spent, name)
+        one, two = getattr(first, name), getattr(second, name)
         found.append(
             Change(
                 name,

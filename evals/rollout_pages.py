@@ -11,11 +11,11 @@ import msgspec
 from evals.reading import Run, read_events
 from evals.rows import AttemptRow, TaskRow
 from evals.trajectory import Entry, entries
-from evals.types import Rollout, Score
+from evals.types import INFRASTRUCTURE, Rollout, Score
 from evals.wording import ENDS, figure, percent
 from tools.output import clip
 
-SIZES = (20_000, 8_000, 3_000, 1_200, 500, 200, 80, 24)
+SIZES = (20_000, 12_000, 8_000, 5_000, 3_000, 2_000, 1_200, 800, 500, 300, 200, 120, 80, 24)
 """Longest text of a step, tried in turn until all rollouts fit; the session logs keep the whole."""
 FEWEST_ENTRIES = 40
 """Of a rollout, from both of its ends, where even short texts do not fit."""
@@ -49,7 +49,7 @@ def outcome(row: AttemptRow) -> str:
     """In one word, which is a class of the stylesheet too."""
     if not row.graded:
         return "ungraded"
-    if row.end in ("sandbox_error", "provider_error", "engine_error"):
+    if row.end in INFRASTRUCTURE:
         return "infrastructure"
     return "solved" if row.solved else "unsolved"
 

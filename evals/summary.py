@@ -181,7 +181,7 @@ def summarize(run: Run, cutoff: date | None = None) -> Summary:
         verifier_errors=verifier,
         curve=tuple(_curve(counted)),
         ends=tuple(_ends(known)),
-        spent=_spent(known),
+        spent=spent_on(known),
         habits=_habits(known),
         flaky=_flaky(run, tasks),
         flags=dict(sorted(Counter(rule for row in known for rule in set(row.flags)).items())),
@@ -263,7 +263,8 @@ def _ends(rows: Sequence[AttemptRow]) -> Iterable[EndRow]:
         yield EndRow(end, count, sum(row.solved for row in own), sum(row.tokens for row in own))
 
 
-def _spent(rows: Sequence[AttemptRow]) -> Spent:
+def spent_on(rows: Sequence[AttemptRow]) -> Spent:
+    """What these rollouts cost in all."""
     solved = sum(row.solved for row in rows)
 
     def over(value: Callable[[AttemptRow], float]) -> Spread | None:

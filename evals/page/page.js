@@ -78,7 +78,7 @@
 
   function diff(text) {
     const block = make("pre", "diff");
-    for (const line of text.split("\n")) {
+    for (const line of text.trimEnd().split("\n")) {
       const head = /^(diff |index |\+\+\+ |--- |@@ )/.test(line);
       const kind = head ? "head" : line[0] === "+" ? "plus" : line[0] === "-" ? "minus" : "other";
       block.append(make("span", kind, line || " "));
