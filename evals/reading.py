@@ -1,18 +1,21 @@
 """Reads a run's folder for its reports. Nothing is written, and nothing that the folder says is run.
 
-run.json  units.jsonl  instances.jsonl
-attempts/<unit>/events.jsonl.gz, patch.diff      results/<unit>.json      scores/<unit>.<scorer>.json
+Of it are read `run.json`, `units.jsonl`, `instances.jsonl`, `results/<unit>.json`,
+`scores/<unit>.<scorer>.json`, and in `attempts/<unit>/` the session log `events.jsonl.gz` and what was paid
+for nothing, `<n>.ended` and `dup-<n>.json`.
 """
 
 from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from agent.messages import Usage
 from evals.types import FORMAT, Instance, Rollout, RunManifest, Score, Unit
 
 MAX_EVENTS = 64 * 1024 * 1024
@@ -41,6 +44,8 @@ class Run(msgspec.Struct, frozen=True):
     """By unit; all by one scorer."""
     scorer: str
     """Whose scores these are; "" when nothing is graded."""
+    lost: tuple[Usage, ...]
+    """What each try cost that came to nothing, or too late: those count for no rollout, but are paid for."""
 
 
 def read_run(folder: Path, scorer: str = "") -> Run:
@@ -68,7 +73,18 @@ def read_run(folder: Path, scorer: str = "") -> Run:
         if chosen in graded.get(unit.id, ()):
             path = folder / "scores" / f"{unit.id}.{chosen}.json"
             scores[unit.id] = _decode(path, path.read_bytes(), Score)
-    return Run(folder, manifest, units, instances, rollouts, scores, chosen)
+    return Run(folder, manifest, units, instances, rollouts, scores, chosen, tuple(_lost(folder, units)))
+
+
+class _Try(msgspec.Struct):
+    usage: Usage = Usage()
+
+
+def _lost(folder: Path, units: Iterable[Unit]) -> Iterator[Usage]:
+    for unit in units:
+        place = folder / "attempts" / unit.id
+        for path in sorted([*place.glob("[0-9]*.ended"), *place.glob("dup-*.json")]):
+            yield _decode(path, path.read_bytes(), _Try).usage
 
 
 def read_events(run: Run, unit: str) -> list[dict[str, Any]]:
@@ -114,7 +130,7 @@ def _manifest(path: Path) -> RunManifest:
 def _graded(folder: Path) -> dict[str, set[str]]:
     """Unit -> scorers that graded it, by the files' names."""
     found: dict[str, set[str]] = {}
-    for path in folder.glob("*.json"):
+    for path in folder.glob("[!.]*.json"):
         unit, dot, scorer = path.name.removesuffix(".json").partition(".")
         if dot:
             found.setdefault(unit, set()).add(scorer)

@@ -20,7 +20,7 @@ from evals.reading import Run
 from evals.rollout_pages import outcome, pack, rollout_pages
 from evals.rows import AttemptRow, TaskRow
 from evals.summary import Summary
-from evals.wording import ENDS, QUANTITIES, due, excluded, figure, interval, percent, power
+from evals.wording import ENDS, QUANTITIES, due, excluded, figure, interval, lost, percent, power
 
 MAX_BYTES = 1_000_000
 """Of the whole file, for up to 500 tasks; beyond that in proportion."""
@@ -111,6 +111,7 @@ def _report_fields(summary: Summary) -> dict[str, Any]:
         ),
         "warnings": [line for line in (excluded(summary), due(summary)) if line],
         "power": power(summary),
+        "lost": lost(summary),
         "charts": charts(summary) if summary.resolved else [],
         "spent": [
             (name, found) for field, name in QUANTITIES.items() if (found := getattr(summary.spent, field))

@@ -12,7 +12,7 @@ from agent.cli.render import visible
 from evals.comparison import Comparison, Flip
 from evals.summary import Group as Tasks
 from evals.summary import Summary
-from evals.wording import ENDS, QUANTITIES, due, excluded, figure, interval, percent, power
+from evals.wording import ENDS, QUANTITIES, due, excluded, figure, interval, lost, percent, power
 
 BAR = 24
 """Columns of the longest bar."""
@@ -44,10 +44,13 @@ def _report(summary: Summary) -> Iterable[RenderableType]:
         (percent(found.value), "bold green"),
         f"  ({interval(found)}, {found.interval.method}) of {found.n:,} tasks",
     )
-    for line, style in ((excluded(summary), "yellow"), (due(summary), "yellow"), (power(summary), "dim")):
+    for line in (excluded(summary), due(summary)):
         if line:
-            yield Text(line, style=style)
+            yield Text(line, style="yellow")
+    yield Text(power(summary), style="dim")
     yield _spent(summary)
+    if line := lost(summary):
+        yield Text(line)
     yield _ends(summary)
     if len(summary.curve) > 1:
         yield _curve(summary)

@@ -13,6 +13,7 @@ from datetime import date
 
 import msgspec
 
+from agent.messages import Usage
 from evals import metrics
 from evals.contamination import parse_date
 from evals.metrics import Estimate, Spread
@@ -93,6 +94,14 @@ class Spent(msgspec.Struct, frozen=True):
     """Of all prompt tokens, those that came from the server's cache."""
 
 
+class Lost(msgspec.Struct, frozen=True):
+    """Tries that came to nothing and were begun again, or that came too late; none of `Spent` counts them."""
+
+    tries: int
+    tokens: int
+    cost_usd: float | None
+
+
 class Habits(msgspec.Struct, frozen=True):
     """What went wrong on the way, as counts and as the share of rollouts in which it happened at all."""
 
@@ -134,6 +143,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     curve: tuple[Point, ...]
     ends: tuple[EndRow, ...]
     spent: Spent
+    lost: Lost
     habits: Habits
     flaky: Flaky
     flags: dict[str, int]
@@ -182,6 +192,7 @@ def summarize(run: Run, cutoff: date | None = None) -> Summary:
         curve=tuple(_curve(counted)),
         ends=tuple(_ends(known)),
         spent=spent_on(known),
+        lost=_lost(run.lost),
         habits=_habits(known),
         flaky=_flaky(run, tasks),
         flags=dict(sorted(Counter(rule for row in known for rule in set(row.flags)).items())),
@@ -282,6 +293,11 @@ def spent_on(rows: Sequence[AttemptRow]) -> Spent:
         steps=over(lambda row: row.steps),
         cached_share=sum(row.cached_tokens for row in rows) / read if read else None,
     )
+
+
+def _lost(tries: Sequence[Usage]) -> Lost:
+    total = sum(tries, Usage())
+    return Lost(len(tries), total.input_tokens + total.output_tokens, total.cost_usd)
 
 
 def _habits(rows: Sequence[AttemptRow]) -> Habits:

@@ -76,6 +76,14 @@ def excluded(summary: Summary) -> str:
     return f"If excluded: {percent(found.value)} ({interval(found)}) of {found.n:,} tasks; {named}."
 
 
+def lost(summary: Summary) -> str:
+    """What was paid for nothing; empty when nothing was."""
+    if not summary.lost.tries:
+        return ""
+    cost = "" if summary.lost.cost_usd is None else f", US$ {figure(summary.lost.cost_usd)}"
+    return f"Besides, {summary.lost.tries:,} lost tries took {summary.lost.tokens:,} tokens{cost}."
+
+
 def power(summary: Summary) -> str:
     return (
         f"This set can show a difference of {100 * summary.can_show:.0f} points to another run "

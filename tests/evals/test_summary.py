@@ -10,8 +10,9 @@ import pytest
 
 from agent.messages import Usage
 from evals.comparison import compare
+from evals.metrics import Spread
 from evals.reading import RunError, read_events, read_run
-from evals.summary import Summary, encode, summarize
+from evals.summary import Lost, Summary, encode, summarize
 from evals.types import AgentSpec, End, Flag, Instance, TestOutcome
 from tests.support.made_run import HOSTILE, SCORER, MadeRun, big_run, diff, events, task
 
@@ -113,6 +114,17 @@ def test_spent_counts_all_and_is_divided_by_what_was_solved(tmp_path: Path) -> N
     assert spent.cached_share == 0.1
     assert (habits.malformed_calls, habits.malformed_share, habits.unapplied) == (2, 0.5, 1)
     assert (habits.claimed, habits.claimed_wrongly) == (1, 1)
+
+
+def test_tries_that_came_to_nothing_are_paid_for_too(tmp_path: Path) -> None:
+    run = graded(tmp_path / "run", [[True]])
+    place = run.folder / "attempts" / run.units[0].id
+    usage = {"input_tokens": 700, "output_tokens": 50, "requests": 2, "cost_usd": 0.25}
+    (place / "1.ended").write_bytes(msgspec.json.encode({"end": "sandbox_error", "usage": usage}))
+    (place / "dup-2.json").write_bytes(msgspec.json.encode({"usage": {"input_tokens": 50}}))
+    (place / "3.started").write_bytes(b"{}")
+    assert summary_of(run).lost == Lost(2, 800, 0.25)
+    assert summary_of(run).spent.tokens == Spread(0, 0, 0, 0, 0)
 
 
 def test_quarantined_tests_are_a_share_of_all(tmp_path: Path) -> None:
