@@ -24,7 +24,7 @@ OWNERS = {
     "docker": r"sandbox/backends/docker\.py",
     "requests": r"sandbox/backends/docker\.py",
     "git": r"sandbox/.*",
-    "tree_sitter": r"tools/(syntax|grammars|tags)\.py",
+    "tree_sitter": r"tools/(syntax|grammars|tags|rename)\.py",
     "tree_sitter_python": r"tools/syntax\.py",
     "json_repair": r"agent/models/dialects/_json\.py",
     "rapidfuzz": r"tools/.*",
@@ -42,8 +42,10 @@ OWNERS = {
     "pyarrow": r"evals/benchmarks/swebench\.py",
     "coverage": r"tools/probes/.*",
     "typer": r"(agent|evals)/cli.*",
-    "rich": r"(agent|evals)/cli.*",
     "ray": r"evals/engines/ray\.py",
+    "rich": r"(agent|evals)/cli.*|evals/report_text\.py",
+    "jinja2": r"evals/report_html\.py",
+    "markupsafe": r"evals/report_html\.py",
 }
 """Third-party package -> the only files that may import it."""
 
@@ -72,8 +74,9 @@ HOSTS = {
 }
 """Every machine that the code may name; a new one is a decision."""
 
-UNDECLARED = {"_pytest", "coverage", "git", "pluggy", "pytest", "requests"}
-"""GitPython under its own name; what the probed project brings; what docker's SDK raises errors of."""
+UNDECLARED = {"_pytest", "coverage", "git", "markupsafe", "pluggy", "pytest", "requests"}
+"""GitPython under its own name; jinja2's own strings; what the probed project brings; what docker's SDK
+raises errors of."""
 
 HEAVY = {"docker", "git", "httpx", "tree_sitter", "msgspec", "asyncio", "typer", "click", "rich", "rapidfuzz"}
 
