@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from agent.cli.progress import note
+from evals.metrics import wilson
 from evals.runner import Tally
 
 QUIET_S = 10.0
@@ -19,7 +19,7 @@ def line(tally: Tally) -> str:
     """Such as `12 of 40 scored · 41.7 % [19.3, 68.0] · 3 running`."""
     parts = [f"{tally.scored} of {tally.planned} scored"]
     if tally.scored:
-        interval = importlib.import_module("evals.metrics").wilson(tally.resolved, tally.scored)
+        interval = wilson(tally.resolved, tally.scored)
         rate = 100 * tally.resolved / tally.scored
         parts.append(f"{rate:.1f} % [{100 * interval.low:.1f}, {100 * interval.high:.1f}]")
     if tally.running:

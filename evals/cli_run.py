@@ -163,7 +163,7 @@ def _finish(
     rollouts: bool = True,
 ) -> None:
     note(f"run: {visible(str(run.folder))}")
-    modules = ("evals.grade", f"evals.agents.{run.manifest.agent.name.replace('-', '_')}")
+    modules = (f"evals.agents.{run.manifest.agent.name.replace('-', '_')}",)
     setup = msgspec.structs.replace(setup, preload=modules)
     outcome, rate = asyncio.run(_work(run, engine, setup, limits, scorer, rollouts))
     if outcome.code:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib
 import platform
 import socket
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -123,9 +121,9 @@ def check_unchanged(run: Run) -> None:
 
 def scorer() -> str:
     """Name and hash of what grades here."""
-    module: Any = importlib.import_module("evals.grade")
-    named: str = module.scorer()
-    return named
+    from evals.grade import scorer as grading
+
+    return grading()
 
 
 def _revision() -> str:

@@ -336,11 +336,13 @@ class Runner:
                 self._regraded.add(work.unit.id)
                 self._add(work.unit, SCORE)
                 return
-        await self._commit_score(msgspec.structs.replace(score, scorer=self._manifest.scorer))
+        files = parcel.files if parcel else {}
+        own = {"unit": work.unit.id, "instance": work.unit.instance, "scorer": self._manifest.scorer}
+        await self._commit_score(msgspec.structs.replace(score, **own), files)
 
-    async def _commit_score(self, score: Score) -> None:
+    async def _commit_score(self, score: Score, files: dict[str, bytes] | None = None) -> None:
         self._rolled.pop(score.unit, None)
-        first = await asyncio.to_thread(self.run.commit_score, score)
+        first = await asyncio.to_thread(self.run.commit_score, score, files)
         kept = score if first else self.run.score(score.unit, score.scorer)
         assert kept is not None
         self._count_score(kept)

@@ -7,7 +7,8 @@
                                  <n>.ended     it came to nothing and was tried again: why, and what it cost
                                  events.jsonl.gz patch.diff ...  what the try that counts left
                                  usage.json end.json  made of its result
-                                 dup-<n>.json  a result that came too late; never scored
+                                 graded/       what the tests printed
+                 dup-<n>.json  a result that came too late; never scored
     results/<unit>.json          a rollout: it exists, so the rollout counts
     scores/<unit>.<scorer>.json  a score
 
@@ -33,7 +34,7 @@ from evals.types import FORMAT, End, Instance, Rollout, RunManifest, Score, Unit
 
 T = TypeVar("T")
 
-_OWN = re.compile(r"\d+(\.started|\.ended)?|usage\.json|end\.json|dup-.*|\..*")
+_OWN = re.compile(r"\d+(\.started|\.ended)?|usage\.json|end\.json|graded|dup-.*|\..*")
 """Names in `attempts/<unit>/` that an agent's files may not take."""
 _NAMES = {"attempts", "results", "scores", "instances.jsonl", "units.jsonl", "run.json", "run.lock"}
 _FREE = ("created_at", "host", "name", "limits.run_tokens", "limits.run_cost_usd")
@@ -195,9 +196,18 @@ class Run:
         replace(folder / "usage.json", msgspec.json.encode(rollout.usage), durable=False)
         replace(folder / "end.json", msgspec.json.encode(cause), durable=False)
 
-    def commit_score(self, score: Score) -> bool:
-        """Make the score count; False when this scorer had scored the unit."""
-        return commit(self._score(score.unit, score.scorer), msgspec.json.encode(score))
+    def commit_score(self, score: Score, files: dict[str, bytes] | None = None) -> bool:
+        """Make the score count; False when this scorer had scored the unit.
+
+        Its files come into `attempts/<unit>/graded/`, for a person: the last grading's stay.
+        """
+        first = commit(self._score(score.unit, score.scorer), msgspec.json.encode(score))
+        for name, content in (files or {}).items() if first else ():
+            path = self.attempt(score.unit) / "graded" / _safe(name)
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            replace(path, content, durable=False)
+        return first
 
     def rollout(self, unit: str) -> Rollout | None:
         return _read(self.folder / "results" / f"{unit}.json", Rollout)

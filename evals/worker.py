@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-import importlib
 import os
 import shutil
 import socket
@@ -20,7 +19,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import msgspec
 
@@ -29,8 +28,11 @@ from agent.paths import state_dir
 from evals import lease
 from evals.agent import AgentError, Job, load_agent, shown
 from evals.engine import ROLLOUT, SCORE, Parcel, Work
+from evals.environment import add_generated, obtain
+from evals.grade import grade
+from evals.place import lay_out
 from evals.types import End, Rollout, Score, digest
-from sandbox.base import SandboxError
+from sandbox.base import BackendName, SandboxError
 from sandbox.overlay import unmount_below
 
 Stage = Callable[[Work, Path], Awaitable[Parcel]]
@@ -120,34 +122,36 @@ async def _job(work: Work, place: Path, kept: Path) -> Job:
 
 
 async def _lay_out(work: Work, place: Path) -> tuple[Path, Path | None]:
-    """The task's tree, a repository with one commit, and its environment. The one spot that asks for them."""
-    module: Any = importlib.import_module("evals.place")
-    laid = await module.lay_out(
-        work.instance, place, backend=work.manifest.backend, state=state_dir() / "evals"
-    )
-    return laid.tree, laid.environment
+    """The task's tree, a repository with one commit, and its environment."""
+    tree = place / "tree"
+    made = await obtain(work.instance, cache(), _backend(work))
+    await asyncio.to_thread(lay_out, work.instance, tree, cache())
+    if made is None:
+        return tree, None
+    await asyncio.to_thread(add_generated, made, tree)
+    return tree, made.env
 
 
 async def score(work: Work, place: Path) -> Parcel:
     """Grade the rollout. Whatever goes wrong in grading becomes the score's `error`."""
-    assert work.rollout is not None
     start = time.monotonic()
+    patch = work.patch.decode("utf-8", "surrogateescape")
     try:
-        module: Any = importlib.import_module("evals.grade")
-        graded: Score = await module.grade(
-            work.rollout,
+        graded = await grade(
             work.instance,
-            work.patch,
-            place,
-            backend=work.manifest.backend,
-            state=state_dir() / "evals",
+            patch,
+            cache=cache(),
+            backend=_backend(work),
+            unit=work.unit.id,
+            keep=place / "kept",
         )
         if graded.scorer != work.manifest.scorer:
             raise RuntimeError(f"{graded.scorer} graded, not {work.manifest.scorer}: is pawl the same here?")
     except Exception as error:
         traceback.print_exc()
         graded = ungraded(work, f"{type(error).__name__}: {error}", round(time.monotonic() - start, 3))
-    return Parcel(msgspec.json.encode(graded))
+    files, _ = _packed(place / "kept")
+    return Parcel(msgspec.json.encode(graded), files)
 
 
 STAGES: Mapping[str, Stage] = {ROLLOUT: rollout, SCORE: score}
@@ -203,6 +207,15 @@ def _packed(folder: Path) -> tuple[dict[str, bytes], list[str]]:
         else:
             files[name] = content
     return files, left
+
+
+def cache() -> Path:
+    """Folder of this machine with the repositories and environments of tasks."""
+    return state_dir() / "evals"
+
+
+def _backend(work: Work) -> BackendName:
+    return cast(BackendName, work.manifest.backend)
 
 
 # --- where it is done --------------------------------------------------------------------------------------

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from agent import __version__
+from agent.paths import state_dir
 from evals.agent import Job
+from evals.solution import reference
 from evals.types import AgentSpec, Rollout
+from sandbox.base import BackendName
 
 name = "oracle"
 summary = "hands in the reference; must score 1"
@@ -15,12 +20,14 @@ def check(spec: AgentSpec) -> AgentSpec:
 
 
 async def run(job: Job) -> Rollout:
+    cache = state_dir() / "evals"
+    patch = await reference(job.instance, cache=cache, backend=cast(BackendName, job.backend))
     return Rollout(
         unit=job.unit,
         instance=job.instance.id,
         attempt=job.attempt,
         agent=name,
         model="",
-        end="submitted" if job.instance.reference or job.instance.solution else "no_change",
-        patch=job.instance.reference,
+        end="submitted",
+        patch=patch,
     )
