@@ -1,7 +1,7 @@
 """What running units costs beside the units, and whether a run survives its workers' and its own death.
 
     python -P -m tests.bench.engines cost ENGINE [UNITS]    no-op units: seconds, and of one core, a unit
-    python -P -m tests.bench.engines kill ENGINE [UNITS]    25 % of workers die, the driver is killed twice
+    python -P -m tests.bench.engines kill ENGINE [UNITS [KILLS]]    25 % of workers die, and the driver twice
 
 Prints one JSON object; exit code 1 when a figure is over its limit, or a unit is lost or counted twice.
 `drive ENGINE FOLDER` is what `kill` kills.
@@ -108,14 +108,14 @@ def _nothing(data: bytes) -> bytes:
 # --- death -------------------------------------------------------------------------------------------------
 
 
-def kill(engine_name: str, units: int) -> dict[str, Any]:
-    """Kill the driver twice at a random moment; then let it finish, and look what is there."""
+def kill(engine_name: str, units: int, kills: int = 2) -> dict[str, Any]:
+    """Kill the driver so often at a random moment; then let it finish, and look what is there."""
     with tempfile.TemporaryDirectory() as place:
         run = create(Path(place) / "run", units, doom=DOOM, seen=f"{place}/seen")
         start = time.perf_counter()
         chance = random.SystemRandom()
-        for third in (1, 2):
-            due = int(units * (third - 1 + chance.uniform(0.6, 1.0)) / 3)
+        for number in range(kills):
+            due = int(units * (number + chance.uniform(0.6, 1.0)) / (kills + 1))
             _kill_driver(engine_name, run, due)
         done = subprocess.run(_driver(engine_name, run), timeout=3600, check=False)
         figures = census(run, Path(place) / "seen")
@@ -172,7 +172,10 @@ def main() -> int:
     if what == "drive":
         return asyncio.run(drive(engine_name, Path(rest[0])))[0].code
     units = int(rest[0]) if rest else 1000
-    figures = asyncio.run(cost(engine_name, units)) if what == "cost" else kill(engine_name, units)
+    if what == "cost":
+        figures = asyncio.run(cost(engine_name, units))
+    else:
+        figures = kill(engine_name, units, *map(int, rest[1:]))
     print(json.dumps(figures))
     return int(not figures["ok"])
 
