@@ -17,7 +17,7 @@ from evals.benchmark import known_benchmarks, load_benchmark
 from evals.commit import parts
 from evals.engine import known_engines, load_engine
 from evals.store import Run, StoreError
-from evals.worker import scratch, sweep
+from evals.worker import scratch, sweep, sweep_gradings
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
 
@@ -127,7 +127,7 @@ def clean(
         for path in (run.folder / "attempts").glob("*"):
             for part in parts(path):
                 part.unlink()
-        print(f"{before - len(left)} scratch folders removed")
+        print(f"{before - len(left) + sweep_gradings()} scratch folders removed")
         if not left and place.exists():
             place.rmdir()
         if whole:

@@ -28,7 +28,7 @@ from agent.paths import state_dir
 from evals import lease
 from evals.agent import AgentError, Job, load_agent, shown
 from evals.engine import ROLLOUT, SCORE, Parcel, Work
-from evals.environment import add_generated, obtain
+from evals.environment import attach, obtain
 from evals.grade import grade
 from evals.place import lay_out
 from evals.types import End, Rollout, Score, digest
@@ -128,8 +128,7 @@ async def _lay_out(work: Work, place: Path) -> tuple[Path, Path | None]:
     await asyncio.to_thread(lay_out, work.instance, tree, cache())
     if made is None:
         return tree, None
-    await asyncio.to_thread(add_generated, made, tree)
-    return tree, made.env
+    return tree, await asyncio.to_thread(attach, made, tree, place / "env")
 
 
 async def score(work: Work, place: Path) -> Parcel:
@@ -246,6 +245,18 @@ def sweep(folder: Path) -> None:
         _, pid, born = place.name.rsplit(".", 2)
         if lease.born(int(pid)).rpartition(":")[2] != born:
             _remove(place)
+
+
+def sweep_gradings() -> int:
+    """Remove the places of gradings that were killed on this machine; how many there were."""
+    found = [path for path in (cache() / "work").glob("grade-*-*") if not lease.born(_pid(path))]
+    for place in found:
+        _remove(place)
+    return len(found)
+
+
+def _pid(place: Path) -> int:
+    return int(place.name.split("-")[1])
 
 
 def _remove(place: Path) -> None:
