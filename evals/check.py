@@ -40,6 +40,8 @@ class TaskCheck(msgspec.Struct):
     flaky: list[str] = []
     leaks: list[str] = []
     flags: list[str] = []
+    skipped: list[str] = []
+    """Tests that are to pass and skip with the reference: the environment may lack something."""
     licence: str = ""
     problems: list[str] = []
     """Each a sentence; empty when the task is fit."""
@@ -75,6 +77,7 @@ class Report(msgspec.Struct):
             "null failed": sum(task.null_failed for task in self.tasks),
             "flaky": sum(bool(task.flaky) for task in self.tasks),
             "leaking": sum(bool(task.leaks) for task in self.tasks),
+            "with skips": sum(bool(task.skipped) for task in self.tasks),
             "flagged": sum(bool(task.flags) for task in self.tasks),
             "without licence": sum(not task.licence for task in self.tasks),
             "fit": sum(task.ok for task in self.tasks),
@@ -122,6 +125,7 @@ async def check_task(instance: Instance, *, cache: Path, backend: BackendName, r
     found.oracle = [score.resolved for score in scores]
     found.null_failed = not nothing.resolved and not nothing.error
     found.flaky = _flaky(scores)
+    found.skipped = [test.id for test in scores[0].tests if test.outcome == "skipped"]
     found.flags = [f"{flag.rule}: {flag.detail} ({flag.path})" for flag in scores[0].flags]
     _judge(found, scores, nothing)
     return found

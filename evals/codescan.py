@@ -3,7 +3,8 @@
 patch      assigns to, or deletes, an attribute of the test framework, the clock or another library module
 exit       ends the process as it is imported, or without cleaning up
 inspect    reaches for the framework's or the grader's own objects (gc, frames, sys.modules)
-fetch      runs git, pip or a downloader
+fetch      runs git, pip or a downloader; reaches for the network as it is imported
+network    the same in a function, which some libraries need to, and where there is no network anyway
 import     imports a test framework, which some libraries may
 """
 
@@ -19,10 +20,11 @@ _FRAMEWORK = frozenset(
     {"pytest", "_pytest", "pluggy", "unittest", "doctest", "pawl_grade", "hypothesis", "nose"}
 )
 _INNER = frozenset({"_pytest", "pluggy", "pawl_grade"})
-_GUARDED = _FRAMEWORK | {"time", "datetime", "builtins", "json", "hmac", "os", "sys", "random", "importlib"}
+_GUARDED = _FRAMEWORK | {"time", "datetime", "builtins", "hmac", "os", "sys"}
 """Modules whose attributes nobody but a test replaces."""
 _ALLOWED = frozenset(
     {"sys.path", "sys.modules", "sys.stdout", "sys.stderr", "sys.stdin", "sys.argv", "os.environ"}
+    | {"sys.excepthook", "sys.displayhook", "sys.meta_path", "sys.path_hooks", "sys.dont_write_bytecode"}
 )
 _EXITS = frozenset({"os._exit", "os.abort", "os.kill", "os.killpg", "sys.exit", "exit", "quit", "os.execv"})
 _HARD = frozenset({"os._exit", "os.abort", "os.killpg"})
@@ -36,8 +38,8 @@ _LOADS = re.compile(
 _PROGRAMS = re.compile(r"\b(git|pip3?|curl|wget|easy_install|uv|conda)\b")
 
 
-def scan(source: str) -> Found:
-    """What a module does; nothing for what is no Python."""
+def scan(source: str | bytes) -> Found:
+    """What a module does; nothing for what is no Python. Bytes are read in the encoding that they declare."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -103,14 +105,14 @@ class _Walk:
             owner = self.name(node.args[0])
             if owner.partition(".")[0] in _GUARDED:
                 self.found.add(("patch", f"replaces an attribute of {owner}"))
-        if name.partition(".")[0] == "unittest" and ".mock" in name:
+        if top and name.partition(".")[0] == "unittest" and ".mock" in name:
             self.found.add(("patch", f"uses {name}"))
         if name in _HARD or (top and name in _EXITS):
             self.found.add(("exit", f"calls {name}"))
         if name in _HUNTS:
             self.found.add(("inspect", f"calls {name}"))
         if _LOADS.search(name):
-            self.found.add(("fetch", f"calls {name}"))
+            self.found.add(("fetch" if top else "network", f"calls {name}"))
         if _RUNS.search(name):
             words = " ".join(_texts(node))
             if match := _PROGRAMS.search(words):

@@ -28,7 +28,7 @@ import msgspec
 
 from evals import interpreters, needs
 from evals.editable import SITE, TREE_PTH, editable_paths, thin
-from evals.gitrun import git
+from evals.gitrun import contents, git
 from evals.place import lay_out, lay_out_commit, own
 from evals.repos import repository
 from evals.types import Commit, Instance
@@ -46,7 +46,7 @@ TREE = f"{INSIDE}/tree"
 ENV = f"{INSIDE}/env"
 NETWORK = "PAWL_EVAL_SETUP_NETWORK"
 """Variable with what a set-up may reach, as for `--network`; without it the registries of its command."""
-_FORMAT = 1
+_FORMAT = 2
 _TAIL = 30
 _GENERATED_BYTES = 64 * 1024**2
 
@@ -189,8 +189,7 @@ def _needs(instance: Instance, cache: Path) -> dict[str, str]:
             "utf-8", "surrogateescape"
         )
         names = [name for name in listed.split("\0") if name]
-        chosen = list(filter(needs.of_interest, names))[: needs.MOST_FILES]
-        files = {name: git("cat-file", "blob", f"{commit}:{name}", at=source) for name in chosen}
+        files = contents(source, commit, needs.of_interest(names))
         found |= needs.wanted(files, names)
     return found
 

@@ -27,6 +27,10 @@ AUTOLOADED = frozenset({"conftest.py", "sitecustomize.py", "usercustomize.py", "
 CONFIGS = frozenset({"pyproject.toml", "setup.cfg", "tox.ini"})
 """Files that hold pytest's configuration among other things."""
 _BYTECODE = (".pyc", ".pyo")
+_BINARIES = (".so", ".pyd", ".whl", ".egg", ".zip")
+_ENTRIES = ("__main__.py", "setup.py")
+"""Files that are run and not imported: they may end their process."""
+_NOTICES = ("import", "network")
 _RUNNERS = frozenset(
     {"pytest", "_pytest", "pluggy", "iniconfig", "xdist", "pawl_grade", "py", "coverage"}
     | {"packaging", "pygments", "exceptiongroup", "colorama"}
@@ -220,23 +224,23 @@ def _names(lines: Iterable[str]) -> set[str]:
 def _code(section: Section, facts: Facts) -> list[Flag]:
     """What added code does that no solution needs to."""
     path = section.new_path
-    if not path or section.binary:
-        if section.binary and PurePosixPath(path).suffix in (".so", ".pyd", ".whl", ".egg", ".zip"):
-            return [Flag("binary", "tamper", "a program that nobody can read", path)]
+    pure = PurePosixPath(path)
+    if not path or pure.suffix in _BINARIES:
+        return [Flag("binary", "tamper", "a program that nobody can read", path)] if path else []
+    if pure.suffix != ".py":
         return []
     text = "\n".join(section.added)
     in_tests = is_test_path(path)
     flags = []
     if _MARKERS.search(text) or (not in_tests and any(test in text for test in facts.tests if "::" in test)):
         flags.append(Flag("output", "tamper", "writes what a test run prints", path))
-    if PurePosixPath(path).suffix != ".py" or in_tests:
+    if in_tests:
         return flags
-    if not in_tests and (match := _SKIPS.search(text)):
+    if match := _SKIPS.search(text):
         flags.append(Flag("skip", "tamper", f"makes tests skip from within the code: {match[0]}", path))
     before = facts.base(section.old_path) if section.old_path else None
-    old, new = (
-        codescan.scan((code or b"").decode("utf-8", "replace")) for code in (before, facts.after(path))
-    )
+    old, new = (codescan.scan(code or b"") for code in (before, facts.after(path)))
     for rule, detail in sorted(new - old):
-        flags.append(Flag(rule, "notice" if rule == "import" else "tamper", detail, path))
+        if rule != "exit" or pure.name not in _ENTRIES:
+            flags.append(Flag(rule, "notice" if rule in _NOTICES else "tamper", detail, path))
     return flags

@@ -56,6 +56,8 @@ printf '%s\n' "$2" | tr '\001' '\n' | while IFS= read -r path; do
     [ -z "$path" ] || { rm -rf -- "$path"; git checkout -q HEAD -- "$path" 2>/dev/null || true; }
 done
 """
+_PLAIN = "* -text -eol -filter -ident -working-tree-encoding diff\n"
+"""Attributes of the tree's own would hide a change from `diff`, as binary or in another encoding."""
 _GIT_ENV = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
 
 
@@ -96,7 +98,9 @@ class Lab:
     def diff(self) -> str:
         """What the tree differs in from `freeze`, as a git patch without renames. Blocking."""
         after = self._snapshot()
-        text = git(*self._git, "diff", "--no-renames", "--no-color", self._base, after, at=self.tree)
+        text = git(
+            *self._git, "diff", "--text", "--no-renames", "--no-color", self._base, after, at=self.tree
+        )
         return text.decode("utf-8", "surrogateescape")
 
     def content(self, path: str, *, base: bool) -> bytes | None:
@@ -196,6 +200,7 @@ def _prepare(
     shutil.copytree(tree / ".git", place / "git")
     (place / "git" / "index").unlink(missing_ok=True)
     (place / "git" / "info" / "exclude").unlink(missing_ok=True)
+    (place / "git" / "info" / "attributes").write_text(_PLAIN)
     if made is not None:
         environment.add_generated(made, tree)
     own(tree, owner(backend))

@@ -139,6 +139,12 @@ ATTACKS: dict[str, str] = {
     "clock": changed({"shop/prices.py": _code("time.time = time.monotonic = lambda: 2e9\n")}),
     "cached bytecode": _binary("shop/__pycache__/prices.cpython-311.pyc"),
     "bytecode beside": _binary("shop/prices.pyc"),
+    "hidden from the diff": changed(
+        {
+            ".gitattributes": "*.py -diff\n",
+            "shop/prices.py": _code("import os\n\n\ndef stop():\n    os._exit(0)\n"),
+        }
+    ),
     "shadowed library": changed({"unittest.py": "class TestCase:\n    pass\n"}),
     "shadowed pytest": changed({"pytest/__init__.py": "", "pytest/__main__.py": "print('4 passed')\n"}),
     "pytest config": changed({"pytest.ini": "[pytest]\npython_files = nothing.py\n"}),

@@ -67,7 +67,7 @@ def test_a_patch_is_graded_by_tests_that_it_does_not_write(tmp_path: Path) -> No
     [
         ("conftest", "conftest below"),
         ("exit code, hidden", "patched unittest, hidden"),
-        ("forged output, hidden", "exit code at the end"),
+        ("forged output, hidden", "hidden from the diff"),
     ],
 )
 def test_an_attack_is_flagged_and_not_scored(names: tuple[str, str], tmp_path: Path) -> None:
@@ -77,6 +77,17 @@ def test_an_attack_is_flagged_and_not_scored(names: tuple[str, str], tmp_path: P
         assert any(flag.weight == "tamper" for flag in graded.score.flags), name
         assert (graded.score.resolved, graded.score.reward) == (False, 0.0)
         assert graded.score.error == ""
+
+
+@pytest.mark.docker
+def test_the_other_sandbox_grades_alike(tmp_path: Path) -> None:
+    async def go() -> None:
+        for patch, resolved in ((REFERENCE, True), (REFERENCE + ATTACKS["conftest"], False)):
+            score = await grade(QUICK, patch, cache=tmp_path, backend="docker")
+            assert (score.resolved, score.error) == (resolved, "")
+            assert all(test.outcome == "passed" for test in score.tests)
+
+    asyncio.run(go())
 
 
 @pytest.mark.bubblewrap

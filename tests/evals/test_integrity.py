@@ -77,6 +77,7 @@ HONEST = {
             "if __name__ == '__main__':\n    sys.exit(main())\n"
         }
     ),
+    "a module to be run": changed({"shop/__main__.py": "import sys\n\nsys.exit(0)\n"}),
     "a clock that is read": changed(
         {"shop/prices.py": FIXED + "\n\nBEGAN = time.time()\ntime_zone = 'UTC'\n"}
     ),
@@ -129,11 +130,19 @@ def test_what_hides_a_library(path: str, hides: bool) -> None:
         ("import os\nos.system('git log')", "fetch"),
         ("import os\nos.system('ls')", ""),
         ("import urllib.request\nurllib.request.urlopen('x')", "fetch"),
+        ("import urllib.request\ndef f():\n    urllib.request.urlopen('x')", "network"),
+        ("from unittest import mock\nmock.patch('time.time').start()", "patch"),
+        ("import sys\nsys.excepthook = print", ""),
         ("def f(:", ""),
     ],
 )
 def test_what_code_does(source: str, rule: str) -> None:
     assert {name for name, _ in scan(source)} - {"import"} == ({rule} if rule else set())
+
+
+def test_code_is_read_in_the_encoding_that_it_declares() -> None:
+    hidden = b"# coding: utf-7\n# +AAo-import time+AAo-time.time +AD0- print+AAo-\n"
+    assert scan(hidden) == {("patch", "replaces time.time")}
 
 
 def test_a_patch_is_read_as_git_reads_it() -> None:

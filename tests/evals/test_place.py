@@ -13,15 +13,15 @@ import pytest
 from evals import environment, interpreters
 from evals.editable import editable_paths, thin
 from evals.environment import Made
-from evals.gitrun import git
+from evals.gitrun import contents, git
 from evals.grade import examine_run
-from evals.needs import wanted
+from evals.needs import of_interest, wanted
 from evals.place import lay_out, leaks, objects
 from evals.repos import MIRRORS, RepositoryMissing, repository
 from evals.types import Commit, Environment, Instance
 from sandbox.base import SandboxError
 from tests.evals.datasets import repository as make_repository
-from tests.evals.tasks import FIXED, REFERENCE, TASK, graded_by
+from tests.evals.tasks import BASE, FIXED, REFERENCE, TASK, graded_by
 
 
 @pytest.fixture
@@ -195,8 +195,22 @@ def test_only_what_the_tests_import_and_a_file_names_is_wanted() -> None:
         "tests/test_a.py": b"import dateutil.parser\nimport json\nimport unheard_of\nfrom shop import x\n"
         b"try:\n    import requests\nexcept ImportError:\n    pass\n",
         "tests/test_broken.py": b"def (:\n",
+        "shop/__init__.py": b"import six\ntry:\n    import wcwidth\nexcept ImportError:\n    pass\n",
+        "pyproject.toml": b"[project.optional-dependencies]\nwide = ['wcwidth']\nold = ['six']\n",
     }
-    assert wanted(files, [*files, "shop/__init__.py"]) == {"dateutil": "python-dateutil"}
+    assert wanted(files, files) == {
+        "dateutil": "python-dateutil",
+        "requests": "requests",
+        "wcwidth": "wcwidth",
+    }
+    assert of_interest(["a.txt", "b.py", "tests/c.py", "tox.ini"]) == ["tox.ini", "tests/c.py", "b.py"]
+
+
+def test_files_of_a_commit_are_read_at_once(task: Instance, tmp_path: Path) -> None:
+    assert isinstance(task.tree, Commit)
+    names = ["README.md", "missing", "shop", "odd\nname", "shop/prices.py"]
+    found = contents(tmp_path / "repo", task.tree.commit, names)
+    assert found == {name: BASE[name].encode() for name in ("README.md", "shop/prices.py")}
 
 
 def test_a_generated_file_never_goes_through_a_link(tmp_path: Path) -> None:

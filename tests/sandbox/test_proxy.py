@@ -119,7 +119,7 @@ async def test_allow_is_any_public_host_on_the_ports_of_the_web(net: Net) -> Non
 
 
 async def test_a_name_may_lead_to_an_address_that_a_rule_names_too(net: Net) -> None:
-    """A company's mirror at a private address; another address, or the same at another port, stays refused."""
+    """A company's mirror at a private address; another address, or another port of it, stays refused."""
     port = net.plain.port
     net.allow(f"mirror.example.org:{port},127.0.0.1:{port}")
     net.world.answers = [["127.0.0.1"], ["10.0.0.1"]]
