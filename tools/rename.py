@@ -135,8 +135,8 @@ def _bound(node: Node) -> Iterator[str]:
     target = node if node.type == "as_pattern_target" else None
     if field := _BINDING_FIELDS.get(node.type):
         target = node.child_by_field_name(field)
-    if target is None:
-        return
+    if target is None or target.type not in _PATTERNS | {"identifier"}:
+        return  # an item or attribute of something that is bound elsewhere
     for inner in _walk(target, enter=lambda part: part.type in _PATTERNS):
         if inner.type == "identifier":
             yield _text(inner)

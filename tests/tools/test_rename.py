@@ -81,6 +81,8 @@ def test_the_program_does_the_same_under_other_names() -> None:
         "def f():\n    x = 1\n    return x +\n",
         "def f():\n    x = new_x()\n    return x\n",
         "x = 1\nprint(x)\n",
+        "def f(d):\n    d[object] = 1\n    state.size = 2\n    return object, state\n",
+        "def f(d):\n    for d[key] in state.items:\n        state.size += 1\n",
     ],
 )
 def test_where_a_name_may_mean_something_else_it_stays(source: str) -> None:
