@@ -94,6 +94,11 @@ def test_attributes_and_keywords_are_no_variables() -> None:
     assert renamed(source) == "def f(o):\n    new_size = o.size\n    return o.g(size=new_size).size\n"
 
 
+def test_two_names_never_become_one() -> None:
+    done = rename_locals(b"def f():\n    x, y = 1, 2\n    return x, y\n", lambda name: "same")
+    assert done == b"def f():\n    same, y = 1, 2\n    return same, y\n"
+
+
 def test_names_can_be_kept() -> None:
     assert renamed("def f():\n    x = 1\n    y = x\n    return y\n", keep=("x",)).count("new_") == 2
 
