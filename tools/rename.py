@@ -55,7 +55,8 @@ def rename_locals(source: bytes, fresh: Callable[[str], str], keep: Collection[s
     """The source with local variables called `fresh(name)`, but for the names in `keep`.
 
     The same name gets the same new one in every function, so that two versions of a file stay near to each
-    other. A new name that is there already, or was given to another name, is not taken. A source with syntax errors comes back unchanged.
+    other. A new name that is there already, or was given to another name, is not taken. A source with syntax
+    errors comes back unchanged.
     """
     tree = _parse(source)
     if tree is None or tree.root_node.has_error:
