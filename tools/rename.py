@@ -55,17 +55,19 @@ def rename_locals(source: bytes, fresh: Callable[[str], str], keep: Collection[s
     """The source with local variables called `fresh(name)`, but for the names in `keep`.
 
     The same name gets the same new one in every function, so that two versions of a file stay near to each
-    other. A source with syntax errors comes back unchanged.
+    other. A new name that is there already, or was given to another name, is not taken. A source with syntax
+    errors comes back unchanged.
     """
     tree = _parse(source)
     if tree is None or tree.root_node.has_error:
         return source
     taken = {_text(node) for node in _walk(tree.root_node) if node.type == "identifier"}
+    given: dict[str, str] = {}
     cuts: list[tuple[int, int, bytes]] = []
     for function in _outermost(tree.root_node):
         for name in sorted(_renamable(function) - set(keep)):
             new = fresh(name)
-            if new in taken:
+            if new in taken or given.setdefault(new, name) != name:
                 continue
             cuts += [(n.start_byte, n.end_byte, new.encode()) for n in _uses(function, name)]
     pieces, end = list[bytes](), len(source)
@@ -135,8 +137,8 @@ def _bound(node: Node) -> Iterator[str]:
     target = node if node.type == "as_pattern_target" else None
     if field := _BINDING_FIELDS.get(node.type):
         target = node.child_by_field_name(field)
-    if target is None:
-        return
+    if target is None or target.type not in _PATTERNS | {"identifier"}:
+        return  # an item or attribute of something that is bound elsewhere
     for inner in _walk(target, enter=lambda part: part.type in _PATTERNS):
         if inner.type == "identifier":
             yield _text(inner)

@@ -81,6 +81,8 @@ def test_the_program_does_the_same_under_other_names() -> None:
         "def f():\n    x = 1\n    return x +\n",
         "def f():\n    x = new_x()\n    return x\n",
         "x = 1\nprint(x)\n",
+        "def f(d):\n    d[object] = 1\n    state.size = 2\n    return object, state\n",
+        "def f(d):\n    for d[key] in state.items:\n        state.size += 1\n",
     ],
 )
 def test_where_a_name_may_mean_something_else_it_stays(source: str) -> None:
@@ -90,6 +92,11 @@ def test_where_a_name_may_mean_something_else_it_stays(source: str) -> None:
 def test_attributes_and_keywords_are_no_variables() -> None:
     source = "def f(o):\n    size = o.size\n    return o.g(size=size).size\n"
     assert renamed(source) == "def f(o):\n    new_size = o.size\n    return o.g(size=new_size).size\n"
+
+
+def test_two_names_never_become_one() -> None:
+    done = rename_locals(b"def f():\n    x, y = 1, 2\n    return x, y\n", lambda name: "same")
+    assert done == b"def f():\n    same, y = 1, 2\n    return same, y\n"
 
 
 def test_names_can_be_kept() -> None:
