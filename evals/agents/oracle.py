@@ -20,14 +20,15 @@ def check(spec: AgentSpec) -> AgentSpec:
 
 
 async def run(job: Job) -> Rollout:
-    cache = state_dir() / "evals"
-    patch = await reference(job.instance, cache=cache, backend=cast(BackendName, job.backend))
+    cache, patch = state_dir() / "evals", ""
+    if job.instance.reference or job.instance.solution:
+        patch = await reference(job.instance, cache=cache, backend=cast(BackendName, job.backend))
     return Rollout(
         unit=job.unit,
         instance=job.instance.id,
         attempt=job.attempt,
         agent=name,
         model="",
-        end="submitted",
+        end="submitted" if patch else "no_change",
         patch=patch,
     )
