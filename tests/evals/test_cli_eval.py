@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -37,10 +38,11 @@ def test_the_overview_names_every_command_and_loads_none() -> None:
     assert loaded & {"ray", "docker", "typer", "rich", "msgspec", "asyncio", "httpx", "git"} == set()
 
 
-@pytest.mark.parametrize("name", sorted(cli.app.commands))
-def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert pawl_eval(name, "--help") == 0
-    assert f"Usage: pawl eval {name}" in capsys.readouterr().out
+def test_each_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in cli.app.commands.values():
+        assert pkgutil.resolve_name(command.target).__doc__
+    assert pawl_eval("run", "--help") == 0
+    assert "Usage: pawl eval run [OPTIONS] {BENCHMARK}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,8 @@ def test_a_budget_of_nothing_is_exit_code_4_and_resume_goes_on(
 
 @pytest.mark.bubblewrap
 def test_an_interrupt_drains_and_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
-    words = [PAWL, "eval", "run", "smoke", "--sandbox", "bubblewrap", "-a", "oracle", "-j", "1", "--out", "r"]
+    words = [PAWL, "eval", "run", "smoke", "--sandbox", "bubblewrap", "-a", "oracle", "-j", "1"]
+    words += ["--limit", "3", "--out", "r"]
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         while not list(tmp_path.glob("r/attempts/*/1.started")):
             time.sleep(0.02)
@@ -167,7 +170,7 @@ def test_an_interrupt_drains_and_leaves_a_run_that_can_be_resumed(tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("r/scores/*.json"))) == 5
+    assert len(list(tmp_path.glob("r/scores/*.json"))) == 3
 
 
 def test_the_progress_line_says_the_rate_and_its_interval() -> None:

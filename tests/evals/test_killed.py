@@ -39,6 +39,6 @@ async def test_a_unit_costs_little_beside_its_work_on_the_local_engine() -> None
 @pytest.mark.slow
 def test_no_unit_is_lost_with_ray() -> None:
     """The engine starts its own Ray, once: that takes seconds, and so does the death of a Ray worker."""
-    words = [sys.executable, "-P", "-m", "tests.bench.engines", "kill", "ray", "8", "0"]
+    words = [sys.executable, "-P", "-m", "tests.bench.engines", "kill", "ray", "4", "0"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
