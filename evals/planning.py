@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import platform
 import socket
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +13,10 @@ import msgspec
 from agent import __version__
 from evals.agent import load_agent
 from evals.benchmark import DatasetError, known_benchmarks, load_benchmark
+from evals.gitrun import git
 from evals.store import Run, StoreError
 from evals.types import AgentSpec, Instance, Limits, RunManifest, digest
+from sandbox.base import SandboxError
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -130,6 +131,7 @@ def _revision() -> str:
     """Of pawl, with a mark when its tree has changes; "" outside a checkout."""
     if not (_ROOT / ".git").exists():
         return ""
-    git = ("git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--match=")
-    done = subprocess.run(git, capture_output=True, text=True, timeout=30, check=False)
-    return done.stdout.strip()
+    try:
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--match=", at=_ROOT).decode().strip()
+    except SandboxError:
+        return ""

@@ -40,6 +40,7 @@ LEASED_S = 1.0
 
 T = TypeVar("T")
 
+_NOT_THE_AGENTS: frozenset[End] = INFRASTRUCTURE | {"cancelled"}
 _CAUSES: dict[str, tuple[End, ...]] = {
     ROLLOUT: ("sandbox_error", "provider_error", "engine_error"),
     SCORE: ("verifier_error", "engine_error"),
@@ -265,6 +266,11 @@ class Runner:
             rollout=rollout,
             patch=patch,
         )
+        if rollout is not None and rollout.end in _NOT_THE_AGENTS:
+            await self._commit_score(ungraded(work, ""))
+            self._running -= 1
+            self._wake.set()
+            return
         self.engine.submit(msgspec.structs.replace(work, deadline_s=wall_limit_s(work) + GRACE_S + SET_UP_S))
 
     def _begin_try(self, unit: str) -> int:
@@ -304,15 +310,13 @@ class Runner:
         self._note(ROLLOUT, rollout.end)
         self._check_budget()
         key = (work.unit.id, ROLLOUT)
-        if rollout.end == "cancelled" or (
-            rollout.end in INFRASTRUCTURE and self._retries[key] < self._patience.retries
-        ):
+        if rollout.end in _NOT_THE_AGENTS and self._retries[key] < self._patience.retries:
             ended = Ended(rollout.end, rollout.detail, rollout.usage)
             await asyncio.to_thread(self.run.end, work.unit.id, work.try_number, ended)
             self._again(work)
         elif await asyncio.to_thread(self.run.commit_rollout, rollout, files):
             self._count(rollout)
-            if rollout.end in INFRASTRUCTURE:
+            if rollout.end in _NOT_THE_AGENTS:
                 await self._commit_score(ungraded(work, ""))
             else:
                 self._rolled[work.unit.id] = rollout, files.get("patch.diff", rollout.patch.encode())

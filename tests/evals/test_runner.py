@@ -85,7 +85,11 @@ async def test_what_stays_infrastructures_counts_as_unsolved_and_is_not_graded(t
     run = create(tmp_path / "r", instance(end="provider_error", seen=str(log)))
     assert (await finish(run))[0] == Outcome(0)
     assert (run.rollouts()[0].end, run.rollouts()[0].tries) == ("provider_error", 4)
-    assert (run.scores()[0].resolved, run.scores()[0].error) == (False, "")
+    (score,) = run.scores()
+    assert (score.resolved, score.error) == (False, "")
+    shutil.rmtree(run.folder / "scores")
+    assert (await finish(run, rollouts=False))[0] == Outcome(0)
+    assert run.scores() == [score]
     assert seen(log) == {ROLLOUT: 4}
 
 
