@@ -221,12 +221,17 @@ class Proxy:
             except (OSError, UnicodeError) as error:
                 reason = f"allowed by {rule}, but it cannot be found: {str(error) or 'it takes too long'}"
                 raise Refusal(reason, _UNREACHABLE) from None
-        faults = {address: network.unfit(address) or _own(address) for address in found[:_ADDRESSES]}
+        faults = {address: self._fault(address, request.port) for address in found[:_ADDRESSES]}
         fit = [address for address, fault in faults.items() if fault is None]
         if faults and not fit:
             told = ", ".join(f"{address} ({fault})" for address, fault in faults.items())
             raise Refusal(f"it is at {told[:300]}; only a rule that names the address itself allows that")
         return fit
+
+    def _fault(self, address: str, port: int) -> str | None:
+        """Why a name may not lead there; None when it may, or a rule names the address as well."""
+        rule = self.rules.find(address, port)
+        return None if rule and rule.literal else network.unfit(address) or _own(address)
 
     # --- tunnels -------------------------------------------------------------------------------------------
 

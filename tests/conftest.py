@@ -1,7 +1,7 @@
 """What every test starts from: a home of its own, no keys of the host, and marks that tell what it needs.
 
-A test marked `docker`, `bubblewrap` or `model` is skipped, with the reason, where the thing is lacking.
-With CI or PAWL_REQUIRE_ALL set nothing may be missing: there the same test fails.
+A test marked `docker`, `bubblewrap`, `browser` or `model` is skipped, with the reason, where the thing is
+lacking. With CI or PAWL_REQUIRE_ALL set nothing may be missing: there the same test fails.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from agent.models.catalog import find
 from agent.models.weights import present, weights_dir
 from agent.paths import cache_dir
 from sandbox.overlay import unmount_below
+from tests.support.browser import browser_path
 
 REAL_CACHE = cache_dir()
 TEST_MODELS = ("qwen2.5-coder-1.5b", "smollm2-135m")
@@ -101,7 +102,12 @@ def _pulled(name: str) -> bool:
     return weights is not None and present(weights, REAL_CACHE)
 
 
+def _no_browser() -> str:
+    return "" if browser_path() else "no Chromium is installed"
+
+
 NEEDS: dict[str, Callable[[], str]] = {
+    "browser": _no_browser,
     "docker": _no_docker,
     "bubblewrap": _no_bubblewrap,
     "model": _no_model,

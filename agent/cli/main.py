@@ -4,7 +4,8 @@ How a command joins
     Built-in commands stand in `COMMANDS`; other packages add theirs by an entry point of the group
     `pawl.commands` (`eval = "evals.cli:app"`). Either way the target is a `typer.Typer` made with
     `typer.Typer(add_completion=False, no_args_is_help=...)` holding one command or several sub-commands.
-    Arguments shared by chat, fix and demo come from `agent.cli.options`.
+    A target may also be a function, which is then the command, or a `Family`: commands of its own, each
+    loaded alone. Arguments shared by chat, fix and demo come from `agent.cli.options`.
 
 How a command ends
     It returns (exit code 0), raises `typer.Exit(code)`, or lets an error of ours go up: any exception with an
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent import __version__
@@ -42,6 +43,17 @@ class Command(NamedTuple):
     group: str
 
 
+class Family(NamedTuple):
+    """A command that is nothing but commands, such as `pawl eval`; its overview costs no typer."""
+
+    help: str
+    commands: dict[str, Command]
+
+
+if TYPE_CHECKING:
+    App = typer.Typer | Family | Callable[..., None]
+
+OWN_PACKAGE = "pawl-agent"
 COMMANDS = {
     "chat": Command("agent.cli.chat:app", "Program together in this directory", "Work"),
     "fix": Command(
@@ -102,23 +114,41 @@ def _dispatch(args: list[str]) -> int:
     name, rest = args[0], args[1:]
     app = _load(name)
     if app is None:
-        return _unknown(name)
+        return _unknown(f"pawl {name}", [*COMMANDS, *(point.name for point in _entry_points())])
+    if isinstance(app, Family):
+        return _dispatch_family(app, name, rest)
     return _run(app, f"pawl {name}", rest)
 
 
-def _load(name: str) -> typer.Typer | None:
-    """The command's app, or None when nobody offers the name. Built-in names cannot be taken over."""
-    from importlib import import_module
+def _dispatch_family(family: Family, name: str, args: list[str]) -> int:
+    if not args or args[0] in ("--help", "-h", "help"):
+        sys.stdout.write(
+            family_text(family, name, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+        )
+        return 0 if args else 2
+    command = family.commands.get(args[0])
+    if command is None:
+        return _unknown(f"pawl {name} {args[0]}", list(family.commands))
+    return _run(_target(command), f"pawl {name} {args[0]}", args[1:])
 
+
+def _load(name: str) -> App | None:
+    """The command's app, or None when nobody offers the name. Built-in names cannot be taken over."""
     if name in COMMANDS:
-        module, _, attribute = COMMANDS[name].target.partition(":")
-        app: typer.Typer = getattr(import_module(module), attribute)
-        return app
+        return _target(COMMANDS[name])
     for point in _entry_points():
         if point.name == name:
-            loaded: typer.Typer = point.load()
+            loaded: App = point.load()
             return loaded
     return None
+
+
+def _target(command: Command) -> App:
+    from importlib import import_module
+
+    module, _, attribute = command.target.partition(":")
+    app: App = getattr(import_module(module), attribute)
+    return app
 
 
 def _entry_points() -> Iterator[EntryPoint]:
@@ -127,9 +157,14 @@ def _entry_points() -> Iterator[EntryPoint]:
     return (point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name not in COMMANDS)
 
 
-def _run(app: typer.Typer, prog_name: str, args: list[str]) -> int:
+def _run(app: App, prog_name: str, args: list[str]) -> int:
+    import typer
     from typer.main import get_command
 
+    if not isinstance(app, typer.Typer):
+        assert not isinstance(app, Family), "a family has no families"
+        function, app = app, typer.Typer(add_completion=False)
+        app.command()(function)
     try:
         get_command(app).main(args, prog_name=prog_name, help_option_names=["-h", "--help"])
     except SystemExit as end:
@@ -137,12 +172,13 @@ def _run(app: typer.Typer, prog_name: str, args: list[str]) -> int:
     return 0
 
 
-def _unknown(name: str) -> int:
+def _unknown(asked: str, known: list[str]) -> int:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, [*COMMANDS, *(point.name for point in _entry_points())])
-    hint = f"did you mean {' or '.join(near)}?" if near else "`pawl --help` lists the commands."
-    print(f"pawl: there is no command '{name}'; {hint}", file=sys.stderr)
+    above, _, name = asked.rpartition(" ")
+    near = get_close_matches(name, known)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"`{above} --help` lists the commands."
+    print(f"pawl: there is no command '{asked.removeprefix('pawl ')}'; {hint}", file=sys.stderr)
     return 2
 
 
@@ -173,23 +209,43 @@ def _leaves(error: Exception) -> Iterator[Exception]:
 
 def help_text(*, colour: bool = False) -> str:
     """The overview of all commands, those of other packages last."""
-    bold, plain = ("\x1b[1m", "\x1b[0m") if colour else ("", "")
-    sections: dict[str, list[tuple[str, str]]] = {}
-    for name, command in COMMANDS.items():
-        sections.setdefault(command.group, []).append((name, command.help))
+    sections = _sections(COMMANDS)
     for point in _entry_points():
         package = point.dist.name if point.dist else point.value
-        sections.setdefault("From other packages", []).append((point.name, f"by {package}"))
+        own = package == OWN_PACKAGE
+        heading = "Measure" if own else "From other packages"
+        text = "Score agents on repository tasks" if own else f"by {package}"
+        sections.setdefault(heading, []).append((point.name, text))
     sections["Options"] = [
         ("--version", "Show the version"),
         ("-h, --help", "Show this; `pawl COMMAND --help` shows the options of a command"),
     ]
-    lines = [
-        f"{bold}Usage:{plain} pawl [COMMAND] [OPTIONS] [ARGS]...",
-        "",
+    about = [
         "A coding agent for the terminal whose every change has been run.",
         "Without a command: chat in this directory.",
     ]
+    return _page("pawl [COMMAND] [OPTIONS] [ARGS]...", about, sections, colour)
+
+
+def family_text(family: Family, name: str, *, colour: bool = False) -> str:
+    """The overview of a family's commands."""
+    sections = _sections(family.commands)
+    sections["Options"] = [
+        ("-h, --help", f"Show this; `pawl {name} COMMAND --help` shows a command's options")
+    ]
+    return _page(f"pawl {name} COMMAND [OPTIONS] [ARGS]...", [family.help], sections, colour)
+
+
+def _sections(commands: dict[str, Command]) -> dict[str, list[tuple[str, str]]]:
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for name, command in commands.items():
+        sections.setdefault(command.group, []).append((name, command.help))
+    return sections
+
+
+def _page(usage: str, about: list[str], sections: dict[str, list[tuple[str, str]]], colour: bool) -> str:
+    bold, plain = ("\x1b[1m", "\x1b[0m") if colour else ("", "")
+    lines = [f"{bold}Usage:{plain} {usage}", "", *about]
     width = max(len(name) for rows in sections.values() for name, _ in rows)
     for title, rows in sections.items():
         lines += ["", f"{bold}{title}:{plain}", *(f"  {name:<{width}}  {text}" for name, text in rows)]

@@ -1,4 +1,5 @@
-"""How long `pawl --version` and `pawl --help` take, against `python -c "import typer, rich"` in the same run.
+"""How long `pawl --version` and `pawl --help` take, against `python -c "import typer, rich"` in the same run,
+and `pawl eval --help` against `pawl --help`.
 
 Prints one JSON object and one line; exit code 1 when a ratio of medians is over the limit.
 """
@@ -19,6 +20,7 @@ COMMANDS = {
     "import": [sys.executable, "-c", "import typer, rich"],
     "version": [PAWL, "--version"],
     "help": [PAWL, "--help"],
+    "eval help": [PAWL, "eval", "--help"],
     "bare": [sys.executable, "-c", "pass"],
 }
 
@@ -41,6 +43,7 @@ def measure(rounds: int) -> dict[str, float]:
 def main() -> int:
     medians = measure(ROUNDS)
     ratios = {name: medians[name] / medians["import"] for name in ("version", "help")}
+    ratios["eval help"] = medians["eval help"] / medians["help"]
     figures = {
         "bench": "startup",
         "rounds": ROUNDS,
@@ -51,7 +54,8 @@ def main() -> int:
     print(json.dumps(figures))
     print(
         f"startup: --version {ratios['version']:.2f} x, --help {ratios['help']:.2f} x the time of"
-        f" `import typer, rich` ({medians['import'] * 1000:.0f} ms); at most {LIMIT} x"
+        f" `import typer, rich` ({medians['import'] * 1000:.0f} ms);"
+        f" eval --help {ratios['eval help']:.2f} x the time of --help; at most {LIMIT} x"
     )
     return int(max(ratios.values()) > LIMIT)
 

@@ -118,6 +118,18 @@ async def test_allow_is_any_public_host_on_the_ports_of_the_web(net: Net) -> Non
     assert net.world.connected == [PUBLIC, PUBLIC]
 
 
+async def test_a_name_may_lead_to_an_address_that_a_rule_names_too(net: Net) -> None:
+    """A company's mirror at a private address; another address, or another port of it, stays refused."""
+    port = net.plain.port
+    net.allow(f"mirror.example.org:{port},127.0.0.1:{port}")
+    net.world.answers = [["127.0.0.1"], ["10.0.0.1"]]
+    assert "hello" in await net.get("mirror.example.org")
+    assert "10.0.0.1 (private)" in await net.get("mirror.example.org")
+    net.allow(f"mirror.example.org:{port},127.0.0.1:{port + 1}")
+    net.world.answers = [["127.0.0.1"]]
+    assert "127.0.0.1 (loopback)" in await net.get("mirror.example.org")
+
+
 async def test_what_is_allowed_but_not_there_is_told_apart(net: Net) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,0 +1,198 @@
+"""What running units costs beside the units, and whether a run survives its workers' and its own death.
+
+    python -P -m tests.bench.engines cost ENGINE [UNITS]    no-op units: seconds, and of one core, a unit
+    python -P -m tests.bench.engines kill ENGINE [UNITS [KILLS]]    25 % of workers die, and the driver twice
+
+Prints one JSON object; exit code 1 when a figure is over its limit, or a unit is lost or counted twice.
+`drive ENGINE FOLDER` is what `kill` kills.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from evals import lease
+from evals.engine import Setup, load_engine
+from evals.patience import Patience
+from evals.runner import Outcome, Runner
+from evals.store import Run
+from tests.support import works
+
+DOOM = 0.25
+LOCAL_CORE_S = 0.030
+RAY_RATIO = 2.0
+PATIENCE = Patience(first_s=0.05, pause_s=0.2, pauses=20)
+
+
+def create(folder: Path, units: int, **extra: Any) -> Run:
+    tasks = [works.instance(f"task-{number}", **extra) for number in range(units)]
+    return Run.create(folder, works.manifest(tasks), tasks, works.units(tasks))
+
+
+async def drive(engine_name: str, folder: Path, jobs: int = 0) -> tuple[Outcome, float]:
+    """Finish the run; how it ended, and the seconds without the engine's start."""
+    run = Run.open(folder)
+    with run.held():
+        engine = await load_engine(engine_name).start(Setup(jobs=jobs, entry=works.ENTRY))
+        try:
+            start = time.perf_counter()
+            outcome = await Runner(run, engine, patience=PATIENCE).work()
+            return outcome, time.perf_counter() - start
+        finally:
+            await engine.close()
+
+
+# --- cost --------------------------------------------------------------------------------------------------
+
+
+def core_s() -> float:
+    """Seconds of a core that this process and its ended children used."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+async def cost(engine_name: str, units: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        create(Path(folder) / "run", units)
+        before = core_s()
+        outcome, wall_s = await drive(engine_name, Path(folder) / "run")
+        assert outcome.code == 0, outcome
+        figures: dict[str, Any] = {
+            "bench": "engines-cost",
+            "engine": engine_name,
+            "units": units,
+            "seconds": round(wall_s, 2),
+            "ms_a_unit": round(wall_s / units * 1000, 2),
+            "driver_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
+        }
+        if engine_name == "local":
+            used = core_s() - before
+            figures |= {"core_ms_a_unit": round(used / units * 1000, 2), "limit_ms": LOCAL_CORE_S * 1000}
+            figures["ok"] = used / units <= LOCAL_CORE_S
+        else:
+            bare_s, kept_full_s = bare_ray(units)
+            figures |= {"bare_seconds": round(bare_s, 2), "ratio": round(wall_s / bare_s, 2)}
+            figures |= {"bare_few_at_once_seconds": round(kept_full_s, 2)}
+            figures |= {"ratio_few_at_once": round(wall_s / kept_full_s, 2)}
+            figures |= {"limit": RAY_RATIO, "ok": wall_s / bare_s <= RAY_RATIO}
+        return figures
+
+
+def bare_ray(units: int) -> tuple[float, float]:
+    """Seconds for two empty tasks a unit, which is what a unit's two stages are.
+
+    All given to Ray at once, its workers' start included; and with as many at once as the engine has.
+    """
+    import ray
+
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    task = ray.remote(max_retries=0, num_cpus=1)(_nothing)
+    start = time.perf_counter()
+    ray.get([task.remote(b"") for _ in range(2 * units)])
+    taken = time.perf_counter() - start
+    width = 2 * max(1, int(ray.cluster_resources()["CPU"]))
+    start = time.perf_counter()
+    waiting = [task.remote(b"") for _ in range(width)]
+    for number in range(2 * units):
+        done, waiting = ray.wait(waiting)
+        ray.get(done)
+        if number < 2 * units - width:
+            waiting.append(task.remote(b""))
+    kept_full = time.perf_counter() - start
+    ray.shutdown()
+    return taken, kept_full
+
+
+def _nothing(data: bytes) -> bytes:
+    return data
+
+
+# --- death -------------------------------------------------------------------------------------------------
+
+
+def kill(engine_name: str, units: int, kills: int = 2) -> dict[str, Any]:
+    """Kill the driver so often at a random moment; then let it finish, and look what is there."""
+    with tempfile.TemporaryDirectory() as place:
+        run = create(Path(place) / "run", units, doom=DOOM, seen=f"{place}/seen")
+        start = time.perf_counter()
+        chance = random.SystemRandom()
+        for number in range(kills):
+            due = int(units * (number + chance.uniform(0.6, 1.0)) / (kills + 1))
+            _kill_driver(engine_name, run, due)
+        done = subprocess.run(_driver(engine_name, run), timeout=3600, check=False)
+        figures = census(run, Path(place) / "seen")
+        figures |= {"bench": "engines-kill", "engine": engine_name, "code": done.returncode}
+        figures["seconds"] = round(time.perf_counter() - start, 1)
+        figures["ok"] = (
+            done.returncode == 0 and figures["lost"] == figures["double"] == figures["broken"] == 0
+        )
+        return figures
+
+
+def _driver(engine_name: str, run: Run) -> list[str]:
+    return [sys.executable, "-P", "-m", "tests.bench.engines", "drive", engine_name, str(run.folder)]
+
+
+def _kill_driver(engine_name: str, run: Run, due: int) -> None:
+    """Start a driver and kill it once so many units are scored."""
+    process = subprocess.Popen(_driver(engine_name, run))
+    while process.poll() is None and sum(1 for _ in (run.folder / "scores").glob("*.json")) < due:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    if process.wait() != -signal.SIGKILL:
+        raise SystemExit(f"the driver ended by itself: {process.returncode}")
+
+
+def census(run: Run, seen: Path) -> dict[str, Any]:
+    """What became of each unit, and what was begun how often."""
+    units = [unit.id for unit in run.units()]
+    scores = Counter(path.name.partition(".")[0] for path in (run.folder / "scores").glob("[!.]*.json"))
+    rollouts = run.rollouts()
+    begun = Counter(line.split()[1] for line in seen.read_text().splitlines())
+    workers = {int(line.split()[2]) for line in seen.read_text().splitlines()}
+    ended = sum(len(run.ended(unit)) for unit in units)
+    return {
+        "units": len(units),
+        "scores": sum(scores.values()),
+        "resolved": sum(score.resolved for score in run.scores()),
+        "lost": len(set(units) - set(scores)) + len(units) - len(rollouts),
+        "double": sum(count - 1 for count in scores.values()) + len(set(scores) - set(units)),
+        "broken": sum(
+            run.patch(one) != b"patch of " + one.unit.encode() for one in rollouts if one.end == "submitted"
+        ),
+        "late": sum(1 for _ in (run.folder / "attempts").glob("*/dup-*")),
+        "given_up": sum(one.end == "engine_error" for one in rollouts),
+        "begun": dict(begun),
+        "tries_that_died": ended,
+        "left_running": sum(1 for pid in workers if lease.born(pid)),
+    }
+
+
+def main() -> int:
+    what, engine_name, *rest = sys.argv[1:]
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    if what == "drive":
+        return asyncio.run(drive(engine_name, Path(rest[0])))[0].code
+    units = int(rest[0]) if rest else 1000
+    if what == "cost":
+        figures = asyncio.run(cost(engine_name, units))
+    else:
+        figures = kill(engine_name, units, *map(int, rest[1:]))
+    print(json.dumps(figures))
+    return int(not figures["ok"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
