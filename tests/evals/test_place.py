@@ -16,7 +16,7 @@ from evals.environment import Made
 from evals.gitrun import contents, git
 from evals.grade import examine_run
 from evals.needs import of_interest, wanted
-from evals.place import lay_out, leaks, objects
+from evals.place import lay_out, leaks, objects, scratch, sweep
 from evals.repos import MIRRORS, RepositoryMissing, repository
 from evals.types import Commit, Environment, Instance
 from sandbox.base import SandboxError
@@ -49,6 +49,15 @@ def test_a_leak_is_found(task: Instance, tmp_path: Path) -> None:
     lay_out(task, place, tmp_path)
     git("hash-object", "-w", "--stdin", at=place, stdin=FIXED.encode())
     assert leaks(task, place) == ("shop/prices.py",)
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    ours = scratch(tmp_path, "grade")
+    dead = ours.with_name(f"grade-{2**22 + 1}-abc")
+    for place in (ours, dead):
+        (place / "tree").mkdir(parents=True)
+    sweep(tmp_path)
+    assert ours.is_dir() and not dead.exists()
 
 
 @pytest.mark.parametrize("kind", ["commit", "files"])
