@@ -218,7 +218,7 @@ def _prepare(
         env |= instance.grading.env
     return SandboxSpec(
         tree=tree,
-        root=environment.TREE,
+        root=str(instance.extra.get("workdir") or environment.TREE),
         session="eval",
         limits=Limits(timeout_s=timeout_s or instance.timeout_s, memory_bytes=MEMORY),
         image=instance.environment.image or None,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from evals import verdict
 from evals.grade import Graded, examine_run, grade, scorer
-from evals.readback import read
+from evals.readback import Ended, Readback, read
 from evals.types import Instance, Script, TestOutcome, Tests
 from tests.evals.attacks import ATTACKS
 from tests.evals.tasks import BASE, FAIL, FIXED, KEEP, REFERENCE, TASK, TESTS, changed, graded_by
@@ -216,6 +216,33 @@ def test_records_cannot_be_changed_in_the_middle(at: int, how: str) -> None:
 )
 def test_a_reward_is_a_finite_number(data: bytes, expected: float | None) -> None:
     assert verdict.reward(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("ways", "code", "resolved"),
+    [
+        (["passed"], 0, True),
+        (["passed", "skipped"], 0, True),
+        (["skipped"], 0, False),
+        (["passed"], 1, False),
+        (["passed", "failed"], 0, False),
+    ],
+)
+def test_without_ids_all_that_is_collected_counts(ways: list[str], code: int, resolved: bool) -> None:
+    tests = {f"t{number}": Ended(way) for number, way in enumerate(ways)}  # type: ignore[arg-type]
+    records = Readback(started=True, finished=True, exit=code, collected=tuple(tests), tests=tests)
+    found = verdict.judge(
+        Tests(("pytest",), fail_to_pass=()),
+        (),
+        records,
+        exit_code=code,
+        output="",
+        text=None,
+        killed="",
+        allowed_plugins=lambda path: True,
+        root="/eval/tree",
+    )
+    assert found.resolved == resolved and found.error == ""
 
 
 def test_what_stands_in_the_way() -> None:
