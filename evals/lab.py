@@ -196,7 +196,8 @@ def _prepare(
     tree = place / "tree"
     lay_out(instance, tree, cache)
     shutil.copytree(tree / ".git", place / "git")
-    (place / "git" / "index").unlink(missing_ok=True)
+    if next(tree.rglob(".gitattributes"), None):
+        (place / "git" / "index").unlink()  # made by the tree's own attributes, which do not count here
     (place / "git" / "info" / "exclude").unlink(missing_ok=True)
     (place / "git" / "info" / "attributes").write_text(_PLAIN)
     if made is not None:

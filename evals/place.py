@@ -70,7 +70,7 @@ def _from_commit(source: Path, commit: str, place: Path) -> None:
     listed = git("rev-list", "--objects", "--no-object-names", tree, at=source)
     pack = git("pack-objects", "--stdout", "--quiet", "--threads=1", at=source, stdin=listed)
     _init(place)
-    git("unpack-objects", "-q", at=place, stdin=pack)
+    git("index-pack", "--stdin", at=place, stdin=pack)
     _commit(place, tree)
 
 
