@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from evals import environment
 from evals.gitrun import git
 from evals.grade import examine_run, outcomes, scorer
 from evals.lab import hidden_files
-from evals.place import lay_out, leaks, objects
+from evals.place import lay_out, leaks, objects, scratch, sweep
 from evals.solution import reference
 from evals.types import Instance, Score, Tests
 from evals.verdict import is_pass
@@ -96,6 +95,7 @@ async def check(
     """Try all tasks, `jobs` at a time. Trouble with one is a problem of that task, no exception."""
     started = time.monotonic()
     room = asyncio.Semaphore(jobs)
+    await asyncio.to_thread(sweep, cache)
 
     async def one(instance: Instance) -> TaskCheck:
         async with room:
@@ -172,7 +172,7 @@ def _judge(found: TaskCheck, scores: Sequence[Score], nothing: Score) -> None:
 
 def _leaks(instance: Instance, cache: Path) -> list[str]:
     """What an agent's tree holds of the fix or of the tests. Blocking."""
-    place = cache / "work" / f"leaks-{uuid.uuid4().hex[:10]}"
+    place = scratch(cache, "leaks")
     try:
         lay_out(instance, place, cache)
         found = list(leaks(instance, place))

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -25,7 +23,7 @@ import msgspec
 from evals import environment, interpreters
 from evals.editable import pth
 from evals.gitrun import git
-from evals.place import lay_out, own
+from evals.place import lay_out, own, scratch
 from evals.types import Instance, Script, Tests
 from sandbox.base import BackendName, Limits, Mount, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
 from sandbox.open import open_sandbox, owner
@@ -160,7 +158,7 @@ async def open_lab(
 ) -> AsyncIterator[Lab]:
     """A fresh place, gone with everything in it at the end. Raises SandboxError."""
     made = await environment.obtain(instance, cache, backend)
-    place = cache / "work" / f"grade-{os.getpid()}-{uuid.uuid4().hex[:10]}"
+    place = scratch(cache, "grade")
     try:
         spec = await asyncio.to_thread(_prepare, instance, place, cache, backend, made, timeout_s)
         spec = msgspec.structs.replace(spec, mounts=(*spec.mounts, *mounts))
@@ -198,7 +196,8 @@ def _prepare(
     tree = place / "tree"
     lay_out(instance, tree, cache)
     shutil.copytree(tree / ".git", place / "git")
-    (place / "git" / "index").unlink(missing_ok=True)
+    if next(tree.rglob(".gitattributes"), None):
+        (place / "git" / "index").unlink()  # made by the tree's own attributes, which do not count here
     (place / "git" / "info" / "exclude").unlink(missing_ok=True)
     (place / "git" / "info" / "attributes").write_text(_PLAIN)
     if made is not None:
@@ -220,7 +219,7 @@ def _prepare(
         env |= instance.grading.env
     return SandboxSpec(
         tree=tree,
-        root=environment.TREE,
+        root=str(instance.extra.get("workdir") or environment.TREE),
         session="eval",
         limits=Limits(timeout_s=timeout_s or instance.timeout_s, memory_bytes=MEMORY),
         image=instance.environment.image or None,

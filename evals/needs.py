@@ -2,7 +2,8 @@
 
 A dataset says `pip install -e . pytest`, and the tests of one of its commits import `dateutil`, which
 `tests/requirements.txt` lists. Only what a file of the tree names is ever asked for. What
-the code can do without is wanted too: tests of it would skip, and count as passed.
+a test file can do without is wanted too: its tests would skip. What the code can do without is not: the code
+may do other things with it, and the installation decided.
 """
 
 from __future__ import annotations
@@ -24,13 +25,9 @@ MOST_FILES = 400
 
 
 def of_interest(paths: Iterable[str]) -> list[str]:
-    """The files that `wanted` is to look at: lists of packages, then tests, then the rest of the code."""
-
-    def rank(path: str) -> int:
-        return 0 if _LISTS.search(path) else 1 if is_test_path(path) else 2
-
-    chosen = [path for path in paths if path.endswith(".py") or _LISTS.search(path)]
-    return sorted(chosen, key=rank)[:MOST_FILES]
+    """The files that `wanted` is to look at: lists of packages first, then tests."""
+    chosen = [path for path in paths if _LISTS.search(path) or (path.endswith(".py") and is_test_path(path))]
+    return sorted(chosen, key=lambda path: not _LISTS.search(path))[:MOST_FILES]
 
 
 def wanted(files: Mapping[str, bytes], paths: Iterable[str]) -> dict[str, str]:
@@ -43,7 +40,7 @@ def wanted(files: Mapping[str, bytes], paths: Iterable[str]) -> dict[str, str]:
         if _LISTS.search(path):
             named |= {_normal(word): word for word in _WORD.findall(text)}
         else:
-            modules |= dict.fromkeys(_imports(text, must=is_test_path(path)))
+            modules |= dict.fromkeys(_imports(text))
     found = {}
     for module in modules:
         if module in sys.stdlib_module_names or module in own:
@@ -59,19 +56,15 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _imports(text: str, *, must: bool) -> list[str]:
-    """The packages that a module imports as it is loaded.
-
-    Those that it can do without are among them: tests of what they make possible would skip. Of code that is
-    no test, they alone: what it must have, the installation brings.
-    """
+def _imports(text: str) -> list[str]:
+    """The packages that a module imports as it is loaded, those in a `try` included."""
     try:
         body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     optional = [inner for node in body if isinstance(node, ast.Try) for inner in node.body]
     found = []
-    for node in [*(body if must else ()), *optional]:
+    for node in [*body, *optional]:
         if isinstance(node, ast.Import):
             found += [alias.name.partition(".")[0] for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

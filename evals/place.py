@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from pathlib import Path
 
 from evals.gitrun import git
@@ -69,7 +70,7 @@ def _from_commit(source: Path, commit: str, place: Path) -> None:
     listed = git("rev-list", "--objects", "--no-object-names", tree, at=source)
     pack = git("pack-objects", "--stdout", "--quiet", "--threads=1", at=source, stdin=listed)
     _init(place)
-    git("unpack-objects", "-q", at=place, stdin=pack)
+    git("index-pack", "--stdin", at=place, stdin=pack)
     _commit(place, tree)
 
 
@@ -102,6 +103,19 @@ def _from_files(contents: dict[str, bytes], executable: frozenset[str], place: P
 def _commit_all(place: Path) -> None:
     git("add", "--all", "--force", at=place)
     _commit(place, git("write-tree", at=place).decode().strip())
+
+
+def scratch(cache: Path, kind: str) -> Path:
+    """A name for a new folder of this process, which `sweep` knows for one once the process is gone."""
+    return cache / "work" / f"{kind}-{os.getpid()}-{uuid.uuid4().hex[:10]}"
+
+
+def sweep(cache: Path) -> None:
+    """Remove what processes that are gone left in their folders. Blocking."""
+    for place in (cache / "work").glob("*-*-*"):
+        pid = place.name.split("-")[1]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            remove_path(place)
 
 
 def leaks(instance: Instance, place: Path) -> tuple[str, ...]:

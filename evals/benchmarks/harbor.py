@@ -77,6 +77,13 @@ def load(source: Path | None) -> list[Instance]:
     return list(found.values())
 
 
+def _workdir(dockerfile: Path) -> str:
+    """Where the task's files are to appear: the last WORKDIR, or where Harbor's tasks usually have them."""
+    text = dockerfile.read_text("utf-8", "replace") if dockerfile.is_file() else ""
+    found = re.findall(r"^WORKDIR\s+(/[\w./-]+)\s*$", text, re.MULTILINE)
+    return found[-1] if found and ".." not in found[-1] else "/app"
+
+
 def _instance(folder: Path) -> Instance:
     where = folder / "task.toml"
     task: _Toml = decode_toml(where, _Toml)
@@ -110,5 +117,9 @@ def _instance(folder: Path) -> Instance:
         difficulty=str(task.metadata.get("difficulty") or ""),
         timeout_s=task.verifier.timeout_sec,
         canary=str(task.metadata.get("canary") or ""),
-        extra={"metadata": task.metadata, "task": msgspec.to_builtins(task.task)},
+        extra={
+            "workdir": _workdir(environment / "Dockerfile"),
+            "metadata": task.metadata,
+            "task": msgspec.to_builtins(task.task),
+        },
     )

@@ -68,7 +68,7 @@ def _instance(source: Path, program: str) -> Instance:
         grading=Tests(("python", "-m", "pytest", "-q", test), fail_to_pass=(), overlay=hidden),
         reference=unified(buggy.decode(), right.decode(), path),
         licence="MIT",
-        timeout_s=120.0,
+        timeout_s=60.0,
     )
 
 

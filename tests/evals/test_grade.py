@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from evals import verdict
 from evals.grade import Graded, examine_run, grade, scorer
-from evals.readback import read
+from evals.readback import Ended, Readback, read
 from evals.types import Instance, Script, TestOutcome, Tests
 from tests.evals.attacks import ATTACKS
 from tests.evals.tasks import BASE, FAIL, FIXED, KEEP, REFERENCE, TASK, TESTS, changed, graded_by
@@ -48,8 +48,8 @@ def test_a_patch_is_graded_by_tests_that_it_does_not_write(tmp_path: Path) -> No
     elsewhere = REFERENCE.replace('"""Prices."""', '"""Prices of all."""')
     drifted = elsewhere.replace("@@ -1,", "@@ -4,")
     stale = REFERENCE.replace("-    return sum(prices[1:])", "-    return sum(price)")
-    solved, nothing, fuzzy, foreign, same = run_all(
-        tmp_path, (QUICK, REFERENCE), (QUICK, ""), (QUICK, drifted), (QUICK, stale), (QUICK, REFERENCE)
+    solved, nothing, fuzzy, foreign = run_all(
+        tmp_path, (QUICK, REFERENCE), (QUICK, ""), (QUICK, drifted), (QUICK, stale)
     )
     assert solved.score.resolved and solved.score.reward == 1.0 and solved.score.scorer == scorer()
     assert solved.score.flags == () and solved.score.error == ""
@@ -57,7 +57,6 @@ def test_a_patch_is_graded_by_tests_that_it_does_not_write(tmp_path: Path) -> No
     assert not nothing.score.resolved and outcomes(nothing) == ["failed", "failed", "passed", "passed"]
     assert fuzzy.score.applied and fuzzy.score.resolved, fuzzy.output
     assert not foreign.score.applied and not foreign.score.resolved and foreign.score.error == ""
-    assert outcomes(same) == outcomes(solved)
     assert solved.score.duration_s - solved.score.tests_s < 3.0
 
 
@@ -105,11 +104,9 @@ def test_what_is_an_error_and_what_a_failure(tmp_path: Path) -> None:
     broken_tests = graded_by(QUICK, test_patch=REFERENCE.replace("return sum", "return a_sum"))
     cases = {
         "collected nothing": (graded_by(QUICK, command=(*FAST, "shop")), REFERENCE, True),
-        "no-such-folder": (graded_by(QUICK, command=(*FAST, "no-such-folder")), REFERENCE, True),
         "cannot be started": (graded_by(QUICK, command=("no-such-program",)), REFERENCE, True),
         "do not apply": (broken_tests, REFERENCE, True),
-        "": (QUICK, changed({"shop/prices.py": FIXED + "\n(((\n"}), False),
-        " ": (QUICK, changed({"shop/prices.py": FIXED + "\n\nraise RuntimeError('no')\n"}), False),
+        "": (QUICK, changed({"shop/prices.py": FIXED + "\n\nraise RuntimeError('no')\n"}), False),
     }
     graded = run_all(tmp_path, *((task, patch) for task, patch, _ in cases.values()))
     for (told, (_, _, is_error)), each in zip(cases.items(), graded, strict=True):
@@ -216,6 +213,33 @@ def test_records_cannot_be_changed_in_the_middle(at: int, how: str) -> None:
 )
 def test_a_reward_is_a_finite_number(data: bytes, expected: float | None) -> None:
     assert verdict.reward(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("ways", "code", "resolved"),
+    [
+        (["passed"], 0, True),
+        (["passed", "skipped"], 0, True),
+        (["skipped"], 0, False),
+        (["passed"], 1, False),
+        (["passed", "failed"], 0, False),
+    ],
+)
+def test_without_ids_all_that_is_collected_counts(ways: list[str], code: int, resolved: bool) -> None:
+    tests = {f"t{number}": Ended(way) for number, way in enumerate(ways)}  # type: ignore[arg-type]
+    records = Readback(started=True, finished=True, exit=code, collected=tuple(tests), tests=tests)
+    found = verdict.judge(
+        Tests(("pytest",), fail_to_pass=()),
+        (),
+        records,
+        exit_code=code,
+        output="",
+        text=None,
+        killed="",
+        allowed_plugins=lambda path: True,
+        root="/eval/tree",
+    )
+    assert found.resolved == resolved and found.error == ""
 
 
 def test_what_stands_in_the_way() -> None:

@@ -19,11 +19,19 @@ AT_RUN_TIME = {"exit code, hidden", "forged output, hidden", "patched unittest, 
 """Nothing in their text gives them away; `test_grade` shows that the run does."""
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base, laid out."""
+    folder = tmp_path_factory.mktemp("base")
+    lay_out(TASK, folder / "tree", folder)
+    return folder / "tree"
+
+
 def flags_of(patch: str, place: Path) -> tuple[Flag, ...]:
     """What the rules say of a patch against the base."""
     if found := escapes(patch):
         return found
-    lay_out(TASK, place, place.parent)
+    git("reset", "--quiet", "--hard", at=place)
     git("apply", "--index", "-", at=place, stdin=patch.encode())
 
     def shown(commit: str, path: str) -> bytes | None:
@@ -44,8 +52,8 @@ def flags_of(patch: str, place: Path) -> tuple[Flag, ...]:
 
 
 @pytest.mark.parametrize("name", sorted(set(ATTACKS) - AT_RUN_TIME))
-def test_an_attack_is_flagged(name: str, tmp_path: Path) -> None:
-    found = flags_of(ATTACKS[name], tmp_path / "tree")
+def test_an_attack_is_flagged(name: str, place: Path) -> None:
+    found = flags_of(ATTACKS[name], place)
     expected = {"exit code at the end": False}.get(name, True)
     assert any(flag.weight == "tamper" for flag in found) == expected
 
@@ -90,8 +98,8 @@ HONEST = {
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_an_honest_patch_is_not(name: str, tmp_path: Path) -> None:
-    found = flags_of(HONEST[name], tmp_path / "tree")
+def test_an_honest_patch_is_not(name: str, place: Path) -> None:
+    found = flags_of(HONEST[name], place)
     assert [flag for flag in found if flag.weight == "tamper"] == []
 
 

@@ -16,7 +16,7 @@ from evals.environment import Made
 from evals.gitrun import contents, git
 from evals.grade import examine_run
 from evals.needs import of_interest, wanted
-from evals.place import lay_out, leaks, objects
+from evals.place import lay_out, leaks, objects, scratch, sweep
 from evals.repos import MIRRORS, RepositoryMissing, repository
 from evals.types import Commit, Environment, Instance
 from sandbox.base import SandboxError
@@ -49,6 +49,15 @@ def test_a_leak_is_found(task: Instance, tmp_path: Path) -> None:
     lay_out(task, place, tmp_path)
     git("hash-object", "-w", "--stdin", at=place, stdin=FIXED.encode())
     assert leaks(task, place) == ("shop/prices.py",)
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    ours = scratch(tmp_path, "grade")
+    dead = ours.with_name(f"grade-{2**22 + 1}-abc")
+    for place in (ours, dead):
+        (place / "tree").mkdir(parents=True)
+    sweep(tmp_path)
+    assert ours.is_dir() and not dead.exists()
 
 
 @pytest.mark.parametrize("kind", ["commit", "files"])
@@ -195,7 +204,7 @@ def test_only_what_the_tests_import_and_a_file_names_is_wanted() -> None:
         "tests/test_a.py": b"import dateutil.parser\nimport json\nimport unheard_of\nfrom shop import x\n"
         b"try:\n    import requests\nexcept ImportError:\n    pass\n",
         "tests/test_broken.py": b"def (:\n",
-        "shop/__init__.py": b"import six\ntry:\n    import wcwidth\nexcept ImportError:\n    pass\n",
+        "tests/test_wide.py": b"try:\n    import wcwidth\nexcept ImportError:\n    wcwidth = None\n",
         "pyproject.toml": b"[project.optional-dependencies]\nwide = ['wcwidth']\nold = ['six']\n",
     }
     assert wanted(files, files) == {
@@ -203,7 +212,7 @@ def test_only_what_the_tests_import_and_a_file_names_is_wanted() -> None:
         "requests": "requests",
         "wcwidth": "wcwidth",
     }
-    assert of_interest(["a.txt", "b.py", "tests/c.py", "tox.ini"]) == ["tox.ini", "tests/c.py", "b.py"]
+    assert of_interest(["a.txt", "b.py", "tests/c.py", "tox.ini"]) == ["tox.ini", "tests/c.py"]
 
 
 def test_files_of_a_commit_are_read_at_once(task: Instance, tmp_path: Path) -> None:
