@@ -15,10 +15,11 @@ from evals.types import INFRASTRUCTURE, Rollout, Score
 from evals.wording import ENDS, figure, percent
 from tools.output import clip
 
-SIZES = (20_000, 12_000, 8_000, 5_000, 3_000, 2_000, 1_200, 800, 500, 300, 200, 120, 80, 24)
+SIZES = (20_000, 12_000, 8_000, 5_000, 3_000, 2_000, 1_200, 800, 500, 300, 200, 120, 80, 24, 0)
 """Longest text of a step, tried in turn until all rollouts fit; the session logs keep the whole."""
-FEWEST_ENTRIES = 40
-"""Of a rollout, from both of its ends, where even short texts do not fit."""
+ENTRIES = (40, 8)
+"""Of a rollout, from both of its ends, where steps do not fit even without texts."""
+SHORTEST_PATCH = 240
 MOST_TESTS = 60
 _SAMPLE = 24
 
@@ -120,7 +121,7 @@ def _tested(score: Score | None) -> str:
 def pack(pages: dict[str, Page], room: int) -> str:
     """All pages as JSON, deflated, in base64: at most `room` characters, by cutting long texts shorter.
 
-    Every step stays, unless even the shortest texts do not fit; then the middle of long rollouts goes.
+    Every step stays, unless all of them do not fit even without texts; then the middle of long rollouts goes.
     """
     units = list(pages)
     sample = units[:: max(1, len(units) // _SAMPLE)]
@@ -131,7 +132,11 @@ def pack(pages: dict[str, Page], room: int) -> str:
         data = _packed({unit: _cut(page, size) for unit, page in pages.items()})
         if len(data) <= room:
             return data
-    return _packed({unit: _cut(page, SIZES[-1], FEWEST_ENTRIES) for unit, page in pages.items()})
+    for most in ENTRIES:
+        data = _packed({unit: _cut(page, SIZES[-1], most) for unit, page in pages.items()})
+        if len(data) <= room:
+            break
+    return data
 
 
 def _packed(pages: dict[str, Page]) -> str:
@@ -147,7 +152,7 @@ def _cut(page: Page, size: int, most: int | None = None) -> Page:
     return msgspec.structs.replace(
         page,
         statement=_short(page.statement, size),
-        patch=_short(page.patch, 3 * size),
+        patch=_short(page.patch, max(3 * size, SHORTEST_PATCH)),
         reference=_short(page.reference, 3 * size),
         tests=tuple((*test[:3], _short(test[3], size)) for test in page.tests),
         entries=tuple(_cut_entry(one, size) for one in kept),
@@ -157,10 +162,12 @@ def _cut(page: Page, size: int, most: int | None = None) -> Page:
 def _cut_entry(entry: Entry, size: int) -> Entry:
     if all(len(text) <= size for _, text in entry.parts):
         return entry
+    if not size:
+        return msgspec.structs.replace(entry, parts=())
     return msgspec.structs.replace(
         entry, parts=tuple((kind, _short(text, size)) for kind, text in entry.parts)
     )
 
 
 def _short(text: str, size: int) -> str:
-    return text if len(text) <= size else clip(text, limit=size, lines=size)
+    return text if len(text) <= size else clip(text, limit=size, lines=size) if size else ""

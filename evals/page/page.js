@@ -159,6 +159,9 @@
     if (one.tests.length) parts.push(make("h2", "", "Tests"), make("p", "quiet", one.tested), tests(one.tests));
     parts.push(make("h2", "", "Steps"));
     if (!one.entries.length) parts.push(make("p", "quiet", "The agent kept no session log."));
+    else if (!one.entries.some((step) => step[5].length)) {
+      parts.push(make("p", "warn", "Too many rollouts for one file: the steps' texts are in the session logs alone."));
+    }
     parts.push(...one.entries.map(entry));
     page.replaceChildren(...parts);
   }

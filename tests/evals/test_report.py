@@ -21,7 +21,7 @@ from evals.comparison import compare
 from evals.reading import read_run
 from evals.report_html import MAX_BYTES, render_comparison, render_report
 from evals.report_text import show_comparison, show_report
-from evals.rollout_pages import FEWEST_ENTRIES, pack, rollout_pages
+from evals.rollout_pages import ENTRIES, pack, rollout_pages
 from evals.rows import task_rows
 from evals.summary import Summary, summarize
 from evals.trajectory import entries
@@ -67,12 +67,20 @@ def test_a_small_run_keeps_its_texts_whole(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_cut_in_the_middle_and_says_so(big: MadeRun) -> None:
     run = read_run(big.folder)
     pages = rollout_pages(run, task_rows(run)[:40])
-    whole, cut, least = (pack(pages, room) for room in (10**8, 40_000, 10))
-    assert len(cut) <= 40_000 < len(whole)
+    whole, cut, least = (pack(pages, room) for room in (10**8, 200_000, 10))
+    assert len(cut) <= 200_000 < len(whole)
     assert "left out" in zlib.decompress(base64.b64decode(cut)).decode()
     for page in json.loads(zlib.decompress(base64.b64decode(least))).values():
-        assert len(page["entries"]) == FEWEST_ENTRIES + 1
-        assert any(entry[1] == "23 entries left out" for entry in page["entries"])
+        assert len(page["entries"]) == ENTRIES[-1] + 1
+        assert any(entry[1] == "55 entries left out" for entry in page["entries"])
+
+
+def test_every_step_stays_where_texts_must_go(tmp_path: Path) -> None:
+    run = read_run(big_run(tmp_path / "run", 100, attempts=4, steps=20).folder)
+    page = pack(rollout_pages(run, task_rows(run)), 150_000)
+    assert len(page) <= 150_000
+    for one in json.loads(zlib.decompress(base64.b64decode(page))).values():
+        assert [entry[0] for entry in one["entries"]].count("call") == 20
 
 
 def test_the_page_names_no_address_and_escapes_what_it_shows(tmp_path: Path) -> None:
