@@ -24,6 +24,9 @@ without a tool call. Answer so also when you need to know something from the use
     "fix": """\
 Call tools until the command passes; after each call wait for its result. Then say in one sentence what was \
 wrong, without a tool call. Nobody answers questions.""",
+    "run": """\
+Call tools until the job is done; after each call wait for its result. Then answer in a few sentences \
+without a tool call. Nobody answers questions: choose, and say so.""",
 }
 """How a turn ends, by the kind of work."""
 

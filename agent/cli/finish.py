@@ -109,13 +109,21 @@ def _show_proof(desk: Desk, outcome: Outcome) -> None:
     if desk.options.output_format != "text":
         return
     try:
-        show_patch(outcome.patch)
+        if not _answer_alone(desk, outcome) or (
+            can_ask("text") and desk.options.apply and not desk.options.yes
+        ):
+            show_patch(outcome.patch)
     except BrokenPipeError:
         # the reader has seen enough; what was asked for is still done
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if outcome.verdict and desk.options.verbosity >= 0:
         for line in receipt_lines(outcome.verdict.receipt):
             desk.console.print(visible(line), highlight=False, soft_wrap=True, markup=False)
+
+
+def _answer_alone(desk: Desk, outcome: Outcome) -> bool:
+    """True when stdout is for the answer: the patch goes elsewhere."""
+    return outcome.answers and (desk.options.apply or desk.options.patch is not None)
 
 
 def receipt_lines(receipt: Receipt) -> list[str]:
@@ -145,7 +153,7 @@ def say(desk: Desk, outcome: Outcome) -> None:
     text = visible(outcome.text)
     if not text:
         pass
-    elif outcome.subtype == "success" and outcome.patch.empty:
+    elif outcome.subtype == "success" and (outcome.patch.empty or _answer_alone(desk, outcome)):
         print(text)
     else:
         print(text if outcome.subtype == "success" else f"pawl: {text}", file=sys.stderr)

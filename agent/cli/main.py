@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "pawl.commands"
 DEFAULT_COMMAND = "chat"
+HEADLESS = "-p"
+"""`pawl -p PROMPT` is `pawl run PROMPT`, as with other agents; options may stand before it."""
 
 
 class Command(NamedTuple):
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 OWN_PACKAGE = "pawl-agent"
 COMMANDS = {
     "chat": Command("agent.cli.chat:app", "Program together in this directory", "Work"),
+    "run": Command("agent.cli.run:app", "Do one task without a person, then exit; also `pawl -p`", "Work"),
     "fix": Command(
         "agent.cli.fix:app", "Make a failing command pass; the result is a verified patch", "Work"
     ),
@@ -109,7 +112,10 @@ def _dispatch(args: list[str]) -> int:
     if args[:1] == ["--version"]:
         print(f"pawl {__version__}")
         return 0
-    if not args or args[0].startswith("-"):
+    if args and args[0].startswith("-") and HEADLESS in args:
+        at = args.index(HEADLESS)
+        args = ["run", *args[:at], *args[at + 1 :]]
+    elif not args or args[0].startswith("-"):
         args = [DEFAULT_COMMAND, *args]
     name, rest = args[0], args[1:]
     app = _load(name)

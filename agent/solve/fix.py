@@ -37,6 +37,8 @@ class Outcome(NamedTuple):
     patch: Patch = Patch()
     verdict: Verdict | None = None
     model: str = ""
+    answers: bool = False
+    """The text is what was asked for, not a line about the patch."""
 
 
 async def fix(
@@ -81,7 +83,7 @@ async def fix(
         tries = await solve(task)
     finally:
         await model.aclose()
-    return _outcome(shown, tries, before, model.name)
+    return outcome_of(shown, tries, before, model.name)
 
 
 def _hangs(before: CheckResult, shown: str) -> Outcome | None:
@@ -100,7 +102,8 @@ def _plan_without_suspects(plan: Plan, branch: Branch) -> Plan:
     return msgspec.structs.replace(plan, strategy="loop")
 
 
-def _outcome(shown: str, tries: list[Try], before: CheckResult, model: str) -> Outcome:
+def outcome_of(shown: str, tries: list[Try], before: CheckResult, model: str) -> Outcome:
+    """What the attempts at making `shown` pass came to, in words."""
     last = tries[-1]
     made = sum(1 for t in tries if t.outcome != "limit")
     times = "1 attempt" if made == 1 else f"{made} attempts"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 
 from agent.bus import Branch
-from agent.guards import LoopGuard, MaxSteps
-from agent.loop import Agent, run_turn
+from agent.guards import Budget, LoopGuard, MaxSteps
+from agent.loop import Agent, last_reply, run_turn
+from agent.models.base import Model
 from agent.permissions import Permissions
 from agent.prompt import system_prompt
-from agent.solve.task import Task, Try
+from agent.solve.task import Plan, Task, Try
 from agent.unfinished import kept_when_cut_off
 from agent.verify import Verdict
 from agent.workbench import Candidate
@@ -32,7 +33,18 @@ async def attempt_loop(task: Task, number: int, branch: Branch) -> Try:
 
 
 async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate) -> Try:
-    agent = _agent(task, number, branch, candidate)
+    agent = loop_agent(
+        task.model,
+        task.plan,
+        branch,
+        candidate,
+        task.budget,
+        kind="run" if task.request else "fix",
+        instructions=task.instructions,
+        check=task.command,
+        temperature=task.temperature(number),
+        seed=task.plan.seed + 100 * number,
+    )
     message = _task_message(task)
     ended = Try("no_change", "nothing was changed")
     for _ in range(ROUNDS):
@@ -40,13 +52,16 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
         patch = await candidate.fork.diff()
         if agent.error is not None:
             raise agent.error
+        said = last_reply(branch)
+        if patch.empty and task.before.ok and end.status == "done":
+            return Try("no_change", "nothing was changed", reply=said)
         if patch.empty:
             message = "Nothing was changed yet. Edit the code so that the command passes."
         else:
             verdict = await task.verify(patch, branch)
             if verdict.verified:
-                return Try("verified", "", verdict.patch, verdict)
-            ended = Try("tests_fail", verdict.lost or _summary(verdict.check), patch, verdict)
+                return Try("verified", "", verdict.patch, verdict, said)
+            ended = Try("tests_fail", verdict.lost or _summary(verdict.check), patch, verdict, said)
             message = _still_fails(task, verdict)
         if end.status == "loop":
             return Try("loop", end.detail, patch)
@@ -57,31 +72,49 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
     return ended
 
 
-def _agent(task: Task, number: int, branch: Branch, candidate: Candidate) -> Agent:
+def loop_agent(
+    model: Model,
+    plan: Plan,
+    branch: Branch,
+    candidate: Candidate,
+    budget: Budget,
+    *,
+    kind: str,
+    instructions: str = "",
+    check: tuple[str, ...] = (),
+    temperature: float | None = None,
+    seed: int | None = None,
+) -> Agent:
+    """An agent at work on a candidate, with nobody to ask; `kind` is a key of `prompt.ENDINGS`.
+
+    `temperature` and `seed` are the plan's unless given.
+    """
     context = ToolContext(
         candidate.sandbox,
         branch.bus.log.artifacts,
-        check=task.command,
-        timeout_s=task.bench.limits.timeout_s,
-        refuse_syntax_errors=task.plan.refuse_syntax_errors,
+        check=check or None,
+        timeout_s=candidate.sandbox.limits.timeout_s,
+        refuse_syntax_errors=plan.refuse_syntax_errors,
     )
     return Agent(
-        model=task.model,
+        model=model,
         branch=branch,
-        system=system_prompt("fix"),
-        toolset=default_toolset(task.plan.edit_form),
+        system=system_prompt(kind, instructions),
+        toolset=default_toolset(plan.edit_form),
         context=context,
         permissions=Permissions.inside_sandbox(candidate.sandbox.caps.backend, mode="yolo"),
-        guards=(task.budget, MaxSteps(task.plan.max_steps), LoopGuard()),
-        temperature=task.temperature(number),
-        max_tokens=task.plan.reply_tokens,
-        seed=task.plan.seed + 100 * number,
-        tool_mode=task.plan.tool_mode,
-        dialect=task.plan.dialect,
+        guards=(budget, MaxSteps(plan.max_steps), LoopGuard()),
+        temperature=plan.temperature if temperature is None else temperature,
+        max_tokens=plan.reply_tokens,
+        seed=plan.seed if seed is None else seed,
+        tool_mode=plan.tool_mode,
+        dialect=plan.dialect,
     )
 
 
 def _task_message(task: Task) -> str:
+    if task.request:
+        return f"{task.request}\n\nIn the end this command must pass: {shlex.join(task.command)}"
     failure = _failure(task.before, 6000)
     places = "\n".join(f"- {s.path}: {s.qualname} ({s.reason})" for s in task.suspects[:5])
     hint = f"\n\nThe failure points at:\n{places}" if places else ""

@@ -68,6 +68,10 @@ class Task:
     """Source files of the base by path."""
     suspects: tuple[Suspect, ...]
     check_timeout_s: float
+    request: str = ""
+    """What the person asked for; empty when the command is all that is to pass."""
+    instructions: str = ""
+    """What the project says of itself, for the system prompt."""
     tried: list[Tried] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Fingerprints of the candidates that were run; none is run twice."""
@@ -133,3 +137,5 @@ class Try(msgspec.Struct, frozen=True):
     detail: str = ""
     patch: Patch = Patch()
     verdict: Verdict | None = None
+    reply: str = ""
+    """What the model said last, where it talks."""

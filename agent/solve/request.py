@@ -1,0 +1,115 @@
+"""`run`: do what a person asks for, without the person. Nothing here touches the user's tree.
+
+With a check the work ends when it passes in a clean fork, as with `fix`; without one, when the model says
+that it is done. A question is answered by a reply that changes nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from agent.bus import Branch
+from agent.events import Noted, PhaseStarted
+from agent.guards import Budget
+from agent.loop import last_reply, run_turn
+from agent.models.base import Model
+from agent.solve.attempts import solve
+from agent.solve.fix import Outcome, outcome_of
+from agent.solve.looped import loop_agent
+from agent.solve.task import BASE_TEST_SHARE, CHECK_SHARE, MIN_BASE_TEST_LIMIT_S, Plan, Task
+from agent.unfinished import kept_when_cut_off
+from agent.verify import run_and_log
+from agent.workbench import Workbench
+
+CANNOT_START = (126, 127)
+"""Exit codes by which a shell says that there is no such command."""
+
+
+async def fulfil(
+    request: str,
+    bench: Workbench,
+    branch: Branch,
+    budget: Budget,
+    *,
+    instructions: str,
+    check: tuple[str, ...],
+    open_model: Callable[[], Awaitable[tuple[Model, Plan]]],
+    wall_s: float,
+) -> Outcome:
+    """Do what `request` says; `check` (empty for none) proves it within `wall_s`, which the caller enforces.
+
+    Raises ModelError when the model cannot be asked, SandboxError when the place broke.
+    """
+    if check:
+        outcome = await _checked(
+            request, bench, branch, budget, instructions=instructions, check=check, open_model=open_model,
+            wall_s=wall_s,
+        )  # fmt: skip
+        return outcome._replace(answers=True)
+    model, plan = await open_model()
+    branch.emit(PhaseStarted("work", f"with {model.name}"))
+    try:
+        async with bench.candidate(last=True) as candidate, kept_when_cut_off(candidate.fork, branch, "run"):
+            agent = loop_agent(model, plan, branch, candidate, budget, kind="run", instructions=instructions)
+            end = await run_turn(agent, request)
+            if agent.error is not None:
+                raise agent.error
+            patch = await candidate.fork.diff()
+    finally:
+        await model.aclose()
+    said = last_reply(branch)
+    if end.status == "done":
+        return Outcome("success", said, patch, model=model.name, answers=True)
+    subtype = "error" if end.status == "error" else end.status
+    return Outcome(subtype, f"{said}\n{end.detail}".strip(), patch, model=model.name)
+
+
+async def _checked(
+    request: str,
+    bench: Workbench,
+    branch: Branch,
+    budget: Budget,
+    *,
+    instructions: str,
+    check: tuple[str, ...],
+    open_model: Callable[[], Awaitable[tuple[Model, Plan]]],
+    wall_s: float,
+) -> Outcome:
+    shown = shlex.join(check)
+    check_timeout_s = CHECK_SHARE * wall_s
+    branch.emit(PhaseStarted("run", shown))
+    async with bench.candidate() as base:
+        before, _ = await run_and_log(
+            base.sandbox,
+            check,
+            "base",
+            branch=branch,
+            timeout_s=check_timeout_s,
+            limit_s=max(MIN_BASE_TEST_LIMIT_S, BASE_TEST_SHARE * wall_s),
+        )
+    if before.exec.exit_code in CANNOT_START:
+        return Outcome(
+            "error", f"`{shown}` cannot run here, so it can prove nothing: {before.output.strip()}"
+        )
+    if before.ok:
+        branch.emit(Noted("info", f"`{shown}` passes before the change; it must still do so after it"))
+    model, plan = await open_model()
+    plan = msgspec.structs.replace(plan, strategy="loop")
+    try:
+        task = Task(
+            check, bench, model, branch, plan, before, budget, {}, (), check_timeout_s, request, instructions
+        )
+        branch.emit(PhaseStarted("work", f"with {model.name}"))
+        tries = await solve(task)
+    finally:
+        await model.aclose()
+    last = tries[-1]
+    if before.ok and last.outcome == "no_change":
+        return Outcome("success", last.reply, model=model.name)
+    outcome = outcome_of(shown, tries, before, model.name)
+    if outcome.subtype == "success":
+        return outcome._replace(text=last.reply or outcome.text)
+    return outcome._replace(text=f"{last.reply}\n{outcome.text}".strip())

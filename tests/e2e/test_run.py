@@ -1,0 +1,118 @@
+"""`pawl run` and `pawl -p`: one task without a person."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from agent.cli.run import MAX_STDIN_BYTES
+from agent.messages import ToolCall
+from tests.e2e.conftest import CHECK, MODULE
+from tests.support.model_server import Answer, Body, ModelServer
+from tests.support.pawl import identity, run_pawl, started
+
+pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
+
+
+def edit(new: str) -> ToolCall:
+    arguments = {"path": "sums.py", "old_string": "result = 1", "new_string": new}
+    return ToolCall("c1", "edit", json.dumps(arguments))
+
+
+RIGHT, WRONG = edit("result = 0"), edit("result = 2")
+
+
+def words(url: str, *more: str) -> tuple[str, ...]:
+    return ("--sandbox", "bubblewrap", "--base-url", url, "-m", "m", *more)
+
+
+def said(body: Body) -> str:
+    content: str = body["messages"][-1]["content"]
+    return content
+
+
+async def test_a_question_is_answered_on_stdout_and_nothing_changes(project: Path) -> None:
+    before = identity(project)
+    async with ModelServer(["It adds up."]) as server:
+        done = await run_pawl("run", "what does total do?", *words(server.base_url), cwd=project)
+    assert (done.code, done.out) == (0, "It adds up.\n")
+    assert identity(project) == before
+
+
+async def test_p_is_run_also_behind_options_and_yes_applies(project: Path) -> None:
+    async with ModelServer([Answer("I edit.", tool_calls=(RIGHT,)), "Done."]) as server:
+        done = await run_pawl(*words(server.base_url, "--yes", "-p", "mend total"), cwd=project)
+    assert done.code == 0, done.err
+    assert "Done." in done.out
+    assert (project / "sums.py").read_text() == MODULE.replace("result = 1", "result = 0")
+
+
+async def test_a_check_proves_the_work_and_a_false_claim_is_told(project: Path) -> None:
+    back = ToolCall("c2", "edit", RIGHT.arguments.replace("result = 1", "result = 2"))
+    script = [
+        Answer("I edit.", tool_calls=(WRONG,)),
+        "Done.",
+        Answer("Again.", tool_calls=(back,)),
+        "Now it is.",
+    ]
+    async with ModelServer(script) as server:
+        more = ("--yes", "--output-format", "json", "--test-cmd", shlex.join(CHECK))
+        done = await run_pawl("run", "mend total", *words(server.base_url, *more), cwd=project)
+        bodies = [request.body for request in server.requests]
+    assert done.code == 0, done.err
+    result = done.result
+    assert "Now it is." in result["text"]
+    assert (result["receipt"]["exit_before"], result["receipt"]["exit_after"]) == (1, 0)
+    assert "mend total" in said(bodies[0]) and shlex.join(CHECK) in said(bodies[0])
+    assert "still fails" in said(bodies[2])
+
+
+async def test_what_breaks_a_passing_check_is_not_handed_over(project: Path) -> None:
+    (project / "sums.py").write_text(MODULE.replace("result = 1", "result = 0"))
+    before = identity(project)
+    broken = ToolCall("c1", "edit", WRONG.arguments.replace("result = 1", "result = 0"))
+    script = [Answer("I edit.", tool_calls=(broken,)), "Done.", "Really.", "I am sure."]
+    async with ModelServer(script) as server:
+        more = ("--yes", "--output-format", "json", "--test-cmd", shlex.join(CHECK))
+        done = await run_pawl("run", "make it nicer", *words(server.base_url, *more), cwd=project)
+    assert done.code == 3, done.err
+    assert done.result["subtype"] == "tests_fail"
+    assert identity(project) == before
+
+
+async def test_what_is_piped_in_stands_below_the_prompt(project: Path) -> None:
+    async with ModelServer(["A log."]) as server:
+        args = ("-p", "what is this?", *words(server.base_url))
+        async with started(*args, cwd=project, stdin=asyncio.subprocess.PIPE) as process:
+            out, _ = await process.communicate(b"line one\nline two\n")
+        assert server.requests[0].body["messages"][-1]["content"].startswith("what is this?")
+        assert "line one\nline two" in server.requests[0].body["messages"][-1]["content"]
+    assert (process.returncode, out) == (0, b"A log.\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "piped", "told"),
+    [
+        ((), b"", "nothing to do"),
+        (("do it",), b"x" * (MAX_STDIN_BYTES + 1), "write them to a file"),
+        (("do it", "--test-cmd", "pytest 'x"), b"", "--test-cmd"),
+    ],
+)
+async def test_bad_input(project: Path, args: tuple[str, ...], piped: bytes, told: str) -> None:
+    async with started("run", *args, cwd=project, stdin=asyncio.subprocess.PIPE) as process:
+        _, err = await process.communicate(piped)
+    assert process.returncode == 2
+    assert told in err.decode()
+
+
+async def test_a_check_that_cannot_start_ends_it_before_a_model_is_asked(project: Path) -> None:
+    async with ModelServer([]) as server:
+        more = ("--test-cmd", "no-such-program")
+        done = await run_pawl("run", "mend total", *words(server.base_url, *more), cwd=project)
+        assert not server.requests
+    assert done.code == 1
+    assert "cannot run here" in done.err
