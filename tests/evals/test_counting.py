@@ -44,8 +44,13 @@ async def counted(url: str) -> AsyncIterator[tuple[Counter, httpx.AsyncClient]]:
 @pytest.mark.parametrize("wire", sorted(all_spoken()))
 async def test_every_wire_is_passed_on_byte_for_byte_and_counted(wire: str) -> None:
     answer = Answer(TEXT, tool_calls=(ToolCall("c1", "read", '{"path": "b"}'),), write_bytes=7)
-    async with ModelServer([answer] * 2, api_key="k") as server, counted(server.root) as (counter, client):
-        key = {all_spoken()[wire].KEY_HEADER: "Bearer k" if wire.startswith("openai") else "k"}
+    async with (
+        ModelServer([answer] * 2, api_key="key-12345") as server,
+        counted(server.root) as (counter, client),
+    ):
+        key = {
+            all_spoken()[wire].KEY_HEADER: "Bearer key-12345" if wire.startswith("openai") else "key-12345"
+        }
         for number in (1, 2):
             got = await client.post(counter.base_url + WHERE[wire], json=ASKED[wire], headers=key)
             assert got.status_code == 200
