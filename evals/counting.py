@@ -54,20 +54,32 @@ class _Request(msgspec.Struct, frozen=True):
 
 
 class Counter:
-    """See the module. `upstream` is a base URL."""
+    """See the module. `upstream` is a base URL.
 
-    def __init__(self, upstream: str) -> None:
+    With `api_key` each request carries it, whatever the agent sent: the agent need not know it. After
+    `max_tokens`, prompts and output, everything is refused.
+    """
+
+    def __init__(self, upstream: str, *, api_key: str = "", max_tokens: int | None = None) -> None:
         parts = urlsplit(upstream)
         self._root = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path.rstrip("/")
         # how long a model may think is for the agent to say
         self._client = httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(None, connect=CONNECT_S))
+        self._key = (b"authorization", f"Bearer {api_key}".encode()) if api_key else None
+        self._max_tokens = max_tokens
         self._tasks: set[asyncio.Task[None]] = set()
         self.usage = Usage()
         self.untold = 0
         """Requests whose answer said nothing of tokens; the sums are then too small."""
         self.failures: list[int] = []
         """Status of each answer that was an error; 502 when the server could not be reached."""
+
+    @property
+    def spent(self) -> bool:
+        """True when `max_tokens` are used up."""
+        used = self.usage.input_tokens + self.usage.output_tokens
+        return self._max_tokens is not None and used >= self._max_tokens
 
     async def __aenter__(self) -> Counter:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=HEAD_BYTES)
@@ -121,13 +133,19 @@ class Counter:
                     await asyncio.gather(task, return_exceptions=True)
 
     async def _serve(self, request: _Request, writer: asyncio.StreamWriter) -> None:
+        if request.asks and self.spent:
+            writer.write(_refusal(403, "the tokens of this unit are used up"))
+            return
         body = _with_usage(request)
+        headers = [*request.headers, _PLAIN]
+        if self._key:
+            headers = [*(field for field in headers if field[0] != self._key[0]), self._key]
         tally = _Tally()
         status = 502
         begun = False
         try:
             async with self._client.stream(
-                request.method, self._root + request.target, headers=[*request.headers, _PLAIN], content=body
+                request.method, self._root + request.target, headers=headers, content=body
             ) as answer:
                 status = answer.status_code
                 writer.write(_head(answer))
@@ -141,7 +159,7 @@ class Counter:
         except httpx.HTTPError as error:
             if begun:
                 raise ConnectionError("the server broke off") from error
-            writer.write(_refusal(f"the model server cannot be reached: {error}"))
+            writer.write(_refusal(502, f"the model server cannot be reached: {error}"))
         finally:
             if request.asks:
                 self._count(status, tally)
@@ -198,10 +216,10 @@ def _head(answer: httpx.Response) -> bytes:
     return b"HTTP/1.1 %d -\r\n%bTransfer-Encoding: chunked\r\n\r\n" % (answer.status_code, lines)
 
 
-def _refusal(text: str) -> bytes:
-    body = msgspec.json.encode({"error": {"message": text, "type": "bad_gateway"}})
-    head = b"HTTP/1.1 502 -\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    return head % len(body) + body
+def _refusal(status: int, text: str) -> bytes:
+    body = msgspec.json.encode({"error": {"message": text, "type": "refused"}})
+    head = b"HTTP/1.1 %d -\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
 
 
 def _with_usage(request: _Request) -> bytes:
