@@ -1,7 +1,7 @@
 """Any program with a command line: `--set command="PROGRAM ... {prompt}"`.
 
-`{prompt}`, `{prompt_file}`, `{workdir}`, `{model}` and `{base_url}` are filled in. The text is split into words
-as a shell would, and no shell sees it.
+`{prompt}`, `{prompt_file}`, `{workdir}`, `{model}` and `{base_url}` are filled in. The text is split as a
+shell would split it, and no shell sees it.
 
 See `evals.external` for where it runs. `--set env={"NAME": "text with {base_url}"}` gives it variables.
 """

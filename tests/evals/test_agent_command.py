@@ -18,7 +18,7 @@ from evals.external import filled, split
 from evals.place import lay_out
 from evals.store import Run
 from evals.types import AgentSpec, Limits
-from tests.support.model_server import USAGE, Answer, ModelServer
+from tests.support.model_server import USAGE, Answer, ModelServer, error
 from tests.support.pawl import run_pawl
 
 AGENT = Path(__file__).parents[1] / "support" / "tiny_agent.py"
