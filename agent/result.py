@@ -8,6 +8,8 @@ import msgspec
 
 from agent.messages import Usage
 
+Cause = Literal["", "model", "sandbox", "disk"]
+"""What ended a run with `error` other than pawl itself: the provider, the place, the disk."""
 Subtype = Literal["success", "tests_fail", "limit", "loop", "error", "interrupted", "declined"]
 
 EXIT_CODES: dict[Subtype, int] = {
@@ -51,6 +53,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="r
     attempts: int = 0
     duration_s: float = 0.0
     model: str = ""
+    cause: Cause = ""
 
     def as_dict(self) -> dict[str, Any]:
         built: dict[str, Any] = msgspec.to_builtins(self)

@@ -216,7 +216,7 @@ async def _settled(desk: Desk, body: Body, timeout_s: float | None) -> Result:
     except (SessionError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        outcome = Outcome("error", str(error))
+        outcome = Outcome("error", str(error), cause="disk")
     desk.renderer.close()
     say(desk, outcome)
     return result_of(desk, outcome, None, seconds())
@@ -232,10 +232,10 @@ async def _bounded(desk: Desk, body: Body, seconds: float | None) -> tuple[Outco
             raise
         return Outcome("limit", f"The time limit of {seconds:g} s was reached; nothing was changed."), None
     except ModelError as error:
-        return Outcome("error", str(error)), error.exit_code
+        return Outcome("error", str(error), cause="model"), error.exit_code
     except SandboxError as error:
         remedy = getattr(error, "remedy", "")
-        return Outcome("error", f"{error}\n{remedy}".strip()), None
+        return Outcome("error", f"{error}\n{remedy}".strip(), cause="sandbox"), None
 
 
 def _show(desk: Desk, result: Result) -> int:

@@ -48,6 +48,7 @@ def result_of(desk: Desk, outcome: Outcome, code: int | None, duration_s: float)
         attempts=sum(isinstance(record.event, AttemptStarted) for record in records),
         duration_s=round(duration_s, 3),
         model=outcome.model,
+        cause=outcome.cause,
     )
 
 

@@ -16,7 +16,7 @@ from agent.bus import Branch
 from agent.events import Noted, PhaseStarted
 from agent.guards import Budget
 from agent.models.base import Model
-from agent.result import Subtype
+from agent.result import Cause, Subtype
 from agent.setup import setup_hint
 from agent.solve.attempts import solve
 from agent.solve.locate import located
@@ -39,6 +39,7 @@ class Outcome(NamedTuple):
     model: str = ""
     answers: bool = False
     """The text is what was asked for, not a line about the patch."""
+    cause: Cause = ""
 
 
 async def fix(

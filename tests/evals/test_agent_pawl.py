@@ -1,0 +1,134 @@
+"""pawl as an agent of an evaluation: a process of its own, its ends, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from agent.messages import ToolCall
+from agent.result import Result
+from evals.agent import AgentError
+from evals.agents import pawl
+from evals.process import Ended, run_process
+from evals.store import Run
+from evals.types import AgentSpec, End
+from tests.support.model_server import Answer, ModelServer
+from tests.support.pawl import run_pawl
+
+EDIT = ToolCall(
+    "c1",
+    "edit",
+    json.dumps(
+        {
+            "path": "calendar_rules.py",
+            "old_string": "year % 4 == 0",
+            "new_string": "year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)",
+        }
+    ),
+)
+BROKEN = ToolCall("c2", "edit", '{"path": "calendar_rules.py"}')
+MISSED = ToolCall("c3", "edit", EDIT.arguments.replace("year % 4 == 0", "year % 5 == 0", 1))
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+async def test_a_run_from_end_to_end(tmp_path: Path, isolated: Path) -> None:
+    script: list[Answer | str] = [
+        Answer("I edit.", tool_calls=(BROKEN, MISSED)),
+        Answer("So.", tool_calls=(EDIT,)),
+        "Done.",
+    ]
+    async with ModelServer(script, secrets=("test_centuries",)) as server:
+        words = ("-a", "pawl", "-m", "m", "--base-url", server.base_url, "--sandbox", "bubblewrap")
+        more = ("--only", "leap-year", "--out", "r", "--fail-under", "100", "--set", "max_steps=9")
+        done = await run_pawl("eval", "run", "smoke", *words, *more, cwd=tmp_path)
+        assert server.requests[0].body["messages"][-1]["content"].startswith("`is_leap` in calendar_rules.py")
+    assert done.code == 0, done.err
+    run = Run.open(tmp_path / "r")
+    (rollout,) = run.rollouts()
+    assert (rollout.end, rollout.steps, rollout.verified) == ("submitted", 3, None)
+    assert (rollout.malformed_calls, rollout.failed_edits) == (1, 1)
+    assert (rollout.usage.requests, rollout.usage.input_tokens) == (3, 300)
+    assert run.manifest.agent.version.count("+") == 1
+    names = {path.name for path in run.attempt(rollout.unit).iterdir()}
+    assert {"events.jsonl.gz", "result.json", "stderr.txt", "patch.diff"} <= names
+    assert "home" not in names
+    assert not (isolated / "state" / "sessions").exists()
+
+
+def ended(code: int = 0, *, timed_out: bool = False) -> Ended:
+    return Ended(code, timed_out, b"", b"")
+
+
+def result(subtype: str, code: int = 1, cause: str = "") -> Result:
+    return Result(subtype=subtype, exit_code=code, session_id="", text="", cause=cause)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("process", "said", "patch", "end"),
+    [
+        (ended(), result("success", 0), b"diff", "submitted"),
+        (ended(), result("success", 0), b"", "no_change"),
+        (ended(3), result("tests_fail", 3), b"diff", "submitted"),
+        (ended(3), result("tests_fail", 3), b"", "no_change"),
+        (ended(4), result("limit", 4), b"diff", "limit"),
+        (ended(5), result("loop", 5), b"", "loop"),
+        (ended(6), result("declined", 6), b"", "refused"),
+        (ended(41), result("error", 41, "model"), b"", "provider_error"),
+        (ended(75), result("error", 75, "model"), b"", "provider_error"),
+        (ended(1), result("error", 1, "model"), b"", "agent_error"),
+        (ended(1), result("error", 1, "sandbox"), b"", "sandbox_error"),
+        (ended(1), result("error", 1, "disk"), b"", "sandbox_error"),
+        (ended(1), result("error", 1), b"", "agent_error"),
+        (ended(130), result("interrupted", 130), b"", "cancelled"),
+        (ended(130, timed_out=True), result("interrupted", 130), b"", "limit"),
+        (ended(2), None, b"", "agent_error"),
+        (ended(75), None, b"", "provider_error"),
+        (ended(-9), None, b"", "agent_error"),
+        (ended(-9, timed_out=True), None, b"", "limit"),
+    ],
+)
+def test_what_each_end_means(process: Ended, said: Result | None, patch: bytes, end: End) -> None:
+    assert pawl.end_of(process, said, patch) == end
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seed": 3}, "this is said by --seed"),
+        ({"colour": "red"}, "pawl has no setting 'colour'; there are"),
+        ({"max_steps": 0}, "--set max_steps: expected"),
+        ({"command": "chat"}, "expected run or fix, got 'chat'"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_runs(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(AgentError, match=said):
+        pawl.check(AgentSpec(name="pawl", model="m", settings=settings))
+
+
+def test_a_model_must_be_named() -> None:
+    with pytest.raises(AgentError, match="needs a model"):
+        pawl.check(AgentSpec(name="pawl", base_url="http://127.0.0.1:1/v1"))
+
+
+@pytest.mark.anyio
+async def test_cancelled_nothing_of_the_group_is_left(tmp_path: Path) -> None:
+    script = "trap '' HUP; sleep 60 & echo $! > child; exec sleep 60"
+    running = asyncio.create_task(
+        run_process(
+            ("sh", "-c", script), cwd=tmp_path, env={}, out=tmp_path / "o", err=tmp_path / "e", timeout_s=60
+        )
+    )
+    async with asyncio.timeout(10):
+        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text().strip():
+            await asyncio.sleep(0.01)
+    child = Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with asyncio.timeout(5):
+        while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
+            await asyncio.sleep(0.01)
