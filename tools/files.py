@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from sandbox.base import FileConflict, FileData, FileError, FileMissing, FileTooLarge, NotRegular, PathEscape
 from tools import syntax
 from tools.base import ToolContext, ToolError
+from tools.ignored import HIDING, is_hidden, is_secret
 from tools.placeholder import placeholder
 
 
@@ -19,8 +20,24 @@ def workspace_path(ctx: ToolContext, path: str) -> str:
     return str(pure)
 
 
+async def refuse_hidden(ctx: ToolContext, path: str, *, is_folder: bool = False) -> None:
+    """Raises ToolError for what no tool shows or changes, whether it is there or not."""
+    if await is_hidden(ctx.sandbox, path, is_folder=is_folder):
+        raise ToolError(hidden(path))
+
+
+def hidden(path: str) -> str:
+    """Why a path is not shown and who can change that."""
+    if is_secret(path):
+        why, how = "may hold secrets", "If you need something of it, ask the person to paste that part."
+    else:
+        why, how = f"is named in {HIDING}", f"The person can paste a part, or take it out of {HIDING}."
+    return f"{path} {why}, so tools neither show nor change it. {how}"
+
+
 async def read_file(ctx: ToolContext, path: str) -> FileData:
     """The whole of a file, noted as seen by the model only by whoever shows it."""
+    await refuse_hidden(ctx, path)
     try:
         return await ctx.sandbox.read(path)
     except FileError as error:

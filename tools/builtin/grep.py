@@ -6,7 +6,7 @@ from typing import Annotated
 
 from sandbox.base import FileError, Matches, NotRegular, SandboxDied, SandboxError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import explained, workspace_path
+from tools.files import explained, refuse_hidden, workspace_path
 from tools.ignored import is_ignored, worth_showing
 
 MAX_MATCHES = 100
@@ -27,7 +27,7 @@ async def grep(
 ) -> ToolOutput:
     """Search file contents.
 
-    Files that the project ignores and those with secrets are left out, unless `path` is one of them.
+    Files that the project ignores are left out unless `path` is one of them; what is hidden always is.
     """
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
@@ -42,9 +42,9 @@ async def grep(
     found = None if "/" in glob else await _ripgrep(ctx, pattern, path, glob, asked)
     if found is None:
         found = await _search(ctx, pattern, path, glob)
-    if not asked:
-        shown = set(await worth_showing(ctx.sandbox, list(dict.fromkeys(name for name, _, _ in found))))
-        found = [match for match in found if match[0] in shown]
+    names = list(dict.fromkeys(name for name, _, _ in found))
+    shown = set(await worth_showing(ctx.sandbox, names, asked=asked))
+    found = [match for match in found if match[0] in shown]
     if not found:
         return ToolOutput("No matches.")
     lines = [f"{name}:{number}: {line.strip()[:MAX_LINE]}" for name, number, line in found[:MAX_MATCHES]]
@@ -54,15 +54,18 @@ async def grep(
 
 
 async def _check(ctx: ToolContext, path: str) -> None:
-    """Refuse what is no file or folder of the workspace: ripgrep itself would look anywhere."""
+    """Refuse what is hidden or no file or folder of the workspace: ripgrep itself would look anywhere."""
     try:
         await ctx.sandbox.list(path, limit=1)
+        await refuse_hidden(ctx, path, is_folder=True)
     except NotRegular:
+        await refuse_hidden(ctx, path)
         try:
             await ctx.sandbox.read(path, limit=0)
         except FileError as error:
             raise await explained(ctx, path, error) from error
     except FileError as error:
+        await refuse_hidden(ctx, path)
         raise await explained(ctx, path, error) from error
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sandbox.base import FileError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import explained, read_file, workspace_path
+from tools.files import explained, read_file, refuse_hidden, workspace_path
 from tools.grammars import LANGUAGES, language_of
 from tools.tags import MAX_BYTES, tags
 
@@ -33,6 +33,7 @@ async def _refuse_folder(ctx: ToolContext, path: str) -> None:
     try:
         await ctx.sandbox.list(path, limit=1)
     except FileError as error:
+        await refuse_hidden(ctx, path)
         if await _is_missing(ctx, path):
             raise await explained(ctx, path, error) from error
         return
