@@ -12,9 +12,28 @@ from tools.ignored import HIDING, is_hidden, is_secret
 from tools.placeholder import placeholder
 
 
-def workspace_path(ctx: ToolContext, path: str) -> str:
-    """A path as the sandbox takes it: relative to the workspace, also when the model gave it in full."""
-    pure = PurePosixPath(path.strip() or ".")
+async def workspace_path(ctx: ToolContext, path: str) -> str:
+    """A path as the sandbox takes it: relative to the workspace, also when the model gave it in full.
+
+    Blanks and newlines around it belong to the name only if there is such a file: models add stray ones.
+    """
+    exact, usual = relative(ctx, path), relative(ctx, path.strip())
+    return exact if exact != usual and await _is_there(ctx, exact) else usual
+
+
+async def _is_there(ctx: ToolContext, path: str) -> bool:
+    try:
+        await ctx.sandbox.list(path, limit=1)
+    except FileMissing:
+        return False
+    except FileError:
+        return True
+    return True
+
+
+def relative(ctx: ToolContext, path: str) -> str:
+    """A path relative to the workspace if it lies in it."""
+    pure = PurePosixPath(path)
     if pure.is_absolute() and pure.is_relative_to(ctx.sandbox.root):
         pure = pure.relative_to(ctx.sandbox.root)
     return str(pure)

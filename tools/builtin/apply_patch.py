@@ -35,7 +35,7 @@ async def apply_patch(
 
 
 async def _changes(ctx: ToolContext, one: FilePatch) -> list[Change]:
-    path = workspace_path(ctx, one.path)
+    path = await workspace_path(ctx, one.path)
     if one.kind == "add":
         await _must_be_free(ctx, path)
         refuse_placeholder(one.content, "")
@@ -51,7 +51,7 @@ async def _changes(ctx: ToolContext, one: FilePatch) -> list[Change]:
         raise ToolError(f"{path}: {error} Nothing was changed.") from error
     if not one.moved_to:
         return [Change(path, found.data, after, found.hash, found.mode)]
-    target = workspace_path(ctx, one.moved_to)
+    target = await workspace_path(ctx, one.moved_to)
     await _must_be_free(ctx, target)
     return [
         Change(target, None, after, mode=found.mode),

@@ -5,7 +5,7 @@ import re
 from typing import Annotated
 
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import hidden, workspace_path
+from tools.files import hidden, relative
 from tools.ignored import NOISE, is_ignored, worth_showing
 
 MAX_FILES = 200
@@ -18,7 +18,7 @@ async def glob(ctx: ToolContext, pattern: Annotated[str, "such as src/**/*.py"])
     A pattern without a slash is looked for in every folder. Files that the project ignores, caches, installed
     packages are left out unless the pattern names them or their folder. What is hidden is left out always.
     """
-    wanted = workspace_path(ctx, pattern)
+    wanted = relative(ctx, pattern.strip())
     try:
         rule = re.compile(translate(wanted))
     except re.error as error:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import warnings
 from typing import Annotated
 
-from sandbox.base import FileError, Matches, NotRegular, SandboxDied, SandboxError
+from sandbox.base import FileError, FileTooLarge, Matches, NotRegular, SandboxDied, SandboxError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import explained, refuse_hidden, workspace_path
 from tools.ignored import is_ignored, worth_showing
 
 MAX_MATCHES = 100
 MAX_LINE = 200
+MAX_SEARCH_S = 30.0
+"""For pawl's own search, whose engine can take very long over one line."""
 MAX_FOUND = 2000
 """Matches that are looked at before ignored files are left out."""
 
@@ -36,7 +39,7 @@ async def grep(
         raise ToolError(
             f"Not a regular expression: {error}. Escape special characters with a backslash."
         ) from None
-    path = workspace_path(ctx, path)
+    path = await workspace_path(ctx, path)
     await _check(ctx, path)
     asked = path != "." and await is_ignored(ctx.sandbox, path)
     found = None if "/" in glob else await _ripgrep(ctx, pattern, path, glob, asked)
@@ -62,6 +65,8 @@ async def _check(ctx: ToolContext, path: str) -> None:
         await refuse_hidden(ctx, path)
         try:
             await ctx.sandbox.read(path, limit=0)
+        except FileTooLarge:
+            return  # for ripgrep it may be small enough
         except FileError as error:
             raise await explained(ctx, path, error) from error
     except FileError as error:
@@ -70,23 +75,33 @@ async def _check(ctx: ToolContext, path: str) -> None:
 
 
 async def _search(ctx: ToolContext, pattern: str, path: str, glob: str) -> Matches:
+    limit = min(ctx.timeout_s, MAX_SEARCH_S)
     try:
-        return await ctx.sandbox.search(pattern, path, glob=glob or None, limit=MAX_FOUND)
+        async with asyncio.timeout(limit):
+            return await ctx.sandbox.search(pattern, path, glob=glob or None, limit=MAX_FOUND)
+    except TimeoutError:
+        raise _too_long(f"it took over {limit:g} s") from None
+    except FileTooLarge as error:
+        raise ToolError(f"{path} is too large ({error}). Use bash with grep, head or tail.") from error
     except FileError as error:
         raise await explained(ctx, path, error) from error
     except SandboxDied:
         raise
     except SandboxError as error:
-        raise ToolError(
-            f"The search was stopped ({error}). Use a simpler pattern, without repetition inside repetition, "
-            "or a smaller path."
-        ) from None
+        raise _too_long(str(error)) from None
+
+
+def _too_long(why: str) -> ToolError:
+    return ToolError(
+        f"The search was stopped ({why}). Use a simpler pattern, without repetition inside repetition, "
+        "or a smaller path."
+    )
 
 
 async def _ripgrep(ctx: ToolContext, pattern: str, path: str, glob: str, asked: bool) -> Matches | None:
     """What ripgrep finds; None when it is not there, cannot do it, or knows the pattern in another way."""
-    if _READ_DIFFERENTLY.search(pattern):
-        return None
+    if _READ_DIFFERENTLY.search(pattern) or "\n" in path:
+        return None  # what ripgrep shows is told apart by its lines
     command = ["rg", "--no-config", "--no-messages", "--line-number", "--no-heading", "--with-filename"]
     command += ["--null", "--color=never", "--hidden", "--no-require-git", "--glob=!.git", "--sort=path"]
     command += ["--crlf", "--encoding=none"]

@@ -12,7 +12,7 @@ MAX_LINES = 400
 @tool(Effect.READ)
 async def outline(ctx: ToolContext, path: str) -> ToolOutput:
     """List the definitions of a source file with their lines."""
-    path = workspace_path(ctx, path)
+    path = await workspace_path(ctx, path)
     language = language_of(path)
     if language is None:
         await _refuse_folder(ctx, path)

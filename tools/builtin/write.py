@@ -19,7 +19,7 @@ async def write(ctx: ToolContext, path: str, content: str) -> ToolOutput:
 
     The encoding and the line ends of a file that is overwritten are kept.
     """
-    path = workspace_path(ctx, path)
+    path = await workspace_path(ctx, path)
     await refuse_hidden(ctx, path)
     try:
         found = await ctx.sandbox.read(path)
