@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 
-DENIED = (".env", ".env.*", "*.pem", "id_rsa*", ".netrc", ".pypirc")
+DENIED = (".env", ".env.*", "*.pem", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", ".pypirc")
 """Names that are not shown to the model unless the person says otherwise."""
 _SAMPLES = (".env.example", ".env.sample", ".env.template")
 

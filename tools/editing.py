@@ -20,7 +20,7 @@ async def edit_file(ctx: ToolContext, path: str, edits: Sequence[Replacement]) -
     An exact match proves that the model knows the text, so a file that it has not read, or that changed
     since, may be edited by one. A looser match there is refused, once, with the lines as they are now.
     """
-    path = workspace_path(ctx, path)
+    path = await workspace_path(ctx, path)
     found = await read_file(ctx, path)
     stale = "" if ctx.seen.get(path) == found.hash else _state(ctx, path)
     try:

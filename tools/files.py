@@ -8,19 +8,55 @@ from pathlib import PurePosixPath
 from sandbox.base import FileConflict, FileData, FileError, FileMissing, FileTooLarge, NotRegular, PathEscape
 from tools import syntax
 from tools.base import ToolContext, ToolError
+from tools.ignored import HIDING, is_hidden, is_secret
 from tools.placeholder import placeholder
 
 
-def workspace_path(ctx: ToolContext, path: str) -> str:
-    """A path as the sandbox takes it: relative to the workspace, also when the model gave it in full."""
-    pure = PurePosixPath(path.strip() or ".")
+async def workspace_path(ctx: ToolContext, path: str) -> str:
+    """A path as the sandbox takes it: relative to the workspace, also when the model gave it in full.
+
+    Blanks and newlines around it belong to the name only if there is such a file: models add stray ones.
+    """
+    exact, usual = relative(ctx, path), relative(ctx, path.strip())
+    return exact if exact != usual and await _is_there(ctx, exact) else usual
+
+
+async def _is_there(ctx: ToolContext, path: str) -> bool:
+    try:
+        await ctx.sandbox.list(path, limit=1)
+    except FileMissing:
+        return False
+    except FileError:
+        return True
+    return True
+
+
+def relative(ctx: ToolContext, path: str) -> str:
+    """A path relative to the workspace if it lies in it."""
+    pure = PurePosixPath(path)
     if pure.is_absolute() and pure.is_relative_to(ctx.sandbox.root):
         pure = pure.relative_to(ctx.sandbox.root)
     return str(pure)
 
 
+async def refuse_hidden(ctx: ToolContext, path: str, *, is_folder: bool = False) -> None:
+    """Raises ToolError for what no tool shows or changes, whether it is there or not."""
+    if await is_hidden(ctx.sandbox, path, is_folder=is_folder):
+        raise ToolError(hidden(path))
+
+
+def hidden(path: str) -> str:
+    """Why a path is not shown and who can change that."""
+    if is_secret(path):
+        why, how = "may hold secrets", "If you need something of it, ask the person to paste that part."
+    else:
+        why, how = f"is named in {HIDING}", f"The person can paste a part, or take it out of {HIDING}."
+    return f"{path} {why}, so tools neither show nor change it. {how}"
+
+
 async def read_file(ctx: ToolContext, path: str) -> FileData:
     """The whole of a file, noted as seen by the model only by whoever shows it."""
+    await refuse_hidden(ctx, path)
     try:
         return await ctx.sandbox.read(path)
     except FileError as error:

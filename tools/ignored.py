@@ -1,4 +1,7 @@
-"""Which paths of a workspace are not worth a look: `.gitignore`, `.pawlignore`, caches, secrets.
+"""Which paths of a workspace are not worth a look (`.gitignore`, caches), and which are hidden.
+
+What is ignored is shown to whoever names it. What is hidden is not: files that may hold secrets, and what
+`.pawlignore` names.
 
 The rules are those of gitignore(5): the last pattern that fits decides, nearer files come after farther ones,
 and what is below an ignored folder is ignored. `.pawlignore` is read after the `.gitignore` beside it. Texts
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import posixpath
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -17,13 +21,16 @@ from sandbox.base import FileError, Sandbox
 from sandbox.registries import PACKAGES
 from sandbox.rules import DENIED, is_denied
 
-FILES = (".gitignore", ".pawlignore")
+HIDING = ".pawlignore"
+FILES = (".gitignore", HIDING)
 NOISE = frozenset(
     {".git", "__pycache__", "node_modules", ".venv", PACKAGES, ".tox", ".nox"}
     | {".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 )
 """Folders of caches and installed packages, whatever the project's own rules say."""
-_MAY_BE_SECRET = re.compile("|".join(map(fnmatch.translate, DENIED)))
+SECRETS = (*DENIED, "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", ".npmrc", ".git-credentials")
+"""Names that tools do not show. More of them than are kept out of the sandbox: tests may need a key file."""
+_MAY_BE_SECRET = re.compile("|".join(map(fnmatch.translate, SECRETS)))
 MAX_RULES_BYTES = 64 * 1024
 MAX_FOLDERS = 300
 """Whose rules are read for one answer of a tool."""
@@ -50,10 +57,15 @@ class _Rules(NamedTuple):
 
 
 class Ignored:
-    """Answers for one tree. `read` gives the text of a file of it, None when there is none."""
+    """Answers for one tree. `read` gives the text of a file of it, None when there is none.
 
-    def __init__(self, read: Callable[[str], bytes | None]) -> None:
+    `only_hidden`: of the rules those of `.pawlignore` alone count, and caches do not.
+    """
+
+    def __init__(self, read: Callable[[str], bytes | None], *, only_hidden: bool = False) -> None:
         self._read = read
+        self._files = (HIDING,) if only_hidden else FILES
+        self._noise = frozenset[str]() if only_hidden else NOISE
         self._rules: dict[str, list[tuple[str, _Rules]]] = {}
         self._folders: dict[str, bool] = {"": False}
 
@@ -62,10 +74,10 @@ class Ignored:
         folder, _, name = path.rpartition("/")
         if is_folder:
             if path not in self._folders:
-                self._folders[path] = name in NOISE or self(folder, is_folder=True) or self._own(path, True)
+                known = name in self._noise or self(folder, is_folder=True)
+                self._folders[path] = known or self._own(path, True)
             return self._folders[path]
-        secret = _MAY_BE_SECRET.fullmatch(name) and is_denied(name, DENIED)
-        return bool(secret) or self(folder, is_folder=True) or self._own(path, False)
+        return is_secret(path) or self(folder, is_folder=True) or self._own(path, False)
 
     def _own(self, path: str, is_folder: bool) -> bool:
         folder, _, name = path.rpartition("/")
@@ -81,7 +93,7 @@ class Ignored:
         """(path of a folder with its slash, its rules) for a folder and those above it, nearest first."""
         if folder not in self._rules:
             prefix = f"{folder}/" if folder else ""
-            texts = [text for name in FILES if (text := self._read(prefix + name))]
+            texts = [text for name in self._files if (text := self._read(prefix + name))]
             own = _parse(b"\n".join(texts).decode("utf-8", "replace")) if texts else None
             farther = self._above(folder.rpartition("/")[0]) if folder else []
             self._rules[folder] = [(prefix, own), *farther] if own else farther
@@ -138,13 +150,29 @@ def _expression(pattern: str) -> str:
     return result
 
 
-async def worth_showing(sandbox: Sandbox, paths: Sequence[str]) -> list[str]:
-    """The paths that are not ignored, in their order; reads the rules of the folders that they are in."""
+def is_secret(path: str) -> bool:
+    """Whether a file may hold secrets, by its name."""
+    name = path.rpartition("/")[2]
+    return bool(_MAY_BE_SECRET.fullmatch(name)) and is_denied(name, SECRETS)
+
+
+async def worth_showing(sandbox: Sandbox, paths: Sequence[str], *, asked: bool = False) -> list[str]:
+    """The paths that are not ignored, in their order; reads the rules of the folders that they are in.
+
+    `asked`: somebody named what is ignored, so only what is hidden is left out.
+    """
+    files = (HIDING,) if asked else FILES
     folders = {folder for path in paths for folder in _folders(path)}
-    names = [f"{folder}/{name}".lstrip("/") for folder in sorted(folders)[:MAX_FOLDERS] for name in FILES]
+    names = [f"{folder}/{name}".lstrip("/") for folder in sorted(folders)[:MAX_FOLDERS] for name in files]
     texts = await asyncio.gather(*(_text(sandbox, name) for name in names))
-    ignored = Ignored(dict(zip(names, texts, strict=True)).get)
+    ignored = Ignored(dict(zip(names, texts, strict=True)).get, only_hidden=asked)
     return [path for path in paths if not ignored(path)]
+
+
+async def is_hidden(sandbox: Sandbox, path: str, *, is_folder: bool = False) -> bool:
+    """Whether no tool may show a file or folder, though it is named."""
+    path = posixpath.normpath(path)
+    return path != "." and not await worth_showing(sandbox, [f"{path}/." if is_folder else path], asked=True)
 
 
 async def is_ignored(sandbox: Sandbox, path: str) -> bool:

@@ -20,7 +20,7 @@ from tools.toolset import load
 pytestmark = pytest.mark.anyio
 
 
-async def call(ctx: ToolContext, name: str, **arguments: object) -> str:
+async def call(ctx: ToolContext, name: str, /, **arguments: object) -> str:
     tool = load(name)
     return (await tool.run(ctx, **arguments)).text
 
@@ -29,7 +29,7 @@ def content(path: str) -> str:
     return Path(path).read_text()
 
 
-async def refused(ctx: ToolContext, name: str, **arguments: object) -> str:
+async def refused(ctx: ToolContext, name: str, /, **arguments: object) -> str:
     with pytest.raises(ToolError) as caught:
         await call(ctx, name, **arguments)
     return str(caught.value)

@@ -40,7 +40,6 @@ async def test_grep_and_glob_leave_out_what_is_ignored_and_secret(ctx: ToolConte
         "shop/money.py",
     }
     assert await call(ctx, "grep", pattern="rounded", path="build") == "build/out.py:1: def rounded(x): total"
-    assert await call(ctx, "grep", pattern="TOTAL", path=".env") == ".env:1: TOTAL=secret"
     assert "build" not in await call(ctx, "glob", pattern="**/*.py")
     assert await call(ctx, "glob", pattern="build/*.py") == "build/out.py"
 

@@ -5,7 +5,14 @@ from typing import Annotated
 from sandbox.base import FileError, FileMissing
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.changes import Change, make
-from tools.files import explained, new_syntax_error, read_file, refuse_placeholder, workspace_path
+from tools.files import (
+    explained,
+    new_syntax_error,
+    read_file,
+    refuse_hidden,
+    refuse_placeholder,
+    workspace_path,
+)
 from tools.patch import apply_hunks, unified
 from tools.patchtext import FilePatch, parse
 from tools.textfile import decode
@@ -28,7 +35,7 @@ async def apply_patch(
 
 
 async def _changes(ctx: ToolContext, one: FilePatch) -> list[Change]:
-    path = workspace_path(ctx, one.path)
+    path = await workspace_path(ctx, one.path)
     if one.kind == "add":
         await _must_be_free(ctx, path)
         refuse_placeholder(one.content, "")
@@ -44,7 +51,7 @@ async def _changes(ctx: ToolContext, one: FilePatch) -> list[Change]:
         raise ToolError(f"{path}: {error} Nothing was changed.") from error
     if not one.moved_to:
         return [Change(path, found.data, after, found.hash, found.mode)]
-    target = workspace_path(ctx, one.moved_to)
+    target = await workspace_path(ctx, one.moved_to)
     await _must_be_free(ctx, target)
     return [
         Change(target, None, after, mode=found.mode),
@@ -53,6 +60,7 @@ async def _changes(ctx: ToolContext, one: FilePatch) -> list[Change]:
 
 
 async def _must_be_free(ctx: ToolContext, path: str) -> None:
+    await refuse_hidden(ctx, path)
     try:
         await ctx.sandbox.read(path, limit=0)
     except FileMissing:

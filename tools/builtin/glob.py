@@ -5,7 +5,7 @@ import re
 from typing import Annotated
 
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import workspace_path
+from tools.files import hidden, relative
 from tools.ignored import NOISE, is_ignored, worth_showing
 
 MAX_FILES = 200
@@ -16,18 +16,21 @@ async def glob(ctx: ToolContext, pattern: Annotated[str, "such as src/**/*.py"])
     """List files by name.
 
     A pattern without a slash is looked for in every folder. Files that the project ignores, caches, installed
-    packages and secrets are left out unless the pattern names them or their folder.
+    packages are left out unless the pattern names them or their folder. What is hidden is left out always.
     """
-    wanted = workspace_path(ctx, pattern)
+    wanted = relative(ctx, pattern.strip())
     try:
         rule = re.compile(translate(wanted))
     except re.error as error:
         raise ToolError(f"Not a glob pattern: {error}.") from None
     entries = await ctx.sandbox.list(depth=-1)
     found = [e.path for e in entries if e.kind != "dir" and rule.fullmatch(e.path)]
-    shown = found if await _asks_for_ignored(ctx, wanted) else await worth_showing(ctx.sandbox, found)
     if not found:
         return ToolOutput("No files match.")
+    asked = await _asks_for_ignored(ctx, wanted)
+    shown = await worth_showing(ctx.sandbox, found, asked=asked)
+    if not shown and (asked or not await worth_showing(ctx.sandbox, found, asked=True)):
+        raise ToolError(hidden(found[0]))
     lines = shown[:MAX_FILES]
     if len(shown) > MAX_FILES:
         lines.append(f"[{len(shown)} files in all; narrow the pattern]")

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import warnings
 from typing import Annotated
 
-from sandbox.base import FileError, Matches, NotRegular, SandboxDied, SandboxError
+from sandbox.base import FileError, FileTooLarge, Matches, NotRegular, SandboxDied, SandboxError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import explained, workspace_path
+from tools.files import explained, refuse_hidden, workspace_path
 from tools.ignored import is_ignored, worth_showing
 
 MAX_MATCHES = 100
 MAX_LINE = 200
+MAX_SEARCH_S = 30.0
+"""For pawl's own search, whose engine can take very long over one line."""
 MAX_FOUND = 2000
 """Matches that are looked at before ignored files are left out."""
 
@@ -27,7 +30,7 @@ async def grep(
 ) -> ToolOutput:
     """Search file contents.
 
-    Files that the project ignores and those with secrets are left out, unless `path` is one of them.
+    Files that the project ignores are left out unless `path` is one of them; what is hidden always is.
     """
     try:
         with warnings.catch_warnings(action="ignore", category=FutureWarning):
@@ -36,15 +39,15 @@ async def grep(
         raise ToolError(
             f"Not a regular expression: {error}. Escape special characters with a backslash."
         ) from None
-    path = workspace_path(ctx, path)
+    path = await workspace_path(ctx, path)
     await _check(ctx, path)
     asked = path != "." and await is_ignored(ctx.sandbox, path)
     found = None if "/" in glob else await _ripgrep(ctx, pattern, path, glob, asked)
     if found is None:
         found = await _search(ctx, pattern, path, glob)
-    if not asked:
-        shown = set(await worth_showing(ctx.sandbox, list(dict.fromkeys(name for name, _, _ in found))))
-        found = [match for match in found if match[0] in shown]
+    names = list(dict.fromkeys(name for name, _, _ in found))
+    shown = set(await worth_showing(ctx.sandbox, names, asked=asked))
+    found = [match for match in found if match[0] in shown]
     if not found:
         return ToolOutput("No matches.")
     lines = [f"{name}:{number}: {line.strip()[:MAX_LINE]}" for name, number, line in found[:MAX_MATCHES]]
@@ -54,36 +57,51 @@ async def grep(
 
 
 async def _check(ctx: ToolContext, path: str) -> None:
-    """Refuse what is no file or folder of the workspace: ripgrep itself would look anywhere."""
+    """Refuse what is hidden or no file or folder of the workspace: ripgrep itself would look anywhere."""
     try:
         await ctx.sandbox.list(path, limit=1)
+        await refuse_hidden(ctx, path, is_folder=True)
     except NotRegular:
+        await refuse_hidden(ctx, path)
         try:
             await ctx.sandbox.read(path, limit=0)
+        except FileTooLarge:
+            return  # for ripgrep it may be small enough
         except FileError as error:
             raise await explained(ctx, path, error) from error
     except FileError as error:
+        await refuse_hidden(ctx, path)
         raise await explained(ctx, path, error) from error
 
 
 async def _search(ctx: ToolContext, pattern: str, path: str, glob: str) -> Matches:
+    limit = min(ctx.timeout_s, MAX_SEARCH_S)
     try:
-        return await ctx.sandbox.search(pattern, path, glob=glob or None, limit=MAX_FOUND)
+        async with asyncio.timeout(limit):
+            return await ctx.sandbox.search(pattern, path, glob=glob or None, limit=MAX_FOUND)
+    except TimeoutError:
+        raise _too_long(f"it took over {limit:g} s") from None
+    except FileTooLarge as error:
+        raise ToolError(f"{path} is too large ({error}). Use bash with grep, head or tail.") from error
     except FileError as error:
         raise await explained(ctx, path, error) from error
     except SandboxDied:
         raise
     except SandboxError as error:
-        raise ToolError(
-            f"The search was stopped ({error}). Use a simpler pattern, without repetition inside repetition, "
-            "or a smaller path."
-        ) from None
+        raise _too_long(str(error)) from None
+
+
+def _too_long(why: str) -> ToolError:
+    return ToolError(
+        f"The search was stopped ({why}). Use a simpler pattern, without repetition inside repetition, "
+        "or a smaller path."
+    )
 
 
 async def _ripgrep(ctx: ToolContext, pattern: str, path: str, glob: str, asked: bool) -> Matches | None:
     """What ripgrep finds; None when it is not there, cannot do it, or knows the pattern in another way."""
-    if _READ_DIFFERENTLY.search(pattern):
-        return None
+    if _READ_DIFFERENTLY.search(pattern) or "\n" in path:
+        return None  # what ripgrep shows is told apart by its lines
     command = ["rg", "--no-config", "--no-messages", "--line-number", "--no-heading", "--with-filename"]
     command += ["--null", "--color=never", "--hidden", "--no-require-git", "--glob=!.git", "--sort=path"]
     command += ["--crlf", "--encoding=none"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from sandbox.base import FileError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import explained, read_file, workspace_path
+from tools.files import explained, read_file, refuse_hidden, workspace_path
 from tools.grammars import LANGUAGES, language_of
 from tools.tags import MAX_BYTES, tags
 
@@ -12,7 +12,7 @@ MAX_LINES = 400
 @tool(Effect.READ)
 async def outline(ctx: ToolContext, path: str) -> ToolOutput:
     """List the definitions of a source file with their lines."""
-    path = workspace_path(ctx, path)
+    path = await workspace_path(ctx, path)
     language = language_of(path)
     if language is None:
         await _refuse_folder(ctx, path)
@@ -33,6 +33,7 @@ async def _refuse_folder(ctx: ToolContext, path: str) -> None:
     try:
         await ctx.sandbox.list(path, limit=1)
     except FileError as error:
+        await refuse_hidden(ctx, path)
         if await _is_missing(ctx, path):
             raise await explained(ctx, path, error) from error
         return

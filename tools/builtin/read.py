@@ -24,7 +24,7 @@ async def read(
 
     A notebook or PDF is shown as text; that is not what `edit` works on, so the file does not count as seen.
     """
-    path = workspace_path(ctx, path)
+    path = await workspace_path(ctx, path)
     found = await read_file(ctx, path)
     note = ""
     if document_kind(path):

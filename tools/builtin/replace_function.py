@@ -15,7 +15,7 @@ async def replace_function(
     ctx: ToolContext, path: str, name: Annotated[str, "such as f or Class.f"], code: str
 ) -> ToolOutput:
     """Replace a whole Python function; give it in full."""
-    path = workspace_path(ctx, path)
+    path = await workspace_path(ctx, path)
     found = await read_file(ctx, path)
     if syntax.language_of(path) != "python":
         raise ToolError(f"{path} is no Python file. Use edit.")

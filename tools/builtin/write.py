@@ -2,7 +2,14 @@ from __future__ import annotations
 
 from sandbox.base import FileError, FileMissing
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import explained, new_syntax_error, refuse_placeholder, workspace_path, write_file
+from tools.files import (
+    explained,
+    new_syntax_error,
+    refuse_hidden,
+    refuse_placeholder,
+    workspace_path,
+    write_file,
+)
 from tools.textfile import decode, encode_like
 
 
@@ -12,7 +19,8 @@ async def write(ctx: ToolContext, path: str, content: str) -> ToolOutput:
 
     The encoding and the line ends of a file that is overwritten are kept.
     """
-    path = workspace_path(ctx, path)
+    path = await workspace_path(ctx, path)
+    await refuse_hidden(ctx, path)
     try:
         found = await ctx.sandbox.read(path)
     except FileMissing:

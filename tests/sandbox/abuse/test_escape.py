@@ -238,7 +238,13 @@ async def test_case_50_no_variable_of_the_host_is_there(place: Place) -> None:
             output = (await own.sandbox.run("env; tr '\\0' '\\n' < /proc/1/environ")).output
     assert b"tweet" not in output
     assert b"CANARY" not in output
-    for line in (b"CI=1\n", b"PAGER=cat\n", b"GIT_TERMINAL_PROMPT=0\n", b"LANG=C.UTF-8\n"):
+    for line in (
+        b"CI=1\n",
+        b"PAGER=cat\n",
+        b"GIT_TERMINAL_PROMPT=0\n",
+        b"PIP_NO_INPUT=1\n",
+        b"LANG=C.UTF-8\n",
+    ):
         assert line in output
 
 
