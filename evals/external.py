@@ -33,6 +33,7 @@ from sandbox.base import BackendName, ExecResult, Limits, Mount, Outlet, Sandbox
 from sandbox.network import parse_rules
 from sandbox.open import open_sandbox, owner
 from sandbox.proxy import Proxy
+from tools.output import readable
 
 PROMPT = "/pawl/prompt.md"
 """The statement as a file, for programs that read it from one."""
@@ -63,11 +64,16 @@ def program(words: Sequence[str]) -> Path:
     return Path(found).absolute()
 
 
-def checked(spec: AgentSpec, words: Sequence[str]) -> AgentSpec:
-    """The spec with the program's version. Raises AgentError."""
+def checked(spec: AgentSpec, words: Sequence[str], distribution: str = "") -> AgentSpec:
+    """The spec with the version of the program, or of the Python distribution that it belongs to.
+
+    Raises AgentError.
+    """
     if not spec.base_url:
         raise AgentError(f"{spec.name} needs the server of its model: --base-url URL, and -m NAME")
     where = program(words)
+    if distribution and (version := _installed(where, distribution)):
+        return msgspec.structs.replace(spec, version=version)
     try:
         done = subprocess.run(
             [where, "--version"],
@@ -80,6 +86,14 @@ def checked(spec: AgentSpec, words: Sequence[str]) -> AgentSpec:
     except (OSError, subprocess.TimeoutExpired):
         told = []
     return msgspec.structs.replace(spec, version=told[0][:80] if told else "unknown")
+
+
+def _installed(where: Path, distribution: str) -> str:
+    """Its version in the environment that holds the program, by the name of a folder; "" when unknown."""
+    for path in _links(where):
+        for found in path.parent.parent.glob(f"lib/python3*/site-packages/{distribution}-*.dist-info"):
+            return found.name.removesuffix(".dist-info").rpartition("-")[2]
+    return ""
 
 
 def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
@@ -114,12 +128,17 @@ def _base(environment: Path) -> Iterator[Path]:
     yield Path(os.path.realpath(environment / "bin" / "python")).parent.parent
 
 
-async def run_external(job: Job, words: Sequence[str], env: Mapping[str, str] | None = None) -> Rollout:
-    """Run the words, their fields filled, on the job and return what came of it."""
+async def run_external(
+    job: Job, words: Sequence[str], env: Mapping[str, str] | None = None, litter: Sequence[str] = ()
+) -> Rollout:
+    """Run the words, their fields filled, on the job and return what came of it.
+
+    `litter` are patterns of the program's own files in the tree, which are no part of its patch.
+    """
     key = os.environ.get(KEY_VARIABLE, "")
     index = job.tree.parent / "git"
     prompt = job.tree.parent / "prompt.md"
-    await asyncio.to_thread(_prepare, job, index, prompt)
+    await asyncio.to_thread(_prepare, job, index, prompt, litter)
     async with Counter(job.spec.base_url, api_key=key, max_tokens=job.limits.unit_tokens) as counter:
         values = {
             "prompt": job.instance.statement,
@@ -152,9 +171,11 @@ async def run_external(job: Job, words: Sequence[str], env: Mapping[str, str] | 
         )
 
 
-def _prepare(job: Job, index: Path, prompt: Path) -> None:
+def _prepare(job: Job, index: Path, prompt: Path, litter: Sequence[str]) -> None:
     shutil.copytree(job.tree / ".git", index)
     (index / "index").unlink(missing_ok=True)
+    with (index / "info" / "exclude").open("a") as exclude:
+        exclude.writelines(f"{pattern}\n" for pattern in litter)
     prompt.write_text(job.instance.statement, "utf-8", "replace")
     own(job.tree, owner(cast(BackendName, job.backend)))
 
@@ -231,5 +252,5 @@ def end_of(done: ExecResult, counter: Counter, patch: str) -> End:
 
 
 def _detail(done: ExecResult) -> str:
-    text = (done.head + done.tail).decode("utf-8", "replace")
+    text = readable(done.head + done.tail)
     return f"exit {done.exit_code}: {' '.join(text[-600:].split())[-300:]}"

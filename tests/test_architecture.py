@@ -29,7 +29,7 @@ OWNERS = {
     "json_repair": r"agent/models/dialects/_json\.py",
     "rapidfuzz": r"tools/.*",
     "genai_prices": r"agent/models/prices\.py",
-    "httpx": r"agent/models/.*",
+    "httpx": r"agent/models/.*|evals/counting\.py",
     "keyring": r"agent/models/keys\.py",
     "huggingface_hub": r"agent/models/hub\w*\.py",
     "xllamacpp": r"agent/models/.*",
