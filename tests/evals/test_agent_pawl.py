@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agent.messages import ToolCall
 from agent.result import Result
-from evals.agent import AgentError
+from evals.agent import AgentError, Job
 from evals.agents import pawl
+from evals.place import lay_out
 from evals.process import Ended, run_process
 from evals.store import Run
-from evals.types import AgentSpec, End
+from evals.types import AgentSpec, End, Files, Instance, Limits, Tests
+from tests.e2e.conftest import CHECK, FIXED, MODULE, TESTS
 from tests.support.model_server import Answer, ModelServer
 from tests.support.pawl import run_pawl
 
@@ -57,6 +61,67 @@ async def test_a_run_from_end_to_end(tmp_path: Path, isolated: Path) -> None:
     assert {"events.jsonl.gz", "result.json", "stderr.txt", "patch.diff"} <= names
     assert "home" not in names
     assert not (isolated / "state" / "sessions").exists()
+
+
+TASK = Instance(
+    id="sums",
+    benchmark="made",
+    statement="Mend total.",
+    tree=Files({"sums.py": MODULE.encode(), "tests/test_sums.py": TESTS.encode(), "conftest.py": b""}),
+    grading=Tests(CHECK, fail_to_pass=()),
+    timeout_s=60,
+)
+
+
+def job(folder: Path, base_url: str, **settings: object) -> Job:
+    (folder / "attempt").mkdir()
+    lay_out(TASK, folder / "tree", folder / "cache")
+    return Job(
+        unit="u",
+        attempt=0,
+        instance=TASK,
+        tree=folder / "tree",
+        environment=None,
+        place=folder / "attempt",
+        spec=pawl.check(AgentSpec(name="pawl", model="m", base_url=base_url, settings=settings)),
+        limits=Limits(),
+        backend="bubblewrap",
+        seed=0,
+    )
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+async def test_fix_gets_the_tasks_own_command_and_claims_its_proof(tmp_path: Path) -> None:
+    async with ModelServer([FIXED]) as server:
+        made = job(tmp_path, server.base_url, command="fix", strategy="repair", attempts=1)
+        rollout = await pawl.run(made)
+    assert (rollout.end, rollout.verified) == ("submitted", True), rollout.detail
+    assert "+    result = 0" in rollout.patch
+    assert list((made.place / "outputs").rglob("check-*.log"))
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+async def test_cancelled_in_the_middle_nothing_of_it_is_left(tmp_path: Path) -> None:
+    async with ModelServer([Answer(wait_for=asyncio.Event())]) as server:
+        made = job(tmp_path, server.base_url)
+        running = asyncio.create_task(pawl.run(made))
+        async with asyncio.timeout(30):
+            await server.came.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert sorted(path.name for path in made.place.iterdir()) == ["result.json", "stderr.txt"]
+    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+    assert not any(str(tmp_path).encode() in line for line in command_lines())
+
+
+def command_lines() -> Iterator[bytes]:
+    """Of every process there is."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
 
 
 def ended(code: int = 0, *, timed_out: bool = False) -> Ended:
