@@ -102,7 +102,10 @@ class Mount(msgspec.Struct, frozen=True):
     """A host file or folder shown read-only inside the sandbox."""
 
     source: str
+    """"" for an empty folder that has only the mounts in it."""
     target: str
+    by_parts: bool = False
+    """Show what is in the folder, without files that may hold tokens (`sandbox.parts`)."""
 
 
 class Outlet(msgspec.Struct, frozen=True):
