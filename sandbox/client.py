@@ -105,7 +105,13 @@ class AgentClient:
         limits = self.limits
         request = {
             "root": self.root,
-            "env": {**CLEAN_ENV, **env, **outlet.environment(self._spec), **self._spec.env},
+            "env": {
+                **CLEAN_ENV,
+                **env,
+                **outlet.environment(self._spec),
+                **self._spec.env,
+                **outlet.java(self._spec),
+            },
             "relay": outlet.relay(self._spec),
             "limits": {
                 **msgspec.structs.asdict(limits),

@@ -216,6 +216,31 @@ async def test_crates_are_kept_and_used_offline(
         assert packages.requests == asked
 
 
+POM = """\
+<project><modelVersion>4.0.0</modelVersion><artifactId>x</artifactId><packaging>pom</packaging>
+<parent><groupId>org.example</groupId><artifactId>above</artifactId><version>1</version><relativePath/></parent>
+<repositories><repository><id>central</id><url>http://{}/maven</url></repository></repositories></project>
+"""
+
+
+@QUICK
+async def test_what_maven_fetches_through_the_proxy_is_kept_and_used_offline(
+    tree: Path, backend: str, packages: Registry
+) -> None:
+    if shutil.which("mvn") is None:
+        pytest.skip("Maven is not installed")
+    make(tree, {"pom.xml": POM.format(packages.address)})
+    async with session(tree, backend, "mvn -q validate", packages.address) as now:
+        assert f"shown read-only: {PACKAGES}" in now.notes
+        assert "/maven/org/example/above/1/above-1.pom" in packages.requests
+        asked = list(packages.requests)
+        text, patch = await now.run(
+            "mvn -q validate && echo found; MAVEN_OPTS= mvn -o -q validate || echo missed"
+        )
+        assert "found\n" in text and text.endswith("missed\n")
+        assert (patch, packages.requests) == ((), asked)
+
+
 @QUICK
 async def test_it_follows_the_tree_from_turn_to_turn(tree: Path, backend: str, packages: Registry) -> None:
     command = f"{packages.fetch}; cp requirements.txt seen.gen"
