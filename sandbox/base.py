@@ -102,7 +102,10 @@ class Mount(msgspec.Struct, frozen=True):
     """A host file or folder shown read-only inside the sandbox."""
 
     source: str
+    """"" for an empty folder that has only the mounts in it."""
     target: str
+    by_parts: bool = False
+    """Show what is in the folder, without files that may hold tokens (`sandbox.parts`)."""
 
 
 class Outlet(msgspec.Struct, frozen=True):
@@ -306,12 +309,18 @@ class Sandbox(Protocol):
         ...
 
     async def start(
-        self, command: str | Sequence[str], *, cwd: str = ".", env: Mapping[str, str] | None = None
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
     ) -> JobState:
         """Start a background job. It runs on whatever ends, times out or is killed beside it.
 
         It ends by itself, by `kill`, or with the sandbox, and all that it started ends with it. Its stdin is
-        empty. Raises TooManyJobs.
+        empty. `on_output` hears the raw output as it comes, all of it before a state that says that it ended;
+        if it raises, the job is killed. Raises TooManyJobs.
         """
         ...
 

@@ -94,6 +94,8 @@ class AgentClient:
         self._calls: dict[int, _Call] = {}
         self._started: dict[int, str] = {}
         """The commands of the jobs, by number."""
+        self._hearers: dict[int, Callable[[bytes], None]] = {}
+        """Who hears the output of a job that may still run, by number."""
         self._number = 0
         self._death: SandboxDied | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -104,7 +106,13 @@ class AgentClient:
         limits = self.limits
         request = {
             "root": self.root,
-            "env": {**CLEAN_ENV, **env, **outlet.environment(self._spec), **self._spec.env},
+            "env": {
+                **CLEAN_ENV,
+                **env,
+                **outlet.environment(self._spec),
+                **self._spec.env,
+                **outlet.java(self._spec),
+            },
             "relay": outlet.relay(self._spec),
             "limits": {
                 **msgspec.structs.asdict(limits),
@@ -155,10 +163,16 @@ class AgentClient:
         )
 
     async def start(
-        self, command: str | Sequence[str], *, cwd: str = ".", env: Mapping[str, str] | None = None
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str = ".",
+        env: Mapping[str, str] | None = None,
+        on_output: Callable[[bytes], None] | None = None,
     ) -> JobState:
         text = command if isinstance(command, str) else shlex.join(command)
-        state = (await self._job("start", _order(command, cwd, env), text, path=cwd)).state
+        request = {**_order(command, cwd, env), "stream": on_output is not None}
+        state = (await self._job("start", request, text, path=cwd, on_output=on_output)).state
         self._started[state.job] = text
         return state
 
@@ -166,6 +180,7 @@ class AgentClient:
         _, data = await self._ask("jobs", {})
         rows: builtins.list[JobRow] = await self._rows(data, builtins.list[JobRow])
         self._started = {row.job: self._started.get(row.job, "") for row in rows}
+        self._hearers = {row.job: self._hearers[row.job] for row in rows if row.job in self._hearers}
         return [row.state(self._started[row.job]) for row in rows]
 
     async def output(self, job: int, offset: int = 0) -> JobOutput:
@@ -252,10 +267,23 @@ class AgentClient:
             raise await self._condemn("an answer of the wrong kind")
         return answer, payload
 
-    async def _job(self, operation: str, request: dict[str, Any], command: str, path: str = "") -> JobOutput:
-        answer, data = await self._ask(operation, request, path=path)
+    async def _job(
+        self,
+        operation: str,
+        request: dict[str, Any],
+        command: str,
+        path: str = "",
+        on_output: Callable[[bytes], None] | None = None,
+    ) -> JobOutput:
+        def listen(number: int) -> None:
+            if on_output is not None:
+                self._hearers[number] = on_output
+
+        answer, data = await self._ask(operation, request, path=path, on_sent=listen)
         if not isinstance(answer, Job):
             raise await self._condemn("an answer of the wrong kind")
+        if not answer.running:
+            self._hearers.pop(answer.job, None)
         return JobOutput(state=answer.state(command), offset=answer.offset, data=data)
 
     async def _rows(self, data: bytes, kind: Any, fields: tuple[str, ...] = ()) -> Any:
@@ -338,6 +366,9 @@ class AgentClient:
             self._closing = asyncio.create_task(self._close(death))
 
     def _take(self, event: Event, payload: bytes) -> None:
+        if isinstance(event, Output) and event.id in self._hearers:
+            self._hear(event.id, payload)
+            return
         call = self._calls.get(event.id)
         if call is None or call.answer.done():
             if 0 < event.id <= self._number:
@@ -354,6 +385,13 @@ class AgentClient:
             except Exception as error:
                 call.answer.set_exception(error)
                 self._send("cancel", {"target": event.id})
+
+    def _hear(self, job: int, data: bytes) -> None:
+        try:
+            self._hearers[job](data)
+        except Exception:
+            del self._hearers[job]
+            self._send("cancel", {"target": job})
 
     # --- the end -------------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ _COPIED = (
     "ld.so.conf",
     "ld.so.conf.d",
     "localtime",
+    "maven/logging",
+    "maven/m2.conf",
     "mime.types",
     "os-release",
     "pki/ca-trust/extracted/pem",

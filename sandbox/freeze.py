@@ -176,6 +176,10 @@ def is_environment(name: str, parent: int) -> bool:
         return False
 
 
+def _dependency(folder: str) -> Mount:
+    return Mount(folder, folder, by_parts=Path(folder, "pyvenv.cfg").is_file())
+
+
 def freeze(
     tree: Path, place: Path, view: Path, intake: Intake, state: Path, owner: Owner | None = None
 ) -> tuple[Base, list[str]]:
@@ -244,7 +248,7 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
     if base.layers is None:
         kept = {path: base.stamps[path] for path in listing.files if path not in done}
         base.stamps = kept | {path: stamp(info) for path, info in done.items()}
-    mounts = [Mount(str(tree / path), f"{tree}/{path}") for path in choice.dependencies]
+    mounts = [_dependency(str(tree / path)) for path in choice.dependencies]
     base.mounts = (*git_mounts(tree, str(tree), view, base.owner), *mounts)
     base.withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
     base.added = frozenset()

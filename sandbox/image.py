@@ -19,26 +19,13 @@ import msgspec
 
 from sandbox.base import Mount
 from sandbox.languages import SYSTEM_PATH, Languages, plain_text
+from sandbox.parts import has_parts
 
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _STORES = ("/nix/store", "/home/linuxbrew/.linuxbrew")
 """Package stores whose programs need their neighbours; shown when the interpreter lives in one."""
 _TOO_MUCH = ("/", "/etc", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp", "/var")
 _OF_HOME_TOO_MUCH = ("", ".cache", ".config", ".local", ".local/share", ".local/state")
-_SECRETS = (
-    ".condarc",
-    ".netrc",
-    ".npmrc",
-    ".pypirc",
-    "condarc",
-    "etc/npmrc",
-    "etc/pip.conf",
-    "etc/uv/uv.toml",
-    "pip.conf",
-)
-"""Files of a tool's folder that may hold a person's tokens."""
-NOTHING = str(Path(__file__).with_name("__init__.py"))
-"""An empty file, shown in the place of one that must not be read."""
 _VERSION = re.compile(r"[0-9A-Za-z][\w.+-]*")
 _ASK = """
 import importlib.util, json, os, site, sys
@@ -92,9 +79,8 @@ def toolchain(project: Path, environ: Mapping[str, str], prefix: str | None = No
         env |= tool.env
     prefixes += [store for store in _STORES if any(prefix.startswith(store + "/") for prefix in prefixes)]
     path = dict.fromkeys([*folders, *SYSTEM_PATH, own.folder])
-    shown = list(_mounts(prefixes, home))
     return Toolchain(
-        mounts=(*_system(), *shown, *_hidden(["/usr", "/usr/local", *(mount.target for mount in shown)])),
+        mounts=(*_system(), *_mounts(prefixes, home)),
         path=":".join(path),
         env=env,
         python=os.path.realpath(sys.executable),
@@ -110,14 +96,10 @@ def _missing(path: Iterable[str]) -> dict[str, str]:
     return {"python": pythons[0]} if pythons else {}
 
 
-def ordered(mounts: Iterable[Mount]) -> list[Mount]:
-    """Outer mounts first, so that none hides an inner one; of several with one target the last."""
-    by_target = {mount.target: mount for mount in mounts}
-    return sorted(by_target.values(), key=lambda mount: mount.target.rstrip("/").count("/"))
-
-
 def _system() -> Iterator[Mount]:
-    yield Mount("/usr", "/usr")
+    for folder in ("/usr", "/usr/local"):
+        if Path(folder).is_dir():
+            yield Mount(folder, folder, by_parts=True)
     for name in _TOP:
         path = Path("/", name)
         if path.is_dir():
@@ -125,23 +107,14 @@ def _system() -> Iterator[Mount]:
 
 
 def _mounts(prefixes: Iterable[str], home: Path) -> Iterator[Mount]:
-    """One mount for each folder that no other one covers; what shows too much is left out."""
+    """A mount for each folder that no other one covers, or that is a prefix; not what shows too much."""
     targets: list[str] = []
-    for target in sorted(set(prefixes), key=lambda path: (path.count("/"), path)):
-        covered = any(target == other or target.startswith(other + "/") for other in ("/usr", *targets))
-        if not covered and Path(target).is_dir() and _showable(target, home):
+    for target in sorted(set(prefixes) - {"/usr"}, key=lambda path: (path.count("/"), path)):
+        covered = any(target.startswith(other + "/") for other in ("/usr", *targets))
+        by_parts = has_parts(Path(target))
+        if (by_parts or not covered) and Path(target).is_dir() and _showable(target, home):
             targets.append(target)
-            yield Mount(os.path.realpath(target), target)
-
-
-def _hidden(targets: Iterable[str]) -> Iterator[Mount]:
-    """Nothing in the place of each file that may hold secrets, wherever in its folder its name leads."""
-    for target in targets:
-        real = Path(target).resolve()
-        for name in _SECRETS:
-            file = (real / name).resolve()
-            if file.is_file() and file.is_relative_to(real):
-                yield Mount(NOTHING, str(Path(target, file.relative_to(real))))
+            yield Mount(os.path.realpath(target), target, by_parts)
 
 
 def _showable(folder: str, home: Path) -> bool:

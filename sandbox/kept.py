@@ -31,7 +31,7 @@ PER_PROJECT = 4
 """So many results of one project are kept, the last used ones."""
 MAX_AGE_S = 30 * 86400.0
 """A result that was not used for so long is removed."""
-_FORMAT = 1
+_FORMAT = 2
 """Part of each key; raise it when the same command would be kept in another way."""
 
 

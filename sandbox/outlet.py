@@ -13,6 +13,7 @@ SOCKET = "socket"
 
 _FOLDER = "/run/pawl-network"
 _PORT = 3128
+_HOST = "Host=127.0.0.1"
 
 
 def mounts(spec: SandboxSpec) -> tuple[Mount, ...]:
@@ -35,6 +36,19 @@ def environment(spec: SandboxSpec) -> dict[str, str]:
     env = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), address)
     env["no_proxy"] = "" if of_host else "localhost,127.0.0.1,::1"
     return env | {name.upper(): value for name, value in env.items()}
+
+
+def java(spec: SandboxSpec) -> dict[str, str]:
+    """The same for Maven and Gradle, added to what the spec sets: Java reads no variable that names one."""
+    if spec.outlet is None:
+        return {}
+    direct = environment(spec)["no_proxy"].replace("::1", "[::1]").replace(",", "|")
+    words = [f"-D{scheme}.proxy{what}" for scheme in ("http", "https") for what in (_HOST, f"Port={_PORT}")]
+    words += [f"-Dhttp.nonProxyHosts={direct}", "-Daether.connector.http.useSystemProperties=true"]
+    return {
+        name: " ".join([*filter(None, [spec.env.get(name)]), *words])
+        for name in ("MAVEN_OPTS", "GRADLE_OPTS")
+    }
 
 
 def relay(spec: SandboxSpec) -> dict[str, object] | None:

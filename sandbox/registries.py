@@ -119,15 +119,25 @@ ONLINE = {
 
 PACKAGES = ".pawl-packages"
 """A folder at the top of the workspace for what installers would put into the home folder."""
-HOMES = {"cargo": "CARGO_HOME", "go": "GOMODCACHE", "python": "PYTHONUSERBASE"}
+HOMES = {"cargo": "CARGO_HOME", "go": "GOMODCACHE", "maven": "MAVEN_OPTS", "python": "PYTHONUSERBASE"}
 """Folder in PACKAGES -> the variable that names it, in the set-up and, once there is one, after it."""
-OFFLINE = {"cargo": {"CARGO_NET_OFFLINE": "true"}, "go": {"GOPROXY": "off"}}
+_MAVEN = "-Dmaven.repo.local="
+"""Until Maven 3.9 no variable names its repository; this one's words go to its Java machine."""
+OFFLINE = {"cargo": {"CARGO_NET_OFFLINE": "true"}, "go": {"GOPROXY": "off"}, "maven": {"MAVEN_ARGS": "-o"}}
 """Folder in PACKAGES -> further variables after the set-up."""
 
 
 def homes(root: str, names: Iterable[str] = HOMES) -> dict[str, str]:
-    """The variables that lead to the folders `names` of PACKAGES in the workspace at `root`."""
-    return {HOMES[name]: f"{root}/{PACKAGES}/{name}" for name in names}
+    """The variables that lead to the folders `names` of PACKAGES in the workspace at `root`.
+
+    Maven's is left out where `root` has a space, at which its start script would split it.
+    """
+    found = {name: f"{root}/{PACKAGES}/{name}" for name in names}
+    if "maven" in found:
+        found["maven"] = _MAVEN + found["maven"]
+    return {
+        HOMES[name]: value for name, value in found.items() if name != "maven" or not re.search(r"\s", root)
+    }
 
 
 def words(command: str) -> list[str]:

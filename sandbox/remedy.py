@@ -20,6 +20,8 @@ _SETTINGS = Path("/proc/sys")
 _APPARMOR = "kernel/apparmor_restrict_unprivileged_userns"
 _CLONE = "kernel/unprivileged_userns_clone"
 _MOST = "user/max_user_namespaces"
+_REFUSED = ("uid map: Permission denied", "RTM_NEWADDR: Operation not permitted")
+"""What bwrap says when it gets a user namespace but no capability in it."""
 
 
 def install(package: str, release: str | None = None, *, root: bool | None = None) -> str:
@@ -47,6 +49,11 @@ def for_bubblewrap(reason: str, settings: Path = _SETTINGS) -> str:
     ):
         if _text(settings / name).strip() == wrong:
             return command
+    if any(said in reason for said in _REFUSED):
+        return (
+            "a security module, such as AppArmor, refuses bwrap: `sudo dmesg | grep DENIED` names the profile"
+            " that must allow it `userns`; or start docker"
+        )
     return "allow user namespaces to this user, or start docker"
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from sandbox.base import Sandbox
+from tools.output import Spill
 
 
 class Effect(enum.Enum):
@@ -71,6 +72,8 @@ class ToolContext:
         """Path -> sha256 of the content the model last saw; an edit of anything else is stale."""
         self.heard: dict[int, int] = {}
         """Background job -> offset up to which the model was shown its output."""
+        self.spills: dict[int, Spill] = {}
+        """Background job -> its whole output."""
 
 
 class Tool(msgspec.Struct, frozen=True):

@@ -93,35 +93,40 @@ def save_whole(folder: Path, name: str, data: bytes) -> Path:
 
 
 class Spill:
-    """An output as it comes: a short one stays in memory, a longer one goes to `folder/name-N.log`."""
+    """An output as it comes: a short one stays in memory, a longer one goes to `folder/name-N.log`.
+
+    The file is open only while something is written: a job may be silent for hours, and there may be many.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name
         self._memory = bytearray()
-        self._file: BinaryIO | None = None
+        self._path: Path | None = None
+        self._kept = False
 
     def write(self, data: bytes) -> None:
         self._memory += data
-        if self._file is not None or len(self._memory) > _IN_MEMORY:
+        if self._kept or len(self._memory) > _IN_MEMORY:
             self._save()
 
-    def _save(self) -> BinaryIO:
-        if self._file is None:
-            self._file = _next_log(self._folder, self._name)
-        self._file.write(self._memory)
+    def _save(self) -> Path:
+        if self._path is None:
+            with _next_log(self._folder, self._name) as file:
+                self._path = Path(file.name)
+        with self._path.open("ab") as file:
+            file.write(self._memory)
         self._memory.clear()
-        return self._file
+        return self._path
 
     def keep(self) -> Path:
-        """Write what is left and give the file's path."""
-        with self._save() as file:
-            return Path(file.name)
+        """Write what came so far and give the file's path; what comes later is written as it comes."""
+        self._kept = True
+        return self._save()
 
     def drop(self) -> None:
         """Keep nothing. After `keep` it does nothing."""
-        if self._file is not None and not self._file.closed:
-            self._file.close()
-            Path(self._file.name).unlink()
+        if self._path is not None and not self._kept:
+            self._path.unlink()
 
 
 def _next_log(folder: Path, name: str) -> BinaryIO:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from sandbox import etc, outlet, pid1, seccomp
 from sandbox.base import BackendName, Caps, Mount, Orphan, Sandbox, SandboxSpec, SandboxUnavailable
-from sandbox.image import Toolchain, ordered
+from sandbox.image import Toolchain
 from sandbox.launch import launch
+from sandbox.parts import laid_out
 from sandbox.remedy import for_bubblewrap
 
 name: BackendName = "bubblewrap"
@@ -175,9 +176,15 @@ def _view(spec: SandboxSpec, toolchain: Toolchain, made_up: Mount) -> list[str]:
     words += ["--dev", "/dev", *_tmpfs("/dev/shm", _SHM_BYTES), "--remount-ro", "/dev"]
     words += [*_tmpfs("/tmp", spec.limits.tmp_bytes), "--symlink", "../tmp", "/var/tmp"]
     workspace = Mount(str(spec.tree), spec.root)
-    for mount in ordered((*toolchain.mounts, made_up, *spec.mounts, *outlet.mounts(spec), workspace)):
-        words += ["--bind" if mount is workspace else "--ro-bind", mount.source, mount.target]
-    return [*words, "--remount-ro", "/", "--chdir", "/"]
+    empty = ["/"]
+    for mount in laid_out((*toolchain.mounts, made_up, *spec.mounts, *outlet.mounts(spec), workspace)):
+        if mount.source:
+            words += ["--bind" if mount is workspace else "--ro-bind", mount.source, mount.target]
+        else:
+            words += ["--tmpfs", mount.target]
+            empty.append(mount.target)
+    words += [word for target in empty for word in ("--remount-ro", target)]
+    return [*words, "--chdir", "/"]
 
 
 def _tmpfs(target: str, size: int) -> list[str]:

@@ -38,9 +38,10 @@ from sandbox.base import (
 from sandbox.client import AgentClient
 from sandbox.daemon import Stdout, listener, request, rootless, socket_path
 from sandbox.facts import mount_namespace
-from sandbox.image import Toolchain, ordered
+from sandbox.image import Toolchain
 from sandbox.interpreter import Interpreter, own
 from sandbox.labels import host_label, is_alive, owner_label
+from sandbox.parts import laid_out
 from sandbox.remedy import for_another_runtime, for_docker, for_runtime
 
 name: BackendName = "docker"
@@ -270,8 +271,13 @@ class _Container:
 def _options(client: docker.APIClient, spec: SandboxSpec, runs: Interpreter) -> dict[str, Any]:
     """Everything that the container is. The model chooses none of it."""
     limits = spec.limits
-    shown = ordered((*runs.mounts, *spec.mounts, *outlet.mounts(spec)))
-    mounts = [DockerMount(each.target, each.source, type="bind", read_only=True) for each in shown]
+    shown = laid_out((*runs.mounts, *spec.mounts, *outlet.mounts(spec)))
+    mounts = [
+        DockerMount(each.target, each.source, type="bind", read_only=True)
+        if each.source
+        else DockerMount(each.target, None, type="tmpfs", read_only=True, tmpfs_mode=0o755)
+        for each in shown
+    ]
     mounts.append(DockerMount(spec.root, str(spec.tree), type="bind"))
     host = client.create_host_config(
         auto_remove=True,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ from sandbox import kept, setup
 from sandbox.proxy import Proxy
 from sandbox.registries import PACKAGES
 from sandbox.setup import SetupFailed
+from tests.sandbox import images
 from tests.sandbox.places import ISOLATING, backends
 from tests.support.pawl import identity
 from tests.support.registry import Registry, registry
@@ -31,6 +34,7 @@ from tests.support.trees import make
 pytestmark = pytest.mark.anyio
 
 BOTH = pytest.mark.parametrize("backend", backends(*ISOLATING))
+ROOT = Path(__file__).parents[2]
 QUICK = pytest.mark.parametrize("backend", backends("bubblewrap"))
 SAY = "python -c 'import pawl_greeting; print(pawl_greeting.say(), pawl_greeting.__file__)'"
 
@@ -88,10 +92,16 @@ class Session:
 
 @asynccontextmanager
 async def session(
-    tree: Path, backend: str, command: str, reach: str | None = None, *, network: str = "none"
+    tree: Path,
+    backend: str,
+    command: str,
+    reach: str | None = None,
+    *,
+    network: str = "none",
+    image: str | None = None,
 ) -> AsyncIterator[Session]:
     """`reach` is what the set-up may reach, `network` what the rest may."""
-    settings = Settings(sandbox=backend, network=network, setup=command, setup_network=reach)  # type: ignore[arg-type]
+    settings = Settings(sandbox=backend, network=network, setup=command, setup_network=reach, image=image)  # type: ignore[arg-type]
     with new_session(tree, tree.parent / "sessions") as log:
         desk = Desk(Options(settings=settings, cwd=tree), log, Console(stderr=True), None)
         found = Session(desk)
@@ -184,6 +194,57 @@ async def test_a_plain_pip_install_is_kept_too(tree: Path, backend: str, package
         assert (await now.run("greet"))[0] == "hello from the command\n"
 
 
+MAKE = "mkdir node_modules && echo one >node_modules/a && echo two >x.gen"
+LOOK = "id -u; cat node_modules/a x.gen; touch node_modules/b || echo kept"
+
+
+@pytest.mark.docker
+async def test_an_image_is_set_up_too(tree: Path, packages: Registry) -> None:
+    """By its own programs, through the proxy, and seen by its user."""
+    python = os.path.realpath("/usr/bin/python3")
+    programs = {name: os.path.realpath(name) for name in ("/bin/sh", "/bin/cat", "/bin/mkdir", "/bin/touch")}
+    programs |= {"/bin/id": os.path.realpath("/usr/bin/id")}
+    files = images.dynamic([python, *programs.values()])
+    files[f"/usr/lib/{Path(python).name}"] = f"/usr/lib/{Path(python).name}"
+    image = images.make("setup", files, {"/usr/bin/python3": python, **programs})
+    command = f"{packages.fetch} && {MAKE}"
+    try:
+        async with session(tree, "docker", command, packages.address, image=image) as now:
+            assert "shown read-only: .venv, node_modules" in now.notes
+            text, patch = await now.run(f".venv/bin/{SAY}; {LOOK}")
+            assert text.splitlines()[0].startswith(f"hello {tree}/.venv/lib/python3.")
+            uid, *rest = text.splitlines()[1:]
+            assert uid == str(os.geteuid() or 1000)
+            assert (rest[:2], rest[-1], patch) == (["one", "two"], "kept", ())
+    finally:
+        images.clear()
+
+
+AS_USER = """
+import asyncio, os, sys
+from pathlib import Path
+from tests.agent.test_setup import LOOK, MAKE, session
+
+async def main():
+    async with session(Path(sys.argv[1]), "bubblewrap", MAKE, "") as now:
+        print((await now.run(LOOK))[0])
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.bubblewrap
+def test_an_ordinary_user_sets_up_too(tree: Path) -> None:
+    """Who is not root, in a user namespace: forks are mounted by a process of the user's own, or copied."""
+    user = ("unshare", "--user", "--map-user=1234", "--map-group=1234")
+    done = subprocess.run(
+        [*user, sys.executable, "-c", AS_USER, tree], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:3] == ["1234", "one", "two"]
+    assert done.stdout.split()[-1] == "kept"
+
+
 CRATE = """\
 [package]
 name = "x"
@@ -214,6 +275,31 @@ async def test_crates_are_kept_and_used_offline(
         text, _ = await now.run("cp lock.gen Cargo.lock; CARGO_TARGET_DIR=/tmp/t cargo run -q --locked")
         assert text == "hello\n"
         assert packages.requests == asked
+
+
+POM = """\
+<project><modelVersion>4.0.0</modelVersion><artifactId>x</artifactId><packaging>pom</packaging>
+<parent><groupId>org.example</groupId><artifactId>above</artifactId><version>1</version><relativePath/></parent>
+<repositories><repository><id>central</id><url>http://{}/maven</url></repository></repositories></project>
+"""
+
+
+@QUICK
+async def test_what_maven_fetches_through_the_proxy_is_kept_and_used_offline(
+    tree: Path, backend: str, packages: Registry
+) -> None:
+    if shutil.which("mvn") is None:
+        pytest.skip("Maven is not installed")
+    make(tree, {"pom.xml": POM.format(packages.address)})
+    async with session(tree, backend, "mvn -q validate", packages.address) as now:
+        assert f"shown read-only: {PACKAGES}" in now.notes
+        assert "/maven/org/example/above/1/above-1.pom" in packages.requests
+        asked = list(packages.requests)
+        text, patch = await now.run(
+            "mvn -q validate && echo found; MAVEN_OPTS= mvn -o -q validate || echo missed"
+        )
+        assert "found\n" in text and text.endswith("missed\n")
+        assert (patch, packages.requests) == ((), asked)
 
 
 @QUICK

@@ -104,19 +104,50 @@ def test_user_namespaces_that_are_off(words: tuple[str, ...], tmp_path: Path) ->
     assert "sudo sysctl -w user.max_user_namespaces=15000" in done.stdout + done.stderr
 
 
+LANDLOCKED = """
+import ctypes, os, struct, sys
+call, write_file = ctypes.CDLL(None, use_errno=True).syscall, 1 << 1
+rules = call(444, struct.pack("Q", write_file), 8, 0)
+for name in os.listdir("/"):
+    if name != "proc" and os.path.isdir("/" + name):
+        folder = os.open("/" + name, os.O_PATH)
+        if call(445, rules, 1, struct.pack("=Qi", write_file, folder), 0): sys.exit("no rule")
+if ctypes.CDLL(None).prctl(38, 1, 0, 0, 0) or call(446, rules, 0): sys.exit("no Landlock")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Lets a program write anywhere but in /proc: https://docs.kernel.org/userspace-api/landlock.html"""
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    "words", [("doctor", "bubblewrap"), ("sandbox", "info", "--check", "--sandbox", "bubblewrap")]
+)
+def test_a_security_module_that_refuses_bubblewrap_its_user_namespace(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The kernel refuses the real bwrap with the error that AppArmor's restriction gives, by Landlock."""
+    inside = (sys.executable, "-c", LANDLOCKED, PAWL, *words)
+    done = subprocess.run(inside, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done
+    said = done.stdout + done.stderr
+    assert "bwrap does not work: bwrap: setting up uid map: Permission denied" in said
+    assert remedy.for_bubblewrap("uid map: Permission denied") in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("name", "value", "command", "said"),
     [
         ("kernel/apparmor_restrict_unprivileged_userns", "1", "apparmor_restrict", "restricted by AppArmor"),
         ("kernel/unprivileged_userns_clone", "0", "unprivileged_userns_clone=1", "off"),
         ("user/max_user_namespaces", "0", "max_user_namespaces=15000", "off"),
-        ("kernel/nothing", "1", "or start docker", "on"),
+        ("kernel/nothing", "1", "AppArmor, refuses bwrap", "on"),
     ],
 )
 def test_what_refuses_bubblewrap_has_its_remedy(
     name: str, value: str, command: str, said: str, tmp_path: Path
 ) -> None:
-    """AppArmor's restriction cannot be made without AppArmor: by what the kernel says of it."""
+    """AppArmor's own setting cannot be made without AppArmor: by what the kernel says of it."""
     settings = tmp_path / "proc/sys"
     for folder in ("kernel", "user"):
         (settings / folder).mkdir(parents=True)

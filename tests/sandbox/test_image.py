@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from sandbox import etc
 from sandbox.base import Mount
-from sandbox.image import SYSTEM_PATH, Toolchain, ordered, toolchain
+from sandbox.image import SYSTEM_PATH, Toolchain, toolchain
+from sandbox.parts import laid_out, ordered
 
 
 @pytest.fixture
@@ -191,6 +192,28 @@ def test_no_mount_hides_another(mounts: list[Mount]) -> None:
     for place, mount in enumerate(result):
         assert not any(mount.target.startswith(later.target + "/") for later in result[place + 1 :])
         assert mount == [m for m in mounts if m.target == mount.target][-1]
+
+
+def test_what_may_hold_tokens_is_no_part_of_a_folder_wherever_its_name_leads(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    for path in ("bin/tool", "share/x", "share/rc", "etc/npmrc", "etc/fonts/x", "envs/b/bin/y", "pip.conf"):
+        (tool / path).parent.mkdir(parents=True, exist_ok=True)
+        (tool / path).write_text(path)
+    (tmp_path / "outside").write_text("")
+    links = {"lib64": "bin", ".netrc": "share/rc", "again": "etc", "rc": "pip.conf", "out": "../outside"}
+    for name, leads in links.items():
+        (tool / name).symlink_to(leads)
+    made = laid_out([Mount(str(path), str(path), by_parts=True) for path in (tool, tool / "envs/b")])
+    shown = {mount.target.removeprefix(str(tool)): mount.source.removeprefix(str(tool)) for mount in made}
+    assert shown == {
+        "": "",
+        "/bin": "/bin",
+        "/lib64": "/bin",
+        "/share/x": "/share/x",
+        "/etc/fonts": "/etc/fonts",
+        "/envs/b": "",
+        "/envs/b/bin": "/envs/b/bin",
+    }
 
 
 # --- /etc ------------------------------------------------------------------------------------------------

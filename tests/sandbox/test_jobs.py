@@ -123,6 +123,25 @@ async def test_the_kept_output_is_bounded(sandbox: Sandbox) -> None:
     assert (await sandbox.output(job.job, 10**9)).data == b""
 
 
+async def test_all_that_a_job_writes_is_heard_before_its_end_is_told(sandbox: Sandbox) -> None:
+    """More than is kept, and more than the way to the host holds at once, beside a command's own output."""
+    heard = bytearray()
+    wrote = b"".join(b"%d\n" % number for number in range(1, 600_001))
+    job = await sandbox.start(["seq", "600000"], on_output=heard.extend)
+    assert (await sandbox.run("echo other")).output == b"other\n"
+    assert (await ended(sandbox, job)).exit_code == 0
+    assert bytes(heard) == wrote
+
+
+async def test_a_job_whose_hearer_fails_is_killed(sandbox: Sandbox) -> None:
+    def fail(_: bytes) -> None:
+        raise OSError("the disk is full")
+
+    job = await sandbox.start("echo one; sleep 86.1", on_output=fail)
+    assert (await ended(sandbox, job)).signal == signal.SIGKILL
+    assert (await sandbox.run("echo on")).ok
+
+
 async def test_a_killed_job_is_dead_at_once_with_all_that_it_started(place: Place) -> None:
     job = await place.sandbox.start(
         "trap '' TERM; setsid sleep 84.1 & env -i setsid sleep 84.1 & echo up; wait"

@@ -6,11 +6,12 @@ import json
 import os
 import pwd
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-import sandbox
+from sandbox.base import Mount
 from sandbox.image import toolchain
 from tests.sandbox.places import ISOLATING, backends, opened
 from tests.sandbox.test_image import home, interpreter, look, on_path, targets, virtual
@@ -182,21 +183,6 @@ def test_an_environment_of_conda_is_shown_alone(home: Path) -> None:
 # --- what may hold tokens --------------------------------------------------------------------------------
 
 
-def test_files_with_tokens_inside_a_shown_folder_are_shown_empty(home: Path, tmp_path: Path) -> None:
-    venv = virtual(home / "project/.venv", interpreter(tmp_path / "pythons/3.12"))
-    text(venv / "pip.conf")
-    text(venv / "conf/rc")
-    (venv / "condarc").symlink_to("conf/rc")
-    text(home / "outside")
-    (venv / ".netrc").symlink_to(home / "outside")
-    shown = {m.target: m.source for m in look(home).mounts}
-    nothing = str(Path(sandbox.__file__ or ""))
-    assert shown[str(venv / "pip.conf")] == nothing
-    assert shown[str(venv / "conf/rc")] == nothing
-    assert str(home / "outside") not in shown
-    assert Path(nothing).read_bytes() == b""
-
-
 @pytest.mark.anyio
 @pytest.mark.parametrize("backend", backends(*ISOLATING))
 async def test_the_tools_of_this_machine_run_and_the_home_stays_hidden(backend: str, tmp_path: Path) -> None:
@@ -219,16 +205,32 @@ async def test_the_tools_of_this_machine_run_and_the_home_stays_hidden(backend: 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("backend", backends(*ISOLATING))
-async def test_what_is_shown_empty_is_empty_inside(backend: str, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    node = home / ".nvm/versions/node/v20.9.0"
+async def test_no_rename_on_the_host_uncovers_a_file_with_tokens(backend: str, tmp_path: Path) -> None:
+    """Files are replaced, made and moved while the sandbox is open, in a project's environment too.
+
+    With a mount over each file instead, all but the untouched one could be read.
+    """
+    node, venv = tmp_path / "home/.nvm/versions/node/v20.9.0", tmp_path / "project/.venv"
     program(node / "bin/node")
-    text(node / "etc/npmrc")
+    virtual(venv, Path(os.path.realpath(sys.executable)))
+    before = [text(path) for path in (node / "etc/npmrc", node / ".netrc", venv / "pip.conf")]
     os.chmod(tmp_path, 0o755)  # noqa: PTH101
-    environ = {"PATH": f"{node}/bin:{os.environ['PATH']}", "HOME": str(home)}
-    async with opened(backend, tmp_path, environ=environ) as place:
-        done = await place.sandbox.run(["cat", str(node / "etc/npmrc")])
-        assert (done.exit_code, done.output) == (0, b"")
+    environ = {"PATH": f"{node}/bin:{os.environ['PATH']}", "HOME": str(tmp_path / "home")}
+    mounts = (Mount(str(venv), str(venv), by_parts=True),)
+    async with opened(backend, tmp_path, environ=environ, mounts=mounts) as place:
+        assert (await place.sandbox.run([str(node / "bin/node")])).ok
+        assert (await place.sandbox.run([str(venv / "bin/python"), "-c", "import sys"])).ok
+        for path in before[1:]:
+            text(path.with_name("new")).replace(path)
+        (node / "etc").rename(node / "old")
+        text(node / "etc/npmrc")
+        made = [text(path) for path in (node / ".npmrc", node / "etc/pip.conf", venv / "etc/uv/uv.toml")]
+        for file in (*before, *made, node / "old/npmrc"):
+            assert file.read_text() == "token"
+            assert not (await place.sandbox.run(["cat", str(file)])).ok, file
+        for folder in (node, venv, "/usr"):
+            done = await place.sandbox.run(["touch", f"{folder}/x"])
+            assert b"Read-only" in done.output or b"denied" in done.output
 
 
 @pytest.mark.anyio

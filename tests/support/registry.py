@@ -1,4 +1,4 @@
-"""A package registry over real HTTP on the loopback: one package, for pip (PEP 503) and cargo (RFC 2789)."""
+"""A registry over real HTTP on the loopback: one package, for pip (PEP 503), cargo (RFC 2789), Maven."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 NAME = "pawl_greeting"
 WHEEL = f"{NAME}-1.0-py3-none-any.whl"
+
+ABOVE = b"""<project><modelVersion>4.0.0</modelVersion><groupId>org.example</groupId>
+<artifactId>above</artifactId><version>1</version><packaging>pom</packaging></project>
+"""
+"""For Maven: what a project may name as its parent."""
 
 
 def wheel(text: str = "hello") -> bytes:
@@ -94,6 +99,7 @@ def registry() -> Iterator[Registry]:
     pages = {
         f"/simple/{NAME.replace('_', '-')}/": f'<a href="/files/{WHEEL}">{WHEEL}</a>'.encode(),
         f"/files/{WHEEL}": wheel(),
+        "/maven/org/example/above/1/above-1.pom": ABOVE,
     }
 
     class Handler(BaseHTTPRequestHandler):

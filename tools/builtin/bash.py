@@ -7,7 +7,7 @@ from typing import Annotated
 from sandbox.base import JobState, NoSuchJob, TooManyJobs
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.ending import ending, job_ending
-from tools.output import Spill, clip, readable, save_whole
+from tools.output import Spill, clip, readable
 
 MAX_TIMEOUT = 3600
 KILL = "kill"
@@ -67,7 +67,11 @@ async def _run(ctx: ToolContext, command: str, timeout_s: int) -> ToolOutput:
 
 
 async def _start(ctx: ToolContext, command: str) -> ToolOutput:
-    state = await ctx.sandbox.start(command)
+    known = {state.job for state in await ctx.sandbox.jobs()}
+    ctx.spills = {job: spill for job, spill in ctx.spills.items() if job in known}
+    whole = Spill(ctx.artifacts, "job")
+    state = await ctx.sandbox.start(command, on_output=whole.write)
+    ctx.spills[state.job], ctx.heard[state.job] = whole, 0
     return ToolOutput(
         f'[job {state.job} runs in the background; bash with command="", job={state.job} shows what it writes'
         f' and with a timeout waits for its end, with command="{KILL}" ends it]'
@@ -80,17 +84,18 @@ async def _ask(ctx: ToolContext, job: int, wait_s: float, kill: bool) -> ToolOut
         await ctx.sandbox.kill(job)
     state = await _wait(ctx, job, wait_s)
     pieces: list[bytes] = []
-    asked = ctx.heard.get(job, 0)
+    asked, whole = ctx.heard.get(job, 0), True
     while asked < state.total_bytes:  # what it goes on to write meanwhile is for the next time
         piece = await ctx.sandbox.output(job, asked)
         if piece.offset > asked:
+            whole = False
             pieces.append(b"\n... [%d bytes left out] ...\n" % (piece.offset - asked))
         pieces.append(piece.data)
         asked = piece.next
     ctx.heard[job] = asked
     text = readable(b"".join(pieces))
     shown = clip(text)
-    kept = str(save_whole(ctx.artifacts, f"job-{job}", b"".join(pieces))) if shown != text else ""
+    kept = "" if whole and shown == text else str(ctx.spills[job].keep())
     return ToolOutput(f"{_ended_line(shown)}[{job_ending(state, ctx.sandbox.limits)}]", artifact=kept)
 
 
