@@ -19,7 +19,6 @@ from agent.cli.options import Options
 from agent.config import Settings
 from agent.events import NetworkDecided, Noted, SetupRan
 from agent.session import new_session
-from agent.setup import setup_hint
 from agent.workbench import Workbench
 from sandbox import kept, setup
 from sandbox.proxy import Proxy
@@ -439,27 +438,3 @@ async def test_another_interpreter_or_image_is_another_result(
     (bin_folder / "node").write_text("12")
     two = await key(environ=environ)
     assert len({before, one, two}) == 3
-
-
-HINTS: list[tuple[str, dict[str, str], str]] = [
-    (
-        "ModuleNotFoundError: No module named 'numpy'",
-        {"requirements.txt": ""},
-        "numpy is not installed; `--setup",
-    ),
-    ("/usr/bin/python3: No module named pytest", {"requirements.txt": ""}, "pytest is not installed"),
-    ("Error: Cannot find module 'left-pad'", {"package.json": "{}"}, "`--setup 'npm install'`"),
-    ("No module named 'numpy.linalg'", {"requirements.txt": "", "numpy.py": ""}, ""),
-    ("No module named 'mine'", {"requirements.txt": "", "src/mine/a.py": ""}, ""),
-    ("No module named 'numpy'", {"requirements.txt": "", ".venv/x": ""}, ""),
-    ("No module named 'numpy'", {"a.py": ""}, ""),
-    ("AssertionError", {"requirements.txt": ""}, ""),
-]
-
-
-@pytest.mark.parametrize(("output", "files", "hint"), HINTS)
-def test_a_missing_module_is_worth_a_hint(
-    tmp_path: Path, output: str, files: dict[str, str | bytes | tuple[int, bytes]], hint: str
-) -> None:
-    found = setup_hint(f"...\n{output}\n...", make(tmp_path / "p", files))
-    assert (hint in found) if hint else not found
