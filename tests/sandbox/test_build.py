@@ -147,7 +147,10 @@ async def test_a_cancelled_build_ends(project: Path, base: str) -> None:
     wanted = recipe(project, f"FROM {base}", "RUN echo it runs; sleep 1000")
     task = asyncio.create_task(build(wanted, on_output=listen))
     await asyncio.wait_for(running.wait(), 30)
-    (container,) = images.docker("ps", "-q", "--no-trunc").split() or [""]
+    async with asyncio.timeout(10):  # the step is told before its container is there
+        while not (found := [line for line in _running() if "it runs; sleep 1000" in line]):
+            await asyncio.sleep(0.02)
+    container = found[0].split()[0]
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -156,6 +159,10 @@ async def test_a_cancelled_build_ends(project: Path, base: str) -> None:
     )
     await asyncio.wait_for(waiting.wait(), 20)
     assert images.docker("images", "-q", wanted.tag) == ""
+
+
+def _running() -> list[str]:
+    return images.docker("ps", "--no-trunc", "--format", "{{.ID}} {{.Command}}").splitlines()
 
 
 async def test_without_a_daemon_the_remedy_is_said(

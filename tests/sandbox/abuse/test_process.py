@@ -219,12 +219,12 @@ SLEEPER = """
 import asyncio, sys
 from pathlib import Path
 from sandbox import client
-from tests.sandbox.places import opened
+from tests.sandbox.places import LIMITS, opened
 
 client._WATCHDOG_S = 0.2
 
 async def main():
-    async with opened(sys.argv[1], Path(sys.argv[2])) as place:
+    async with opened(sys.argv[1], Path(sys.argv[2]), limits=LIMITS) as place:
         print("ready", flush=True)
         heard = []
         done = await place.sandbox.run(
@@ -238,7 +238,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("backend", backends(*EVERY))
 async def test_case_10_what_happens_while_pawl_is_stopped_is_not_lost(backend: str, tmp_path: Path) -> None:
-    """Scale: stopped for 3 s, with a watchdog of 3 s that passes meanwhile, in place of 60 and 125 s.
+    """Scale: stopped for 1.6 s, with a watchdog of 1.3 s that passes meanwhile, in place of 60 and 125 s.
 
     What a command writes waits for pawl up to 4 MB; one that writes more waits as well, until it times out.
     """
@@ -246,7 +246,7 @@ async def test_case_10_what_happens_while_pawl_is_stopped_is_not_lost(backend: s
     assert sleeper.stdout is not None
     assert (await sleeper.stdout.readline()).strip() == b"ready"
     sleeper.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(3)
+    await asyncio.sleep(1.6)
     sleeper.send_signal(signal.SIGCONT)
     output, _ = await sleeper.communicate()
     assert output.strip() == b"0 3000005 3000005 b'\\nend\\n'"
