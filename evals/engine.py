@@ -7,6 +7,7 @@ machines that do not see the run's folder.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator
@@ -122,3 +123,32 @@ def load_engine(name: str) -> EngineModule:
     if name not in known_engines():
         raise EngineError(f"no engine is called {name!r}; there are {', '.join(known_engines())}")
     return cast(EngineModule, importlib.import_module(f"evals.engines.{name}"))
+
+
+class TaskEngine:
+    """What engines share that watch each work by a task of their own: `_work` puts one `Done` into `_done`.
+
+    `close` is theirs; the None that it puts at the end of `_done` ends `as_completed`.
+    """
+
+    def __init__(self) -> None:
+        self._done: asyncio.Queue[Done | None] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, work: Work) -> None:
+        task = asyncio.create_task(self._work(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def as_completed(self) -> AsyncIterator[Done]:
+        while (done := await self._done.get()) is not None:
+            yield done
+
+    async def cancel(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self, work: Work) -> None:
+        raise NotImplementedError

@@ -67,8 +67,7 @@ async def fulfil(
     said = last_reply(branch)
     if end.status == "done":
         return Outcome("success", said, patch, model=model.name, answers=True)
-    subtype = "error" if end.status == "error" else end.status
-    return Outcome(subtype, f"{said}\n{end.detail}".strip(), patch, model=model.name)
+    return Outcome(end.status, f"{said}\n{end.detail}".strip(), patch, model=model.name)
 
 
 async def _checked(

@@ -10,13 +10,12 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from typing import IO
 
 import msgspec
 
 from agent.models.machine import available_memory, physical_cores
-from evals.engine import Done, EngineError, Setup, Work
+from evals.engine import Done, EngineError, Setup, TaskEngine, Work
 
 summary = "processes on this machine"
 
@@ -77,8 +76,9 @@ class _Server:
                     future.set_result(-signal.SIGKILL)
 
 
-class LocalEngine:
+class LocalEngine(TaskEngine):
     def __init__(self, setup: Setup) -> None:
+        super().__init__()
         self.width = setup.jobs or physical_cores()
         self._setup = setup
         self._server: _Server | None = None
@@ -87,23 +87,6 @@ class LocalEngine:
         self._slots = asyncio.Semaphore(self.width)
         self._started: dict[str, float] = {}
         """When each running worker was started."""
-        self._done: asyncio.Queue[Done | None] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def submit(self, work: Work) -> None:
-        task = asyncio.create_task(self._work(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def as_completed(self) -> AsyncIterator[Done]:
-        while (done := await self._done.get()) is not None:
-            yield done
-
-    async def cancel(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
         await self.cancel()

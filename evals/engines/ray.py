@@ -12,12 +12,11 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
-from evals.engine import Done, EngineError, Setup, Work
+from evals.engine import Done, EngineError, Setup, TaskEngine, Work
 from evals.forking import load_entry
 
 summary = "a Ray cluster (extra `ray`)"
@@ -84,8 +83,9 @@ def _work(entry: str, encoded: bytes) -> bytes:
     return result
 
 
-class RayEngine:
+class RayEngine(TaskEngine):
     def __init__(self, ray: Any, setup: Setup, own: bool, folder: str) -> None:
+        super().__init__()
         self._ray = ray
         self._own = own
         """Whether this engine connected to the cluster, and is to leave it."""
@@ -94,23 +94,6 @@ class RayEngine:
         self._entry = setup.entry
         self.width = 2 * (setup.jobs or max(1, int(ray.cluster_resources().get("CPU", 1))))
         self._task = ray.remote(max_retries=0, num_cpus=1)(_work)
-        self._done: asyncio.Queue[Done | None] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def submit(self, work: Work) -> None:
-        task = asyncio.create_task(self._wait(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def as_completed(self) -> AsyncIterator[Done]:
-        while (done := await self._done.get()) is not None:
-            yield done
-
-    async def cancel(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
         await self.cancel()
@@ -121,7 +104,7 @@ class RayEngine:
                 await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         self._done.put_nowait(None)
 
-    async def _wait(self, work: Work) -> None:
+    async def _work(self, work: Work) -> None:
         result, error = b"", "cancelled"
         with contextlib.suppress(asyncio.CancelledError):
             result, error = await self._run(work)
