@@ -28,6 +28,8 @@ class Found(msgspec.Struct, frozen=True):
     tests: tuple[TestOutcome, ...] = ()
     flags: tuple[Flag, ...] = ()
     error: str = ""
+    ended: dict[str, Ended] = {}
+    """Every test that was seen, those that nobody named too."""
 
 
 def protected(tests: Tests) -> tuple[str, ...]:
@@ -65,7 +67,7 @@ def judge(
     else:
         ways = {test.outcome for test in ended.values()}
         resolved = exit_code == 0 and not ways & {"failed", "error"} and (not ways or "passed" in ways)
-    return Found(resolved and not error, found, flags, error)
+    return Found(resolved and not error, found, flags, error, ended)
 
 
 def _outcomes(tests: Tests, quarantined: frozenset[str], ended: dict[str, Ended]) -> tuple[TestOutcome, ...]:
