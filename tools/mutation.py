@@ -103,7 +103,7 @@ def _walk(root: Node) -> Iterator[Node]:
 
 def _faults(node: Node, source: bytes, table: Mutable) -> Iterator[tuple[Kind, int, int, bytes]]:
     text = source[node.start_byte : node.end_byte]
-    if node.child_count == 0:
+    if node.child_count == 0 or not node.is_named:  # `not in` is a token of two
         yield from _of_token(node, text.decode(), table)
     if node.type in table.branches and (condition := node.child_by_field_name("condition")):
         yield _turned(condition, source, table)
