@@ -109,6 +109,7 @@ def held(out: Path, asked: dict[str, Any], fixed: dict[str, Any], arrange: Arran
     """
     if out.suffix != ".jsonl":
         raise JournalError(f"{out}: the tasks are written as JSON lines; give a name that ends in .jsonl")
+    asked = msgspec.json.decode(msgspec.json.encode(asked))  # as it is read back
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     with lease.hold(out.with_suffix(".lock")):

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from evals.contamination import longest_run
 from evals.patches import sections
+from tools.testreport import is_test_path
 
 MIN_WORDS = 3
 """That say something, in a commit's message; fewer are no statement."""
@@ -30,6 +31,7 @@ request resolve resolves see some test tests tidy tweak tweaks typo unit up upda
 added adding adds branch into the this to
 """
 _EMPTY = frozenset(_SAYS_NOTHING.split())
+_PATH = re.compile(r"[\w./+-]+")
 _WORD = re.compile(r"[A-Za-z][\w']*")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _QUOTED = re.compile(r"\"\"\".*?\"\"\"|'''.*?'''|\"[^\"\n]*\"|'[^'\n]*'", re.DOTALL)
@@ -120,12 +122,16 @@ def leaks(
     coined = set(_COINED.findall(statement)) & set(re.findall(r"\w+", _QUOTED.sub("", added)))
     found += [f"it names what only the fix has: {name}" for name in sorted(coined - known)]
     if places:
-        names = {name for part in parts for name in (part.path, PurePosixPath(part.path).name)}
-        found += [
-            f"it names a file of the fix: {name}" for name in sorted(names) if name and name in statement
-        ]
+        files = {PurePosixPath(part.path).name for part in parts}
+        named = {word.strip(".") for word in _PATH.findall(statement)}
+        found += [f"it names a file of the fix: {path}" for path in sorted(named) if _is_of(path, files)]
     found += [f"it names a hidden test: {name}" for name in hidden if name in statement]
     return found
+
+
+def _is_of(path: str, names: set[str]) -> bool:
+    """Whether it is a file with one of these names; tests may be called alike."""
+    return PurePosixPath(path).name in names and not is_test_path(path)
 
 
 def _tokens(text: str) -> list[str]:

@@ -35,7 +35,10 @@ FIX = changed(
     ("message", "expected"),
     [
         ("Sum loses the first price (#12)\n\nSigned-off-by: A <a@b>\n", "Sum loses the first price"),
-        ("Sum loses its first price\n\nSee more.\n\n\n\nCo-Authored-By: B <b@c>", "Sum loses its first price\n\nSee more."),
+        (
+            "Sum loses its first price\n\nSee more.\n\n\n\nCo-Authored-By: B <b@c>",
+            "Sum loses its first price\n\nSee more.",
+        ),
         ("Count empty lists right https://example.org/1 (gh-3)", "Count empty lists right"),
         ("fix tests", ""),
         ("fix #365 - added a regression test and a fix based on pull request #393", ""),
@@ -56,7 +59,9 @@ def test_a_message_as_a_statement(message: str, expected: str) -> None:
         ("Do this:\n+    return sum(prices)", "it holds a diff"),
         ("Use return _other(list(prices), start=0) instead", "it has 10 tokens in a row of the fix"),
         ("The _whole_sum is wrong", "it names what only the fix has: _whole_sum"),
-        ("See prices.py", "it names a file of the fix: prices.py"),
+        ("See prices.py.", "it names a file of the fix: prices.py"),
+        ("See `shop/prices.py`", "it names a file of the fix: shop/prices.py"),
+        ("See tests/test_prices.py and tests/prices.py", ""),
         ("As in abcdef1 it was", "it names the commit of the fix"),
         ("test_total fails", "it names a hidden test: test_total"),
     ],
