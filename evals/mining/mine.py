@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,8 @@ class Miner:
         }
         named = draft | {
             "problem_statement": statement,
-            "FAIL_TO_PASS": list(compared.fail),
-            "PASS_TO_PASS": list(compared.keep),
+            "FAIL_TO_PASS": json.dumps(compared.fail),
+            "PASS_TO_PASS": json.dumps(compared.keep),
             "extra": extra,
         }
         return await proof.settle(named, before, after, self.bench)
@@ -160,6 +161,8 @@ class Miner:
         """Its words. Raises Rejected when they do not name what the tests need, or give the fix away."""
         told = proof.complaints(before, fail)
         names = missing(told, halves.tests)
+        if (files := proof.unreadable(before, after, fail)) and not names:
+            raise Rejected("tests cannot be imported before", ", ".join(files))
         texts = await asyncio.to_thread(contents, self.source, change.parent, halves.source_files)
         hidden = {test.rpartition("::")[2].partition("[")[0] for test in fail}
         find = functools.partial(
@@ -179,7 +182,6 @@ class Miner:
             return await self.words.write(about, faults)
         text = from_message(change.message)
         if lost := unnamed(text, names):
-            files = proof.unreadable(before, after, fail)
             reason = "tests cannot be imported before" if files else "statement does not name what is tested"
             raise Rejected(reason, ", ".join(lost))
         if found := find(text, places=False):

@@ -184,8 +184,8 @@ class Mutator:
             raise Rejected("fails the same tests as another of its function")
         named = draft | {
             "problem_statement": await self._statement(draft, before, compared.fail),
-            "FAIL_TO_PASS": list(compared.fail),
-            "PASS_TO_PASS": list(compared.keep),
+            "FAIL_TO_PASS": json.dumps(compared.fail),
+            "PASS_TO_PASS": json.dumps(compared.keep),
             "extra": draft["extra"] | {"dropped_ids": compared.dropped},
         }
         done = await proof.settle(named, before, self.sound, self.bench)

@@ -6,6 +6,7 @@ Each whole status is taken twice. A test that does not end alike both times is n
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from sandbox.base import BackendName
 _PASSES = ("passed", "xfailed")
 _MOST_MISSING = 0.5
 """Of a file's tests that are not there before; above it, the file itself cannot be read."""
+_MOST_NAMED = 50
+"""Flaky tests that a row names."""
 _PROBE = "?"
 """Stands for a row's failing tests until they are known."""
 
@@ -130,37 +133,46 @@ def complaints(before: Graded, fail: Iterable[str]) -> list[str]:
 async def settle(row: dict[str, Any], before: Graded, after: Graded, bench: Bench) -> dict[str, Any]:
     """The row, proved again from the start as the finished task that it now is. Raises Rejected.
 
-    `before` and `after` are the first two runs. Tests that end otherwise in the second ones are left out.
+    `before` and `after` are the first two runs.
     """
     task = task_of(row, bench)
-    assert isinstance(task.grading, Tests)
     again = await statuses(task, "", bench)
     mended = await statuses(task, task.reference, bench)
-    flaky = unsteady(before, again) | unsteady(after, mended)
-    fail = [test for test in task.grading.fail_to_pass if test not in flaky]
-    keep = [test for test in task.grading.pass_to_pass if test not in flaky]
-    if not fail:
-        raise Rejected("flaky", ", ".join(sorted(flaky)[:5]))
+    done = settled(row, (before, again), (after, mended), bench.backend)
     if held := await asyncio.to_thread(leaked, task, bench.cache):
         raise Rejected("leaks", ", ".join(held[:5]))
+    return done
+
+
+def settled(
+    row: dict[str, Any], before: tuple[Graded, Graded], after: tuple[Graded, Graded], backend: str
+) -> dict[str, Any]:
+    """The row without the tests that did not end alike in both runs. Raises Rejected when none is left."""
+    flaky = unsteady(*before) | unsteady(*after)
+    fail, keep = (
+        [test for test in json.loads(row[name]) if test not in flaky]
+        for name in ("FAIL_TO_PASS", "PASS_TO_PASS")
+    )
+    if not fail:
+        raise Rejected("flaky", ", ".join(sorted(flaky)[:5]))
+
+    def share(run: Graded, tests: list[str]) -> str:
+        return f"{sum(passes(run, test) for test in tests)}/{len(tests)}"
+
     extra = row["extra"] | {
         "n_f2p": len(fail),
         "n_p2p": len(keep),
-        "flaky_ids": sorted(flaky)[:50],
+        "flaky_ids": sorted(flaky)[:_MOST_NAMED],
         "blank_ids": sum(" " in test for test in (*fail, *keep)),
-        "suite_secs": round(mended.score.tests_s, 2),
+        "suite_secs": round(after[1].score.tests_s, 2),
         "proved": {
-            "scorer": mended.score.scorer,
-            "backend": bench.backend,
-            "f2p_before": f"{sum(passes(again, test) for test in fail)}/{len(fail)}",
-            "f2p_after": f"{sum(passes(mended, test) for test in fail)}/{len(fail)}",
-            "p2p_before": f"{sum(passes(again, test) for test in keep)}/{len(keep)}",
-            "p2p_after": f"{sum(passes(mended, test) for test in keep)}/{len(keep)}",
-            "runs": 2,
+            "scorer": after[1].score.scorer,
+            "backend": backend,
+            "runs": len(after),
+            "f2p_before": share(before[1], fail),
+            "f2p_after": share(after[1], fail),
+            "p2p_before": share(before[1], keep),
+            "p2p_after": share(after[1], keep),
         },
     }
-    return row | {
-        "FAIL_TO_PASS": msgspec.json.encode(fail).decode(),
-        "PASS_TO_PASS": msgspec.json.encode(keep).decode(),
-        "extra": extra,
-    }
+    return row | {"FAIL_TO_PASS": json.dumps(fail), "PASS_TO_PASS": json.dumps(keep), "extra": extra}

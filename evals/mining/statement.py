@@ -26,8 +26,8 @@ _TRAILER = re.compile(
 _REFERENCE = re.compile(r"\s*\((?:gh-|#)\d+\)|https?://\S+", re.IGNORECASE)
 _SAYS_NOTHING = """
 a an and another based bug bugs by cleanup close closes code commit fix fixed fixes fixing for from gh hotfix
-improve improved in issue issues it its merge minor misc more new of on or pr pull ref refactor refs regression
-request resolve resolves see some test tests tidy tweak tweaks typo unit up update updates wip with work add
+improve improved in issue issues it its merge minor misc more new of on or pr pull ref refactor refs
+regression request resolve resolves see some test tests tidy tweak tweaks typo unit up update updates wip with work add
 added adding adds branch into the this to
 """
 _EMPTY = frozenset(_SAYS_NOTHING.split())

@@ -145,7 +145,7 @@ def test_faults_become_tasks(repo: Path, tmp_path: Path) -> None:
     failing = [(r["extra"]["mutation"]["scope"], r["FAIL_TO_PASS"]) for r in made]
     assert len(set(failing)) == 2
     for row in made:
-        assert "shop.py:" not in row["problem_statement"] and "test_shop.py" in row["problem_statement"]
+        assert " shop.py" not in row["problem_statement"] and "test_shop.py" in row["problem_statement"]
         assert row["patch"] != row["extra"]["bug_patch"]
     assert fit(tmp_path / "m.jsonl", tmp_path / "cache")["fit"] == 2
     task = load(tmp_path / "m.jsonl")[0]
