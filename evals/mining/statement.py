@@ -19,16 +19,16 @@ MIN_WORDS = 3
 RUN = 8
 """Tokens in a row, as in the fix, that are no chance in a statement; what stands in quotes counts as one."""
 _TRAILER = re.compile(
-    r"^\s*(signed-off-by|co-?authored-by|reviewed-by|acked-by|tested-by|reported-by|cc|change-id|git-svn-id"
-    r"|cherry picked from|\(cherry picked from)\b.*$",
+    r"^\s*((signed-off|co-?authored|reviewed|acked|tested|reported)-by|cc|change-id|git-svn-id)\s*:.*$"
+    r"|^\s*\(cherry picked from .*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _REFERENCE = re.compile(r"\s*\((?:gh-|#)\d+\)|https?://\S+", re.IGNORECASE)
 _SAYS_NOTHING = """
 a an and another based bug bugs by cleanup close closes code commit fix fixed fixes fixing for from gh hotfix
 improve improved in issue issues it its merge minor misc more new of on or pr pull ref refactor refs
-regression request resolve resolves see some test tests tidy tweak tweaks typo unit up update updates wip with work add
-added adding adds branch into the this to
+regression request resolve resolves see some test tests tidy tweak tweaks typo unit up update updates wip with
+work add added adding adds branch into the this to
 """
 _EMPTY = frozenset(_SAYS_NOTHING.split())
 _PATH = re.compile(r"[\w./+-]+")
