@@ -23,7 +23,7 @@ from evals.grade import Graded
 from evals.mining import history, proof, writer
 from evals.mining import licence as licences
 from evals.mining.collect import Candidate
-from evals.mining.proof import Bench
+from evals.mining.proof import Bench, Compared
 from evals.mining.rejected import Rejected
 from evals.mining.row import identity, row
 from evals.mining.statement import from_failures, leaks
@@ -155,8 +155,7 @@ class Mutator:
     async def attempt(self, fault: Fault) -> dict[str, Any]:
         """The fault as a task's row. Raises Rejected."""
         assert self.sound is not None
-        if sum(made[:2] == (fault.path, fault.mutant.scope) for made in self.made) >= PER_SCOPE:
-            raise Rejected("enough of this function")
+        self._require_room(fault)
         sound = self.sources[fault.path]
         broken = fault.mutant.apply(sound)
         if not parses(broken, fault.language):
@@ -179,18 +178,30 @@ class Mutator:
             raise Rejected("no test fails")
         if len(compared.fail) > MOST * (len(compared.fail) + len(compared.keep)):
             raise Rejected("breaks too much", f"{len(compared.fail)} tests")
+        self._require_room(fault)
         like = (fault.path, fault.mutant.scope, frozenset(compared.fail))
         if like in self.made:
             raise Rejected("fails the same tests as another of its function")
+        self.made.append(like)  # before anything is waited for: others are at work
+        try:
+            return await self._finish(draft, before, compared)
+        except BaseException:
+            self.made.remove(like)
+            raise
+
+    def _require_room(self, fault: Fault) -> None:
+        if sum(made[:2] == (fault.path, fault.mutant.scope) for made in self.made) >= PER_SCOPE:
+            raise Rejected("enough of this function")
+
+    async def _finish(self, draft: dict[str, Any], before: Graded, compared: Compared) -> dict[str, Any]:
+        assert self.sound is not None
         named = draft | {
             "problem_statement": await self._statement(draft, before, compared.fail),
             "FAIL_TO_PASS": json.dumps(compared.fail),
             "PASS_TO_PASS": json.dumps(compared.keep),
             "extra": draft["extra"] | {"dropped_ids": compared.dropped},
         }
-        done = await proof.settle(named, before, self.sound, self.bench)
-        self.made.append(like)
-        return done
+        return await proof.settle(named, before, self.sound, self.bench)
 
     async def _statement(self, draft: dict[str, Any], before: Graded, fail: Sequence[str]) -> str:
         said = {test: before.ended[test].message if test in before.ended else "" for test in fail}

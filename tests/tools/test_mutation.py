@@ -32,7 +32,8 @@ SAMPLES: dict[str, tuple[str, set[str]]] = {
         FULL - {"condition", "drop"},
     ),
     "go": (
-        "package a\nfunc f(a int) int {\n\tif a < 1 && true {\n\t\tg(2)\n\t\treturn a + 1\n\t}\n\treturn 0\n}\n",
+        "package a\nfunc f(a int) int {\n\tif a < 1 && true {\n\t\tg(2)\n\t\treturn a + 1\n\t}\n"
+        "\treturn 0\n}\n",
         FULL,
     ),
     "groovy": (_CLASS, FULL),
