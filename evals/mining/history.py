@@ -126,7 +126,7 @@ def split(source: Path, change: Change, max_lines: int) -> Split:
     touched = [path for path in told.split("\0") if path]
     tests = tuple(path for path in touched if is_test_path(path))
     code = tuple(path for path in touched if not is_test_path(path) and not _ASIDE.search(path))
-    if not any(language_of(path) for path in tests):
+    if not tests:
         raise Rejected("touches no tests")
     if not any(language_of(path) for path in code):
         raise Rejected("touches no source")

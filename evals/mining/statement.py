@@ -23,7 +23,9 @@ _TRAILER = re.compile(
     r"|^\s*\(cherry picked from .*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_REFERENCE = re.compile(r"\s*\((?:gh-|#)\d+\)|https?://\S+", re.IGNORECASE)
+_REFERENCE = re.compile(
+    r"\s*\((?:gh-|#)\d+\)|(?:(?:closes|fixes|resolves|see):?\s+)?https?://\S+", re.IGNORECASE
+)
 _SAYS_NOTHING = """
 a an and another based bug bugs by cleanup close closes code commit fix fixed fixes fixing for from gh hotfix
 improve improved in issue issues it its merge minor misc more new of on or pr pull ref refactor refs
@@ -49,7 +51,7 @@ _MISSING = (
 
 def from_message(message: str) -> str:
     """The message without trailers and numbers of issues; "" when it says too little to work from."""
-    text = _REFERENCE.sub("", _TRAILER.sub("", message)).strip()
+    text = _REFERENCE.sub("", _TRAILER.sub("", message.replace("\r\n", "\n"))).strip()
     text = re.sub(r"\n{3,}", "\n\n", text)
     words = {word.lower() for word in _WORD.findall(text)} - _EMPTY
     return text if len(words) >= MIN_WORDS else ""

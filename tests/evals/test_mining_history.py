@@ -84,7 +84,6 @@ def test_a_change_is_split_into_the_fix_and_its_tests(repo: Path) -> None:
     ("files", "reason"),
     [
         ({"a.py": "x = 1\n"}, "touches no tests"),
-        ({"a.py": "x = 1\n", "tests/data.json": "{}"}, "touches no tests"),
         ({"tests/test_a.py": "x = 1\n", "docs/conf.py": "x = 1\n"}, "touches no source"),
         ({"tests/test_a.py": "x = 1\n", "a.py": "x = 1\n" * 30}, "too large"),
         ({"tests/test_a.py": "x = 1\n", **{f"m{n}.py": "" for n in range(13)}}, "too large"),

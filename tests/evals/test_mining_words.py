@@ -41,6 +41,7 @@ FIX = changed(
         ),
         ("Count empty lists right https://example.org/1 (gh-3)", "Count empty lists right"),
         ("Cc of a letter is lost\n\nCc: all\n(cherry picked from commit 1)", "Cc of a letter is lost"),
+        ("Count empty lists\r\n\r\nCloses: https://example.org/1\r\n", "Count empty lists"),
         ("fix tests", ""),
         ("fix #365 - added a regression test and a fix based on pull request #393", ""),
         ("Merge branch 'x' into y", ""),
