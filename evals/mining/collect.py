@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
+from evals.gitrun import GitFailed
 from evals.mining.journal import TASK, Entry, Journal
 from evals.mining.rejected import Rejected
 
@@ -31,7 +32,8 @@ async def collect(
 ) -> None:
     """Try those that the journal has not, `jobs` at a time, until it has `limit` tasks.
 
-    Every exception but Rejected ends it; what was found stays, and what was under way is tried again later.
+    Every exception but Rejected and GitFailed ends it; what was found stays, and what was under way is tried
+    again later.
     """
     waiting = iter([each for each in candidates if each.key not in journal.entries])
 
@@ -63,5 +65,7 @@ async def _try(candidate: Candidate) -> Entry:
         row = await candidate.attempt()
     except Rejected as rejected:
         outcome, detail = rejected.reason, rejected.detail
+    except GitFailed as error:  # a history that is cut off, or wrong on purpose
+        outcome, detail = "cannot be read", str(error)
     took = round(time.monotonic() - started, 1)
     return Entry(candidate.key, outcome, candidate.title, detail, took, row)

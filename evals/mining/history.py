@@ -31,9 +31,11 @@ _ASIDE = re.compile(
 )
 """Files that have no part in what a program does."""
 _LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}
+_OWN = ("--no-renames", "--no-ext-diff", "--no-textconv")
+"""Nothing that the repository's settings name takes part."""
 _PLAIN = (
-    *("--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--full-index"),
-    *("--src-prefix=a/", "--dst-prefix=b/", "--unified=3", "--diff-algorithm=myers"),
+    *("--no-color", "--no-relative", "--full-index", "--src-prefix=a/", "--dst-prefix=b/"),
+    *("--unified=3", "--diff-algorithm=myers"),
 )
 
 
@@ -120,9 +122,8 @@ def is_source(path: str) -> bool:
 
 def split(source: Path, change: Change, max_lines: int) -> Split:
     """The change as a fix and its tests. Raises Rejected."""
-    told = git(
-        "diff-tree", "-r", "-z", "--name-only", *_PLAIN[:5], change.parent, change.commit, at=source
-    ).decode("utf-8", "surrogateescape")
+    words = ("diff-tree", "-r", "-z", "--name-only", *_OWN, change.parent, change.commit)
+    told = git(*words, at=source).decode("utf-8", "surrogateescape")
     touched = [path for path in told.split("\0") if path]
     tests = tuple(path for path in touched if is_test_path(path))
     code = tuple(path for path in touched if not is_test_path(path) and not _ASIDE.search(path))
@@ -146,7 +147,7 @@ def split(source: Path, change: Change, max_lines: int) -> Split:
 
 def _patch(source: Path, change: Change, paths: tuple[str, ...]) -> str:
     raw = git(
-        *("diff-tree", "-r", "-p", "--binary", *_PLAIN, change.parent, change.commit, "--", *paths),
+        *("diff-tree", "-r", "-p", "--binary", *_OWN, *_PLAIN, change.parent, change.commit, "--", *paths),
         at=source,
         env=_LITERAL,
     )

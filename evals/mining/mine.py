@@ -69,31 +69,25 @@ class Miner:
         self.bench = bench
         self.words = words
         self.python = interpreters.find(plan.python).version
+        self.install = plan.install or ""
 
     async def prepare(self) -> None:
         """Make the environment. Raises EnvironmentFailed, DatasetError when nothing is known about it."""
-        way = way_of(history.files(self.source, self.commits[0]), self.plan.install, self.plan.test)
-        extra = self._extra(way.install, way.test)
-        draft = row(
-            repo=self.plan.repo,
-            instance_id=identity(self.plan.repo, "environment"),
-            base=self.commits[0],
-            patch="",
-            test_patch="",
-            statement="",
-            created_at="",
-            fail=(),
-            keep=(),
-            extra=extra,
+        paths = await asyncio.to_thread(history.files, self.source, self.commits[0])
+        way = way_of(paths, self.plan.install, self.plan.test)
+        self.install = way.install
+        name = identity(self.plan.repo, "environment")
+        extra = self._extra(way.test)
+        await proof.prepare(
+            row(repo=self.plan.repo, instance_id=name, base=self.commits[0], extra=extra), self.bench
         )
-        await proof.prepare(draft, self.bench)
 
     def candidates(self, found: Sequence[Change]) -> list[Candidate]:
         return [Candidate(c.commit, c.subject, functools.partial(self.attempt, c)) for c in found]
 
-    def _extra(self, install: str, test: str) -> dict[str, Any]:
+    def _extra(self, test: str) -> dict[str, Any]:
         return {
-            "install": install,
+            "install": self.install,
             "python": self.python,
             "test_cmd": test,
             "environment_commits": list(self.commits),
@@ -108,6 +102,8 @@ class Miner:
         task = proof.task_of(draft, self.bench, open_ended=True)
         before = await proof.statuses(task, "", self.bench)
         after = await proof.statuses(task, task.reference, self.bench)
+        if not any(proof.passes(after, test) for test in after.ended):
+            raise Rejected("cannot be run", "with the fix no test passes, or the runner names none that does")
         compared = proof.compare(before, after)
         if compared.broken:
             raise Rejected("breaks tests", ", ".join(compared.broken[:3]))
@@ -128,13 +124,16 @@ class Miner:
 
     def _draft(self, change: Change, halves: Split) -> dict[str, Any]:
         paths = history.files(self.source, change.commit)
-        way = way_of(paths, self.plan.install, self.plan.test)
+        try:
+            way = way_of(paths, self.install, self.plan.test)
+        except DatasetError as error:
+            raise Rejected("cannot be run", str(error)) from None
         texts = contents(self.source, change.parent, licences.of_interest(paths))
         extra = {
             "fix_commit": change.commit,
             "subject": change.subject,
             "license": licences.licence(texts),
-            **self._extra(way.install, way.test),
+            **self._extra(way.test),
             "test_files": list(halves.test_files),
             "src_files": list(halves.source_files),
             "files_changed": len(halves.source_files),
@@ -148,10 +147,7 @@ class Miner:
             base=change.parent,
             patch=halves.fix,
             test_patch=halves.tests,
-            statement="",
             created_at=change.at,
-            fail=(),
-            keep=(),
             extra=extra,
         )
 

@@ -220,11 +220,7 @@ class Mutator:
             instance_id=identity(self.plan.repo, f"mutant-{key}"),
             base=self.plan.commit,
             patch=fix,
-            test_patch="",
-            statement="",
             created_at=self.created_at,
-            fail=(),
-            keep=(),
             extra=extra,
         )
 

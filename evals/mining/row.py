@@ -26,15 +26,15 @@ def row(
     repo: str,
     instance_id: str,
     base: str,
-    patch: str,
-    test_patch: str,
-    statement: str,
-    created_at: str,
-    fail: Sequence[str],
-    keep: Sequence[str],
     extra: dict[str, Any],
+    patch: str = "",
+    test_patch: str = "",
+    statement: str = "",
+    created_at: str = "",
+    fail: Sequence[str] = (),
+    keep: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The columns in SWE-bench's order."""
+    """The columns in SWE-bench's order. What is not known yet may be left out."""
     return {
         "repo": repo,
         "instance_id": instance_id,

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from evals import lease
-from evals.gitrun import git
+from evals.gitrun import GitFailed, git
 from evals.mining.collect import Candidate, collect
 from evals.mining.history import Change, changes, committed_at, resolve, split
 from evals.mining.journal import Entry, Journal, JournalError, held
@@ -274,6 +274,8 @@ def _collect(journal: Journal, outcomes: list[str], **asked: Any) -> list[str]:
             await asyncio.sleep(0.001 * number)
             if outcome == "boom":
                 raise RuntimeError("a defect")
+            if outcome == "git":
+                raise GitFailed("no such object")
             if outcome != "task":
                 raise Rejected(outcome)
             return {"instance_id": f"{number}", "created_at": "2024-01-01T00:00:00Z", "extra": {}}
@@ -287,8 +289,9 @@ def _collect(journal: Journal, outcomes: list[str], **asked: Any) -> list[str]:
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_there_are_never_more_tasks_than_asked_for(jobs: int, tmp_path: Path) -> None:
     with hold(tmp_path / "t.jsonl") as journal:
-        tried = _collect(journal, ["no", "task", "task", "task", "task", "no"], jobs=jobs, limit=2)
+        tried = _collect(journal, ["git", "task", "task", "task", "task", "no"], jobs=jobs, limit=2)
         assert len(journal.rows) == 2
+        assert journal.entries["0"].outcome == "cannot be read"
         assert len(tried) <= 2 + jobs
         assert _collect(journal, ["no"] * 3, limit=2) == []
         more = _collect(journal, ["no", "task", "task", "task", "no", "no"], jobs=jobs, limit=9)
