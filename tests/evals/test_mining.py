@@ -20,10 +20,9 @@ from evals.benchmark import DatasetError
 from evals.benchmarks.swebench import load
 from evals.check import check
 from evals.cli_mine import mine, mutate
-from evals.grade import examine_run
 from evals.planning import select
-from evals.types import Commit
 from tests.evals.test_mining_history import commit
+from tests.support.model_server import Body, ModelServer
 
 COMMAND = "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 python -m pytest -q --continue-on-collection-errors tests"
 SHOP = "def total(prices):\n    return sum(prices[1:])\n\n\ndef count(prices):\n    return len(prices)\n"
@@ -85,8 +84,9 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def fit(path: Path, cache: Path) -> dict[str, int]:
-    report = asyncio.run(check(load(path), cache=cache, backend="bubblewrap", runs=1))
-    assert [task.problems for task in report.tasks] == [[]] * len(report.tasks)
+    """What the first task of a file is found to be."""
+    report = asyncio.run(check(load(path)[:1], cache=cache, backend="bubblewrap", runs=1))
+    assert [task.problems for task in report.tasks] == [[]]
     return report.counts()
 
 
@@ -99,12 +99,12 @@ def test_mining_that_is_killed_in_the_middle(repo: Path, tmp_path: Path) -> None
     journal = tmp_path / "tasks.journal.jsonl"
     words = ("mine", str(repo), "--out", "tasks.jsonl", "--held-out", "50", *WAY)
     first = pawl(*words, cwd=tmp_path, wait=False)
-    while first.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 3):
+    while first.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 2):
         time.sleep(0.02)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     known = journal.read_bytes()
-    assert 2 <= known.count(b'"key"') < 5
+    assert 1 <= known.count(b'"key"') < 5
     second = pawl(*words, cwd=tmp_path)
     assert second.returncode == 0, second.told  # type: ignore[attr-defined]
     whole = journal.read_bytes()
@@ -127,33 +127,53 @@ def test_mining_that_is_killed_in_the_middle(repo: Path, tmp_path: Path) -> None
     assert json.loads(old["PASS_TO_PASS"]) == ["tests/test_shop.py::test_count"]
     assert old["problem_statement"] == "Let the total have all prices\n\n[1, 2, 3] gives 6."
     assert (old["extra"]["license"], old["extra"]["dropped_ids"], old["extra"]["blank_ids"]) == ("MIT", 1, 1)
-    assert fit(tmp_path / "tasks.jsonl", tmp_path / "cache")["fit"] == 2
+    assert fit(tmp_path / "tasks.jsonl", tmp_path / "cache")["fit"] == 1
     tasks = load(tmp_path / "tasks.jsonl")
     assert [task.id for task in select(tasks, [], None, "heldout")] == [new["instance_id"]]
     with pytest.raises(DatasetError, match="there are: heldout, train"):
         select(tasks, [], None, "test")
 
 
+LEAKY = "Look at shop.py\n\nThere is a wrong line in it, so that one of the tests fails."
+ISSUE = "Something is wrong\n\nThe shop gives another answer than the one that is expected of it."
+
+
+def answer(body: Body) -> str:
+    return ISSUE if "cannot be used" in body["messages"][-1]["content"] else LEAKY
+
+
+async def with_writer(cwd: Path, *words: str) -> tuple[Any, list[str]]:
+    """What `pawl eval` came to with a model that leaks at first, and what that was asked."""
+    async with ModelServer(answer) as server:
+        url = ("--issue-from", "model", "--base-url", server.base_url)
+        done = await asyncio.to_thread(pawl, *words, *url, cwd=cwd)
+        return done, [each.body["messages"][-1]["content"] for each in server.requests]
+
+
 @pytest.mark.bubblewrap
 def test_faults_become_tasks(repo: Path, tmp_path: Path) -> None:
     words = ("mutate", str(repo), "--ref", "HEAD~1", "--out", "m.jsonl", "--limit", "2", "--seed", "3", *WAY)
-    done = pawl(*words, cwd=tmp_path)
-    assert done.returncode == 0, done.told  # type: ignore[attr-defined]
+    done, asked = asyncio.run(with_writer(tmp_path, *words))
+    assert done.returncode == 0, done.told
     made = rows(tmp_path / "m.jsonl")
     assert len(made) == 2
     assert {row["extra"]["split"] for row in made} == {"train"}
     failing = [(r["extra"]["mutation"]["scope"], r["FAIL_TO_PASS"]) for r in made]
     assert len(set(failing)) == 2
-    for row in made:
-        assert " shop.py" not in row["problem_statement"] and "test_shop.py" in row["problem_statement"]
-        assert row["patch"] != row["extra"]["bug_patch"]
-    assert fit(tmp_path / "m.jsonl", tmp_path / "cache")["fit"] == 2
-    task = load(tmp_path / "m.jsonl")[0]
-    assert isinstance(task.tree, Commit)
-    wrong = asyncio.run(
-        examine_run(task, task.tree.patch, cache=tmp_path / "cache", backend="bubblewrap")
-    ).score
-    assert not wrong.resolved, "the fault once more is no solution"
+    assert {row["problem_statement"] for row in made} == {ISSUE}
+    assert "tests/test_shop.py::" in asked[0] and "it names a file of the fix: shop.py" in asked[1]
+    assert "statement refused, try 1 of 3" in done.told
+    assert all(row["patch"] != row["extra"]["bug_patch"] for row in made)
+    assert fit(tmp_path / "m.jsonl", tmp_path / "cache")["fit"] == 1
+
+
+@pytest.mark.bubblewrap
+def test_a_time_without_a_task(repo: Path, tmp_path: Path) -> None:
+    day = ("--since", "2024-01-03", "--until", "2024-01-03", "--out", str(tmp_path / "t.jsonl"))
+    done = CliRunner().invoke(app(), ["mine", str(repo), *day, *WAY])
+    assert done.exit_code == 3
+    assert "0 tasks of 1 commits" in done.output and "touches no tests" in done.output
+    assert (tmp_path / "t.jsonl").read_text() == ""
 
 
 @pytest.mark.parametrize(
