@@ -10,8 +10,12 @@ from typing import Any, NamedTuple
 from evals.gitrun import GitFailed
 from evals.mining.journal import TASK, Entry, Journal
 from evals.mining.rejected import Rejected
+from sandbox.base import SandboxError
 
 Row = dict[str, Any]
+TROUBLES = 3
+"""Failing sandboxes in a row: it is not the candidates."""
+PUT_OFF = "put off, the sandbox failed"
 
 
 class Candidate(NamedTuple):
@@ -32,19 +36,29 @@ async def collect(
 ) -> None:
     """Try those that the journal has not, `jobs` at a time, until it has `limit` tasks.
 
-    Every exception but Rejected and GitFailed ends it; what was found stays, and what was under way is tried
-    again later.
+    A candidate whose sandbox fails is put off: it is not in the journal, so a later start tries it again;
+    `TROUBLES` in a row end it, as does any other exception but Rejected and GitFailed. What was found stays.
     """
+    troubles = 0
     waiting = iter([each for each in candidates if each.key not in journal.entries])
 
     def enough() -> bool:
         return limit is not None and journal.counts()[TASK] >= limit
 
     async def work() -> None:
+        nonlocal troubles
         for candidate in waiting:
             if enough():
                 return
-            entry = await _try(candidate)
+            try:
+                entry = await _try(candidate)
+            except SandboxError as error:
+                troubles += 1
+                if troubles >= TROUBLES:
+                    raise
+                on_entry(Entry(candidate.key, PUT_OFF, candidate.title, str(error)))
+                continue
+            troubles = 0
             if entry.row is None or not enough():
                 journal.add(entry)
                 on_entry(entry)

@@ -21,7 +21,7 @@ from evals.mining.rejected import Rejected
 from evals.mining.row import ADDRESS
 from evals.readback import Ended
 from evals.types import Instance, Tests
-from sandbox.base import BackendName
+from sandbox.base import BackendName, SandboxError
 
 _PASSES = ("passed", "xfailed")
 _MOST_MISSING = 0.5
@@ -67,11 +67,16 @@ async def prepare(row: Mapping[str, Any], bench: Bench) -> None:
 
 
 async def statuses(task: Instance, patch: str, bench: Bench) -> Graded:
-    """How every test ends with a patch. Raises Rejected when the run says nothing of the tests."""
+    """How every test ends with a patch. Raises Rejected when the run says nothing of the tests.
+
+    Raises SandboxError when there was no run: that is not the candidate's fault.
+    """
     graded = await examine_run(task, patch, cache=bench.cache, backend=bench.backend)
     score = graded.score
     if bad := [flag for flag in score.flags if flag.weight == "tamper"]:
         raise Rejected("breaks a rule", f"{bad[0].rule}: {bad[0].detail} {bad[0].path}".strip())
+    if score.error and not score.applied:
+        raise SandboxError(score.error)
     if score.error:
         raise Rejected("cannot be run", score.error.strip().replace("\n", " ")[-300:])
     if not score.applied:

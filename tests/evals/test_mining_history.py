@@ -13,7 +13,7 @@ import pytest
 
 from evals import lease
 from evals.gitrun import GitFailed, git
-from evals.mining.collect import Candidate, collect
+from evals.mining.collect import PUT_OFF, Candidate, collect
 from evals.mining.history import Change, changes, committed_at, resolve, split
 from evals.mining.journal import Entry, Journal, JournalError, held
 from evals.mining.mine import environment_commits
@@ -22,6 +22,7 @@ from evals.mining.splits import for_training
 from evals.place import lay_out, leaks, objects
 from evals.repos import RepositoryMissing
 from evals.types import Commit, Instance
+from sandbox.base import SandboxError
 from tests.evals.datasets import repository as make_repository
 from tests.evals.tasks import TASK
 
@@ -274,6 +275,8 @@ def _collect(journal: Journal, outcomes: list[str], **asked: Any) -> list[str]:
             await asyncio.sleep(0.001 * number)
             if outcome == "boom":
                 raise RuntimeError("a defect")
+            if outcome == "sandbox":
+                raise SandboxError("no daemon")
             if outcome == "git":
                 raise GitFailed("no such object")
             if outcome != "task":
@@ -303,3 +306,15 @@ def test_a_defect_ends_it_and_keeps_what_was_found(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="a defect"):
             _collect(journal, ["task", "boom", "task"])
         assert list(journal.entries) == ["0"]
+
+
+def test_a_sandbox_that_fails_is_not_the_candidates_fault(tmp_path: Path) -> None:
+    bad = "sandbox"
+    shown: list[Entry] = []
+    with hold(tmp_path / "t.jsonl") as journal:
+        _collect(journal, [bad, bad, "no", bad, bad, "task"], on_entry=shown.append)
+        assert list(journal.entries) == ["2", "5"]
+        assert [each.key for each in shown if each.outcome == PUT_OFF] == ["0", "1", "3", "4"]
+        with pytest.raises(SandboxError, match="no daemon"):
+            _collect(journal, [bad] * 9)
+        assert list(journal.entries) == ["2", "5"]
