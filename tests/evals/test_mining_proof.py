@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from evals.benchmark import DatasetError
 from evals.grade import Graded
-from evals.mining.proof import compare, complaints, settled, unreadable, unsteady
+from evals.mining.history import resolve
+from evals.mining.mutate import Mutator, Plan
+from evals.mining.proof import Bench, compare, complaints, settled, unreadable, unsteady
 from evals.mining.rejected import Rejected
 from evals.readback import Ended
 from evals.types import Score
+from tests.evals.test_mining_history import commit
 
 
 def run(broken: dict[str, str] | None = None, **outcomes: str) -> Graded:
@@ -100,3 +106,34 @@ def test_a_test_that_does_not_end_alike_is_no_part_of_a_task() -> None:
     }
     with pytest.raises(Rejected, match="flaky"):
         settled(row(), (before, run(a="passed")), (after, lost), "docker")
+
+
+def mutator(repo: Path, **asked: Any) -> Mutator:
+    plan = Plan(repo=str(repo), commit=resolve(repo, "HEAD"), install="", test="pytest", **asked)
+    return Mutator(plan, repo, Bench(repo, "bubblewrap"), None)
+
+
+def test_faults_are_put_into_source_alone_and_in_the_order_of_the_seed(tmp_path: Path) -> None:
+    line = "def f(a):\n    return a + 1\n"
+    names = ("a.py", "b/c.py", "tests/test_a.py", "docs/conf.py", "odd name.py", "README.md", "e.pyc")
+    commit(tmp_path, {**dict.fromkeys(names, line), "d.lua": "function f(a) return a + 1 end\n"}, "All")
+    first = mutator(tmp_path, seed=1)
+    keys = [each.key for each in first.candidates()]
+    assert {each.title.partition(":")[0] for each in first.candidates()} == {"a.py", "b/c.py", "d.lua"}
+    assert len(set(keys)) == len(keys)
+    assert keys == [each.key for each in mutator(tmp_path, seed=1).candidates()]
+    assert keys != [each.key for each in mutator(tmp_path, seed=2).candidates()]
+    lua = mutator(tmp_path, languages=("lua",)).candidates()
+    assert {each.title.partition(":")[0] for each in lua} == {"d.lua"}
+    with pytest.raises(DatasetError, match="--language"):
+        mutator(tmp_path, languages=("go",)).candidates()
+
+
+def test_a_function_gives_two_tasks_at_most_also_after_a_restart(tmp_path: Path) -> None:
+    commit(tmp_path, {"a.py": "def f(a):\n    return a + 1\n"}, "All")
+    made = mutator(tmp_path)
+    made.sound = run(a="passed")
+    where = {"mutation": {"path": "a.py", "scope": "f"}}
+    made.remember([{"extra": where, "FAIL_TO_PASS": json.dumps([test])} for test in ("t", "u")])
+    with pytest.raises(Rejected, match="enough of this function"):
+        asyncio.run(made.candidates()[0].attempt())  # type: ignore[arg-type]

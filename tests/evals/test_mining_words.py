@@ -84,6 +84,12 @@ def test_what_may_be_said() -> None:
     assert leaks('Say "the list of prices must not be empty at all"', message) == []
 
 
+def test_a_short_line_of_a_fix_is_seen() -> None:
+    fix = changed({"shop/prices.py": FIXED + "start = sum(prices)\nx = 1\n"})
+    assert leaks("Set start = sum(prices).", fix) == ["it has a line of the fix: start = sum(prices)"]
+    assert leaks("With x = 1 it is wrong.", fix) == []
+
+
 def test_names_that_a_statement_must_have() -> None:
     said_before = [
         "E   ImportError: cannot import name 'total' from 'shop'",
