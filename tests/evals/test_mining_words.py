@@ -175,9 +175,12 @@ def test_nothing_that_is_learnt_from_is_younger_than_what_is_held_out(days: list
 
 
 def test_the_newest_are_held_out_whatever_their_zone() -> None:
-    rows = [made(0, datetime.fromisoformat(f"2024-01-0{n}T00:00:00+0{n}:00")) for n in range(1, 6)]
-    held = [r["created_at"][:10] for r in by_time(rows, 0.4) if r["extra"]["split"] == "heldout"]
-    assert held == ["2024-01-04", "2024-01-05"]
+    east, west = "2024-01-05T00:00:00+05:00", "2024-01-04T23:00:00-05:00"
+    rows = [made(number, datetime.fromisoformat(at)) for number, at in enumerate((west, east))]
+    assert [(r["created_at"], r["extra"]["split"]) for r in by_time(rows, 0.5)] == [
+        (east, "train"),
+        (west, "heldout"),
+    ]
 
 
 @pytest.mark.parametrize(
