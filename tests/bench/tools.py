@@ -30,7 +30,7 @@ RATIO = 1.3
 
 
 def make_tree(folder: Path, count: int) -> None:
-    """Files of 60 lines in folders of a hundred, with rules for git at two depths; one in 50 has the needle."""
+    """Files of 60 lines in folders of a hundred, with git's rules at two depths; one in 50 has the needle."""
     for number in range(count):
         file = folder / f"pkg{number // 1000}" / f"d{number // 100 % 10}" / f"module_{number}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -105,9 +105,8 @@ def show(backend: str, figures: dict[str, dict[str, float]]) -> None:
         else:
             found, most, unit = row["tool"] - row["bare"], BEYOND_MS, "ms"
         mark = "!" if found > most else ""
-        print(
-            f"{name:22}{row['tool']:>10.2f}{row['bare']:>10.2f}{f'{found:.2f} {unit}':>12}{f'<= {most:g} {unit}':>12} {mark}"
-        )
+        cells = f"{row['tool']:>10.2f}{row['bare']:>10.2f}{f'{found:.2f} {unit}':>12}"
+        print(f"{name:22}{cells}{f'<= {most:g} {unit}':>12} {mark}")
 
 
 async def main(count: int) -> None:
