@@ -44,8 +44,9 @@ async def test_steering_and_a_summary(tmp_path: Path) -> None:
                 "Stop counting. Write only the word BASALT."
             ]
 
-            model.context_tokens = 640
             await run_turn(agent, f"Read this: {FILLER} Answer with OK.")
+            used = replies(agent.branch)[-1].usage
+            model.context_tokens = used.input_tokens + used.output_tokens + 60
             await run_turn(agent, "Which file did I want to have mended? Answer with its name.")
             [made] = [event for event in agent.branch.events() if isinstance(event, Compacted)]
             last = replies(agent.branch)[-1]
