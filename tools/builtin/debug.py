@@ -110,12 +110,11 @@ def _expression(text: str) -> str:
 
 
 def _refuse_useless(found: Debugged) -> None:
+    output = clip(found.check.output, limit=1500)
+    if reason := could_not_start(found.check):
+        raise ToolError(f"It could not be run: {reason}\n{output}")
     if found.pythons:
         return
-    output = clip(found.check.output, limit=1500)
-    reason = could_not_start(found.check)
-    if reason and "No module named" not in reason:
-        raise ToolError(f"It could not be run: {reason}\n{output}")
     raise ToolError(
         f"No Python was traced: {ONLY_PYTHON} A command that sets PYTHONPATH or uses python -I, -E or -S"
         f" hides the tracer.\n{output}"

@@ -13,11 +13,12 @@ with contextlib.suppress(Exception):
     pawl_debug.start()
 
 _here = str(Path(__file__).parent)
-_path, _own = list(sys.path), sys.modules.pop(__name__)
+_path, _own = list(sys.path), sys.modules.pop("sitecustomize", None)
 sys.path[:] = [folder for folder in _path if folder != _here]
 try:
     import sitecustomize  # type: ignore[import-not-found]  # noqa: F401 - another one
 except ImportError:
-    sys.modules[__name__] = _own
+    if _own is not None:
+        sys.modules["sitecustomize"] = _own
 finally:
     sys.path[:] = _path
