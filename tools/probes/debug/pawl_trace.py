@@ -26,6 +26,7 @@ KEPT = 5
 MAX_HITS = 10_000
 _MAX_NEAR = 2
 _MAX_SLOW = 3
+_MAX_IDLE = 50_000
 _FLUSH_S = 0.5
 _QUIET = (StopIteration, StopAsyncIteration, GeneratorExit)
 _TOOL = "pawl"
@@ -125,6 +126,8 @@ class Tracer:
             self._files.setdefault(os.path.realpath(point.path), []).append(point)
         self._names: dict[str, list[Point]] = {}
         """What a code object calls its file -> the breakpoints in that file."""
+        self._idle: dict[int, CodeType] = {}
+        """Functions that `sys.settrace` need not watch."""
         self._busy: set[int] = set()
         """Threads in which a value is being made: what that runs is not watched."""
         self._slow: dict[str, int] = {}
@@ -204,14 +207,16 @@ class Tracer:
 
     def _called(self, frame: Any, event: str, arg: Any) -> Any:
         code = frame.f_code
-        points = self._names.get(code.co_filename)
-        if points is None:
-            points = self._watched(code.co_filename)
+        if id(code) in self._idle:
+            return None
+        points = self._watched(code.co_filename)
         if points and self._entered(code, points):
             return self._traced
         if self.caught is not None and in_workspace(code.co_filename):
             frame.f_trace_lines = False
             return self._traced
+        if len(self._idle) < _MAX_IDLE:
+            self._idle[id(code)] = code  # kept, so that the number stays its own
         return None
 
     def _traced(self, frame: Any, event: str, arg: Any) -> Any:
