@@ -20,6 +20,10 @@ from tools.probe import probe_folder, run_check, take
 from tools.testparse import placed
 from tools.testreport import CheckResult, Frame, TestResult
 
+KEPT = 5
+"""Hits of a breakpoint whose values are kept, of the first and of the last ones, in each process."""
+MAX_HITS = 10_000
+"""Hits after which a process no longer watches a breakpoint."""
 SIGNAL = 44
 """Asks a traced process where it stands: a real-time signal, which programs rarely use."""
 _ASK = """for pid in $(sed -n 's/^{"type": "start", "pid": \\([0-9]*\\),.*/\\1/p' "$1" | sort -u)
@@ -124,6 +128,8 @@ async def run_debugged(
         "expressions": expressions,
         "caught": caught,
         "signal": SIGNAL,
+        "kept": KEPT,
+        "most": MAX_HITS,
     }
     paths = [f"{probe_folder(sandbox)}/debug", *filter(None, [env.get("PYTHONPATH")])]
     more = {**env, "PYTHONPATH": ":".join(paths), "PAWL_DEBUG": msgspec.json.encode(order).decode()}

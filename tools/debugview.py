@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from tools.debugging import Breakpoint, Debugged, Hit, Seen, Watched
+from tools.debugging import KEPT, MAX_HITS, Breakpoint, Debugged, Hit, Seen, Watched
 from tools.output import clip
 from tools.testreport import Frame, TestResult
 
@@ -14,12 +14,10 @@ Sources = dict[str, list[str]]
 
 MAX_FAILURES = 3
 MAX_FRAMES = 8
-MAX_ROWS = 5
 MAX_CAUGHT = 10
 MAX_STACKS = 12
 _CELL = 60
 _COLUMNS = 8
-_MAX_HITS = 10_000  # as in tools/probes/debug/pawl_trace.py
 _DUMPED = re.compile(r'^  File "([^"\n]+)", line (\d+) in (.+)$')
 
 
@@ -120,7 +118,7 @@ def _breakpoint(point: Breakpoint, watched: Watched, sources: Sources) -> str:
         lines.append(trouble[0].upper() + trouble[1:] + ".")
     if hits:
         limit = (
-            ", the most that are watched: use a condition" if any(s.hits >= _MAX_HITS for s in states) else ""
+            ", the most that are watched: use a condition" if any(s.hits >= MAX_HITS for s in states) else ""
         )
         lines.append(f"{_times(hits, 'hit')}{limit}; values before the line runs, * where they changed:")
         lines += _rows(watched, hits)
@@ -145,14 +143,14 @@ def _why_no_hit(states: list[Seen], lines: list[str]) -> str:
 
 def _rows(watched: Watched, hits: int) -> Iterator[str]:
     """The first hits and the last ones as a table, or as blocks where a row would be too wide."""
-    first = watched.first[:MAX_ROWS]
+    first = watched.first[:KEPT]
     known = {(hit.pid, hit.hit) for hit in first}
     last = [
         Hit(hit.hit, hit.values, hit.changed, hit.where, pid)
         for pid, seen in watched.seen.items()
         for hit in seen.last
         if (pid, hit.hit) not in known
-    ][-MAX_ROWS:]
+    ][-KEPT:]
     names = list(dict.fromkeys(name for hit in [*first, *last] for name in hit.values))[:_COLUMNS]
     many = len({hit.pid for hit in [*first, *last]}) > 1
     yield "  " + " | ".join(["hit", *names])

@@ -3,8 +3,8 @@
     python -m tests.bench.debug [PYTHON...]
 
 Two loops of 100,000 rounds, one without calls and one that calls a function of the breakpoint's file:
-with the tracer over time without, CPU time, the best of five each, taken inside the program. Prints one JSON object for
-each interpreter; exit code 1 when a ratio is over its limit.
+CPU time with the tracer over that without, the best of five each, taken inside the program. Prints one JSON
+object for each interpreter; exit code 1 when a ratio is over its limit.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from sandbox.open import open_sandbox
 from tools.debugging import Breakpoint, run_debugged
 
 LIMITS = {True: {"loop": 1.5, "calls": 1.5}, False: {"loop": 6.0, "calls": 12.0}}
-"""With `sys.monitoring` or not: under `sys.settrace`, before Python 3.12, each call is asked about and no bytecode
-is specialised."""
+"""With `sys.monitoring` or not: before Python 3.12 each call is asked about, no bytecode is specialised."""
 PROGRAM = """\
 import json
 import sys

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sandbox.base import ExecResult
 from tests.tools.test_builtin import call, refused
 from tools.base import Effect, ToolContext
+from tools.debugging import Breakpoint, parse_breakpoint, read_records
+from tools.debugview import describe
+from tools.testreport import CheckResult
 from tools.toolset import DEFAULT, load
 
 pytestmark = pytest.mark.anyio
@@ -145,6 +153,44 @@ def sleep(deadline):
 if __name__ == "__main__":
     sys.excepthook = lambda *_: print("handled")
     eval(sys.argv[1])
+"""
+
+
+PYTHONS = [
+    name
+    for name in (
+        sys.executable,
+        *(f"python3.{minor}" for minor in range(8, 20) if minor != sys.version_info.minor),
+    )
+    if shutil.which(name)
+    and subprocess.run([name, "-c", ""], capture_output=True, check=False).returncode == 0
+]
+"""The interpreters that are installed here, from 3.8 on."""
+LINES = (
+    b'{"type": "start", "pid": 1, "python": "3.11.2"}',
+    b'{"type": "hit", "pid": 1, "point": 0, "hit": 1, "values": {"x": "1"}, "changed": [], "where": ""}',
+    b'{"type": "hit", "pid": 1, "point": 7, "hit": 1, "values": {"x": "1"}, "changed": [], "where": ""}',
+    b'{"type": "stack", "pid": 1, "stacks": [{"name": "t", "frames": [{"path": "/ws/a.py", "line": 0}]}]}',
+    b'{"type": "failure", "pid": 1, "frames": [{"path": "", "line": -1}]}',
+    b'{"type": "caught", "pid": 1}', b'{"type": "new", "pid": 1}', b"{", b"Current thread 0x1",
+    b'  File "/ws/a.py", line 3 in f',
+)  # fmt: skip
+NESTED = """\
+def squares(x):
+    found = [
+        # each of them
+        y * x
+        for y in range(3)]
+    found.append(x)
+    more = sum(y for y in found)
+    return (lambda z: z + more)(x)
+
+class Lazy:
+    @property
+    def value(self):
+        return 1
+
+squares(0), squares(1), Lazy().value
 """
 
 
@@ -303,30 +349,50 @@ async def test_forked_processes_are_watched(ctx: ToolContext, tree: Path) -> Non
     assert "1 hit; " in text and "[6]" in text
 
 
+REFUSED: list[tuple[dict[str, object], str]] = [
+    ({"target": "node a.js"}, "node runs no Python: debug knows only Python; use run_tests or bash"),
+    ({"target": "a.test.js::b"}, "is no Python test: debug knows only Python"),
+    ({"target": "true"}, "No Python was traced: debug knows only Python"),
+    ({"target": f"{sys.executable} -I -c 1"}, "hides the tracer"),
+    ({"target": "'"}, "Not a command: No closing quotation."),
+    ({"target": f"{sys.executable} no.py"}, "It could not be run: "),
+    ({"breakpoints": ["a.js:1"]}, "a.js is no Python file: debug knows only Python"),
+    ({"breakpoints": ["sho.py:1"]}, "There is no file sho.py. Did you mean shop.py"),
+    ({"breakpoints": ["shop.py"]}, "Not a breakpoint: 'shop.py'. Write path:line"),
+    ({"breakpoints": ["shop.py:99"]}, "there is no line 99"),
+    ({"breakpoints": ["../x.py:1"]}, "outside of the workspace"),
+    ({"breakpoints": ["shop.py:1 if ="]}, "Not a Python expression: '='"),
+    ({"breakpoints": ["shop.py:1"] * 9}, "At most 8 breakpoints"),
+    ({"expressions": ["a = 1"]}, "Not a Python expression: 'a = 1'"),
+    ({"expressions": ["x" * 501]}, "at most 500 characters"),
+]
+
+
+async def test_what_cannot_be_debugged_is_refused(ctx: ToolContext) -> None:
+    for arguments, said in REFUSED:
+        assert said in await refused(ctx, "debug", **arguments), arguments
+
+
+@given(st.lists(st.binary(max_size=60) | st.sampled_from(LINES)))
+def test_no_record_breaks_the_reading(lines: list[bytes]) -> None:
+    ended = ExecResult(1, None, False, False, False, b"", b"", 0, 0.1)
+    found = read_records(b"\n".join(lines), CheckResult(ended, None, ""), 1, "/ws")
+    assert "0 hits: nothing in this file was run." in describe(found, [Breakpoint("a.py", 1)], {})
+    assert bool(found.pythons) is (LINES[0] in lines)
+    assert len(found.watched[0].first) == lines.count(LINES[1])
+
+
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("text", "point"),
     [
-        ({"target": "node a.js"}, "node runs no Python: debug knows only Python; use run_tests or bash"),
-        ({"target": "a.test.js::b"}, "is no Python test: debug knows only Python"),
-        ({"target": "true"}, "No Python was traced: debug knows only Python"),
-        ({"target": f"{sys.executable} -I -c 1"}, "hides the tracer"),
-        ({"target": "'"}, "Not a command: No closing quotation."),
-        ({"target": f"{sys.executable} no.py"}, "It could not be run: "),
-        ({"breakpoints": ["a.js:1"]}, "a.js is no Python file: debug knows only Python"),
-        ({"breakpoints": ["sho.py:1"]}, "There is no file sho.py. Did you mean shop.py"),
-        ({"breakpoints": ["shop.py"]}, "Not a breakpoint: 'shop.py'. Write path:line"),
-        ({"breakpoints": ["shop.py:99"]}, "there is no line 99"),
-        ({"breakpoints": ["../x.py:1"]}, "outside of the workspace"),
-        ({"breakpoints": ["shop.py:1 if ="]}, "Not a Python expression: '='"),
-        ({"breakpoints": ["shop.py:1"] * 9}, "At most 8 breakpoints"),
-        ({"expressions": ["a = 1"]}, "Not a Python expression: 'a = 1'"),
-        ({"expressions": ["x" * 501]}, "at most 500 characters"),
+        ("a/b.py:12", Breakpoint("a/b.py", 12)),
+        (" a.py:1 if x == ':2' ", Breakpoint("a.py", 1, "x == ':2'")),
+        ("a.py:1, x > 1", Breakpoint("a.py", 1, "x > 1")),
+        ("a.py:f", None), ("a.py:", None), (":3", None), ("a.py:3 x", None), ("a.py:-3", None),
     ],
-)
-async def test_what_cannot_be_debugged_is_refused(
-    ctx: ToolContext, arguments: dict[str, object], said: str
-) -> None:
-    assert said in await refused(ctx, "debug", **arguments)
+)  # fmt: skip
+def test_breakpoints_as_models_write_them(text: str, point: Breakpoint | None) -> None:
+    assert parse_breakpoint(text) == point
 
 
 async def test_nothing_is_left_behind_and_the_person_sees_the_output(ctx: ToolContext) -> None:
@@ -342,6 +408,17 @@ async def test_another_sitecustomize_is_run_as_well(ctx: ToolContext, tree: Path
     ctx.check_env = {"PYTHONPATH": str(tree)}
     text = await run(ctx, "fact(1)", "return 1", "n")
     assert "Output:\nmine\n" in text and "1 hit; " in text
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+async def test_every_python_sees_the_same(ctx: ToolContext, tree: Path, python: str) -> None:
+    (tree / "nested.py").write_text(NESTED)
+    at = [f"nested.py:{number}" for number in (4, 6, 8, 13)]
+    text = await call(ctx, "debug", target=f"{python} nested.py", breakpoints=at, expressions=["x", "x + 1"])
+    parts = [part.split("\n") for part in text.split("Breakpoint ")[1:]]
+    assert [part[1].split(";")[0] for part in parts] == ["6 hits", "2 hits", "2 hits", "1 hit"]
+    assert parts[1][3:5] == ["  1 | 0 | 1", "  2 | 1* | 2*"]
+    assert "NameError: name 'x' is not defined" in parts[3][3]
 
 
 def test_the_tool_is_the_golden_one_and_not_in_the_default_set() -> None:

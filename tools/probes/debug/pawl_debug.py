@@ -4,10 +4,10 @@ Started by `sitecustomize` before the program. Python >= 3.8, the standard libra
 outcome; whatever goes wrong in here is swallowed. Failures of pytest are told by pawl_probe.
 
 Environment: PAWL_DEBUG, JSON: `out` is the file to append JSON lines to, `breakpoints` have path, line and
-condition, `expressions` is a list, `caught` asks for exceptions that the program catches. It is left to child
-processes. On the signal of the number `signal` the process tells the stack of each thread and asyncio task:
-first in the interpreter's own words, which need no bytecode to be run, then, when it comes to that, with the
-values.
+condition, `expressions` is a list, `caught` asks for exceptions that the program catches; `kept` hits of the
+first and of the last are told, after `most` no more are watched. It is left to child processes. On the signal
+of the number `signal` the process tells the stack of each thread and asyncio task: first in the interpreter's
+own words, which need no bytecode to be run, then, when it comes to that, with the values.
 """
 
 from __future__ import annotations
@@ -41,10 +41,13 @@ class _Session:
         self._failures: list[BaseException] = []
         self._caught = 0
         self._last_caught: BaseException | None = None
-        points = [Point(n, p["path"], p["line"], p["condition"]) for n, p in enumerate(order["breakpoints"])]
+        points = [
+            Point(number, one["path"], one["line"], one["condition"], order["kept"])
+            for number, one in enumerate(order["breakpoints"])
+        ]
         caught = self.caught if order["caught"] else None
         self._signal = order["signal"]
-        self._tracer = Tracer(points, order["expressions"], caught, self.write)
+        self._tracer = Tracer(points, order["expressions"], order["most"], caught, self.write)
 
     def write(self, record: dict[str, Any]) -> None:
         self._records.write({"type": "", "pid": os.getpid(), **record})

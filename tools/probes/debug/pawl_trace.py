@@ -21,9 +21,6 @@ from typing import Any
 
 from pawl_report import TOO_LONG, Clock, alarm, headline, in_workspace, shown, values
 
-KEPT = 5
-"""Hits whose values are kept, of the first and of the last."""
-MAX_HITS = 10_000
 _MAX_NEAR = 2
 _MAX_SLOW = 3
 _MAX_IDLE = 50_000
@@ -35,10 +32,11 @@ _TOOL = "pawl"
 class Point:
     """One breakpoint and what was seen there."""
 
-    def __init__(self, number: int, path: str, line: int, condition: str) -> None:
+    def __init__(self, number: int, path: str, line: int, condition: str, kept: int) -> None:
         self.number = number
         self.path = path
         self.line = line
+        self.kept = kept
         self.condition = compile(condition, "<condition>", "eval") if condition else None
         self.owner: tuple[str, int] = ("", 0)
         self.near: list[int] = []
@@ -49,7 +47,7 @@ class Point:
     def clear(self) -> None:
         self.passed = self.hits = 0
         self.file_ran = self.function_ran = False
-        self.last: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.last: deque[dict[str, Any]] = deque(maxlen=self.kept)
         self.before: dict[str, str] = {}
 
     def _find(self) -> None:
@@ -112,11 +110,13 @@ class Tracer:
         self,
         points: list[Point],
         expressions: list[str],
+        most: int,
         caught: Callable[[Any, BaseException], None] | None,
         write: Callable[[dict[str, Any]], None],
     ) -> None:
         self.points = points
         self.expressions = [(text, compile(text, "<expression>", "eval")) for text in expressions]
+        self._most = most
         self.caught = caught
         self.write = write
         self.engine = "none"
@@ -244,7 +244,7 @@ class Tracer:
 
     def _hit(self, points: list[Point], line: int, frame: Any) -> bool:
         """Whether the line is still to be watched."""
-        here = [p for p in points if p.line == line and p.hits < MAX_HITS]
+        here = [p for p in points if p.line == line and p.hits < self._most]
         thread = threading.get_ident()
         if not here or thread in self._busy:
             return bool(here)
@@ -272,7 +272,7 @@ class Tracer:
         row = {"hit": point.hits, "values": told, "changed": changed, "where": _where(frame)}
         point.before = told
         point.last.append(row)
-        if point.hits <= KEPT:
+        if point.hits <= point.kept:
             self.write({"type": "hit", "point": point.number, **row})
             self.write(point.state())
         elif time.monotonic() - self._written > _FLUSH_S:
