@@ -156,14 +156,11 @@ if __name__ == "__main__":
 """
 
 
+FOUND = [shutil.which(f"python3.{minor}") for minor in range(8, 20) if minor != sys.version_info.minor]
 PYTHONS = [
-    name
-    for name in (
-        sys.executable,
-        *(f"python3.{minor}" for minor in range(8, 20) if minor != sys.version_info.minor),
-    )
-    if shutil.which(name)
-    and subprocess.run([name, "-c", ""], capture_output=True, check=False).returncode == 0
+    path
+    for path in (sys.executable, *filter(None, FOUND))
+    if subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0
 ]
 """The interpreters that are installed here, from 3.8 on."""
 LINES = (
@@ -177,10 +174,10 @@ LINES = (
 )  # fmt: skip
 NESTED = """\
 def squares(x):
-    found = [
+    found = list(
         # each of them
         y * x
-        for y in range(3)]
+        for y in range(3))
     found.append(x)
     more = sum(y for y in found)
     return (lambda z: z + more)(x)
@@ -413,12 +410,14 @@ async def test_another_sitecustomize_is_run_as_well(ctx: ToolContext, tree: Path
 @pytest.mark.parametrize("python", PYTHONS)
 async def test_every_python_sees_the_same(ctx: ToolContext, tree: Path, python: str) -> None:
     (tree / "nested.py").write_text(NESTED)
-    at = [f"nested.py:{number}" for number in (4, 6, 8, 13)]
-    text = await call(ctx, "debug", target=f"{python} nested.py", breakpoints=at, expressions=["x", "x + 1"])
+    at = [f"nested.py:{number}" for number in (4, 5, 7, 8, 13)]
+    text = await call(
+        ctx, "debug", target=f"{python} nested.py", breakpoints=at, expressions=["x", "squares(x)"]
+    )
     parts = [part.split("\n") for part in text.split("Breakpoint ")[1:]]
-    assert [part[1].split(";")[0] for part in parts] == ["6 hits", "2 hits", "2 hits", "1 hit"]
-    assert parts[1][3:5] == ["  1 | 0 | 1", "  2 | 1* | 2*"]
-    assert "NameError: name 'x' is not defined" in parts[3][3]
+    assert [part[1].split(";")[0] for part in parts] == ["6 hits", "2 hits", "2 hits", "2 hits", "1 hit"]
+    assert parts[2][3:5] == ["  1 | 0 | 0", "  2 | 1* | 5*"]
+    assert "NameError: name 'x' is not defined" in parts[4][3]
 
 
 def test_the_tool_is_the_golden_one_and_not_in_the_default_set() -> None:
