@@ -128,8 +128,6 @@ class Tracer:
         """What a code object calls its file -> the breakpoints in that file."""
         self._idle: dict[int, CodeType] = {}
         """Functions that `sys.settrace` need not watch."""
-        self._busy: set[int] = set()
-        """Threads in which a value is being made: what that runs is not watched."""
         self._slow: dict[str, int] = {}
         self._written = 0.0
 
@@ -155,7 +153,6 @@ class Tracer:
     def _watched(self, name: str) -> list[Point]:
         """The breakpoints in a file, by what code objects call it."""
         if name not in self._names:
-            self._names[name] = []  # looking it up runs code, which is asked about as well
             self._names[name] = self._files.get(os.path.realpath(name), [])
         return self._names[name]
 
@@ -226,37 +223,21 @@ class Tracer:
             self._tell_caught(frame, arg[1])
         return self._traced
 
-    # what both do
+    # what both do: the interpreter does not watch what such a call runs, a repr for one
 
     def _tell_caught(self, frame: Any, error: Any) -> None:
-        thread = threading.get_ident()
-        if self.caught is None or thread in self._busy or not isinstance(error, BaseException):
+        if self.caught is None or not isinstance(error, BaseException) or isinstance(error, _QUIET):
             return
-        if isinstance(error, _QUIET):
-            return
-        self._busy.add(thread)
-        try:
+        with contextlib.suppress(BaseException):  # the stack may be full: the program raises that itself
             self.caught(frame, error)
-        except BaseException:
-            pass  # of the program's stack nothing may be left: it raises that itself
-        finally:
-            self._busy.discard(thread)
 
     def _hit(self, points: list[Point], line: int, frame: Any) -> bool:
         """Whether the line is still to be watched."""
-        here = [p for p in points if p.line == line and p.hits < self._most]
-        thread = threading.get_ident()
-        if not here or thread in self._busy:
-            return bool(here)
-        self._busy.add(thread)
-        try:
+        here = [point for point in points if point.line == line and point.hits < self._most]
+        with contextlib.suppress(BaseException):
             for point in here:
                 self._look(point, frame)
-        except BaseException:
-            pass
-        finally:
-            self._busy.discard(thread)
-        return True
+        return bool(here)
 
     def _look(self, point: Point, frame: Any) -> None:
         if point.owner != _key(frame.f_code):
