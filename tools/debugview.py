@@ -88,7 +88,7 @@ def _segment(frames: list[Frame], sources: Sources) -> Iterator[str]:
     for frame in kept:
         yield from _frame(frame, sources)
         if len(kept) < len(inside) and frame is kept[1]:
-            yield f"  ... {len(inside) - len(kept)} frames left out"
+            yield "  ... frames left out ..."  # of a deep recursion the tracer itself told the ends alone
     if frames and not frames[-1].in_workspace:
         last = frames[-1]
         yield f"  {last.path}:{last.line} in {last.function}"

@@ -400,6 +400,17 @@ async def test_nothing_is_left_behind_and_the_person_sees_the_output(ctx: ToolCo
     assert left.output == b""
 
 
+async def test_a_program_with_a_tracer_of_its_own_is_told(ctx: ToolContext) -> None:
+    text = await run(ctx, "sys.settrace(None) or fact(1)", "return 1", "n")
+    assert ("The tracer was lost, " in text) is (sys.version_info < (3, 12)) is ("1 hit; " not in text)
+
+
+async def test_of_a_deep_recursion_both_ends_are_shown(ctx: ToolContext) -> None:
+    text = await run(ctx, "fact(-1)")
+    assert "RecursionError: maximum recursion depth exceeded" in text and "    n = -1\n" in text
+    assert "  ... frames left out ...\n" in text and text.count("in fact: ") == 7
+
+
 async def test_another_sitecustomize_is_run_as_well(ctx: ToolContext, tree: Path) -> None:
     (tree / "sitecustomize.py").write_text("print('mine')\n")
     ctx.check_env = {"PYTHONPATH": str(tree)}
