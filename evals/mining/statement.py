@@ -40,6 +40,7 @@ _QUOTED = re.compile(r"\"\"\".*?\"\"\"|'''.*?'''|\"[^\"\n]*\"|'[^'\n]*'", re.DOT
 _DIFF = re.compile(r"^(diff --git |@@ -\d|\+\+\+ |--- a/|[+-] {4,}\S)", re.MULTILINE)
 _COINED = re.compile(r"\w*(?:[a-z0-9]_|_[a-z0-9]|[a-z][A-Z])\w*")
 """A name that is no plain word."""
+_DOTTED = re.compile(r"\b[A-Za-z_]\w+(?:\.\w+)+")
 _MISSING = (
     re.compile(r"cannot import name '?(\w+)'?"),
     re.compile(r"No module named '?([\w.]+)'?"),
@@ -112,7 +113,7 @@ def leaks(
 
     `tests` is the tests' patch: what is named there may be asked for. `before` are the texts of the files
     that the fix changes. `hidden` are names of tests that are not to be told. `places` says whether the
-    path of a changed file counts.
+    path of a changed file counts, and `module.function` that the fix begins to use.
     """
     found = []
     if _DIFF.search(statement):
@@ -129,6 +130,9 @@ def leaks(
     coined = set(_COINED.findall(statement)) & set(re.findall(r"\w+", _QUOTED.sub("", added)))
     found += [f"it names what only the fix has: {name}" for name in sorted(coined - known)]
     if places:
+        gone = "\n".join((tests, *(line for part in parts for line in part.removed)))
+        used = set(_DOTTED.findall(_QUOTED.sub("", added))) - set(_DOTTED.findall(gone))
+        found += [f"it names what the fix uses: {name}" for name in sorted(used) if name in statement]
         files = {PurePosixPath(part.path).name for part in parts}
         named = {word.strip(".") for word in _PATH.findall(statement)}
         found += [f"it names a file of the fix: {path}" for path in sorted(named) if _is_of(path, files)]

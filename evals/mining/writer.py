@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
@@ -11,17 +12,26 @@ from agent.models.base import Model, Request
 from evals.mining.rejected import Rejected
 from tools.output import clip
 
-TRIES = 3
 MAX_TOKENS = 500
 _DIFF_CHARS = 6000
-_TEMPERATURE = 0.4
+_TEMPERATURES = (0.4, 0.7, 1.0)
+"""Of each try."""
+TRIES = len(_TEMPERATURES)
 _MIN_WORDS = 8
+
+_ABOUT_US = re.compile(r"\b(?:the|this) (?:commit|diff|patch|fix)\b", re.IGNORECASE)
 
 _WHO = """\
 You write issues for a software project, as a person who uses it and does not know its code. Say what goes \
 wrong or is missing and what is expected instead, with a short example where that helps. Never say how it is \
 mended: show no diff and no code of the fix, name no file, and no function or variable that the fix adds. \
-Answer with the issue alone: a title, an empty line, then one or two short paragraphs."""
+Answer with the issue alone, in this form:
+
+TITLE
+
+What happens: ...
+
+What is expected: ..."""
 
 
 class Writer:
@@ -33,26 +43,27 @@ class Writer:
 
     async def write(self, about: str, faults: Callable[[str], list[str]]) -> str:
         """A statement that `faults` finds nothing wrong with. Raises Rejected, ModelError."""
-        messages: list[Message] = [System(_WHO), User(about)]
-        found: list[str] = []
+        asked, found = about, list[str]()
         for number in range(TRIES):
-            reply = await self._ask(messages, number)
+            reply = await self._ask((System(_WHO), User(asked)), number)
             text = reply.text.strip()
             found = faults(text)
             if len(text.split()) < _MIN_WORDS:
                 found.append("it says too little")
+            if match := _ABOUT_US.search(text):
+                found.append(f"it talks of {match[0]}, which its writer does not know")
             if not found:
                 return text
             self.log(f"statement refused, try {number + 1} of {TRIES}: {'; '.join(found[:3])}")
-            messages += [
-                Assistant(text),
-                User(f"This cannot be used: {'; '.join(found[:5])}. Write the issue again."),
-            ]
+            # without the text itself, which small models would only write once more
+            asked = f"{about}\n\nAn earlier answer cannot be used: {'; '.join(found[:5])}."
         raise Rejected("no fit statement", f"by {self.model.name}: {'; '.join(found[:3])}")
 
     async def _ask(self, messages: Sequence[Message], number: int) -> Assistant:
         assembler = Assembler(())
-        request = Request(tuple(messages), temperature=_TEMPERATURE, max_tokens=MAX_TOKENS, seed=number)
+        request = Request(
+            tuple(messages), temperature=_TEMPERATURES[number], max_tokens=MAX_TOKENS, seed=number
+        )
         async with aclosing(self.model.stream(request)) as deltas:
             async for delta in deltas:
                 assembler.add(delta)

@@ -90,6 +90,13 @@ def test_a_short_line_of_a_fix_is_seen() -> None:
     assert leaks("With x = 1 it is wrong.", fix) == []
 
 
+def test_what_a_fix_begins_to_use_is_seen() -> None:
+    fix = changed({"shop/prices.py": FIXED + "\nx = functools.partial(total)\n"})
+    told = "It should use functools.partial."
+    assert leaks(told, fix) == ["it names what the fix uses: functools.partial"]
+    assert leaks(told, fix, places=False) == leaks(told, fix, tests="+functools.partial(f)") == []
+
+
 def test_names_that_a_statement_must_have() -> None:
     said_before = [
         "E   ImportError: cannot import name 'total' from 'shop'",
@@ -279,5 +286,9 @@ def test_a_statement_that_leaks_is_written_again() -> None:
 def test_a_writer_that_leaks_each_time_gives_no_task() -> None:
     text, asked, _ = written(*[LEAKY] * TRIES)
     assert isinstance(text, Rejected) and text.reason == "no fit statement" and len(asked) == TRIES
+    ours, _, _ = written(
+        *["Total is wrong\n\nThe commit sums all prices, as is expected of a total."] * TRIES
+    )
+    assert isinstance(ours, Rejected) and "it talks of The commit" in ours.detail
     short, _, _ = written(*["Broken."] * TRIES)
     assert isinstance(short, Rejected) and "says too little" in short.detail
