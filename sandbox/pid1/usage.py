@@ -145,11 +145,10 @@ def _weighed(pid: int) -> int | None:
 
     None before Linux 5.4, and of a process that hides its memory (PR_SET_DUMPABLE).
     """
-    with suppress(OSError):
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss_Anon:"):
-                    return int(line.split()[1]) * 1024
+    with suppress(OSError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pss_Anon:"):
+                return int(line.split()[1]) * 1024
     return None
 
 
