@@ -140,9 +140,9 @@ STRIPPED = "bwrap: setting up uid map: Permission denied"
 CONFINED = (
     "bwrap: No permissions to create a new namespace, likely because the kernel does not allow non-privileged"
 )
-"""What bwrap 0.12 said on Debian 13 (Linux 6.12, AppArmor 4.1) in a virtual machine, as an ordinary user:
-under a profile for /usr/bin/bwrap with `deny userns`; started by `aa-exec -p unprivileged_userns`, a profile of
-the system that denies every capability and else only complains; and so with that profile enforced."""
+"""What bwrap 0.12 said on Debian 13 (Linux 6.12, AppArmor 4.1) in a virtual machine, as a user: under a
+profile for /usr/bin/bwrap with `deny userns`; started by `aa-exec -p unprivileged_userns`, which denies every
+capability and else only complains; and so with that profile of the system enforced."""
 
 
 @pytest.mark.parametrize(
