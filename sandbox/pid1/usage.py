@@ -155,9 +155,10 @@ def _weighed(pid: int) -> int | None:
 class OutOfMemory:
     """The kernel's counter of the processes that it killed for memory here."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Tuple[str, ...] = _OOM_COUNTERS) -> None:
+        """Of `counters` the first that is there."""
         self._file: int | None = None
-        for path in _OOM_COUNTERS:
+        for path in counters:
             with suppress(OSError):
                 self._file = os.open(path, os.O_RDONLY)
                 break
