@@ -24,21 +24,31 @@ def suspicion(
     Empty when nothing was measured. A line counts for the innermost function that it is in; the line of the
     `def` itself, which an import runs, for none.
     """
-    whole = len(report.failures)
     found: dict[tuple[str, int], tuple[Symbol, float]] = {}
     for path, lines in report.lines.items():
         if path not in sources or is_test_path(path):
             continue
         bodies = _innermost(sources[path])
-        for line, (failed, passed) in lines.items():
-            if (symbol := bodies.get(line)) is None or not failed:
-                continue
-            # more failed tests than the report names would make the share larger than one
-            share = failed / math.sqrt(max(whole, failed) * (failed + passed))
-            key = (path, symbol.start_byte)
-            if key not in found or found[key][1] < share:
-                found[key] = (symbol, share)
+        seen: dict[int, tuple[Symbol, list[tuple[int, int]]]] = {}
+        for line, counts in lines.items():
+            if (symbol := bodies.get(line)) is not None and counts[0]:
+                seen.setdefault(symbol.start_byte, (symbol, []))[1].append(counts)
+        for start, (symbol, ran) in seen.items():
+            found[path, start] = (symbol, _share(ran, len(report.failures)))
     return found
+
+
+def _share(ran: list[tuple[int, int]], failures: int) -> float:
+    """0..1 from the (failed, passed) tests that ran each line of a function."""
+    # whoever enters a function runs its first line; more may have failed than the report names
+    entered = max(ran, key=sum)
+    whole = max(failures, *(failed for failed, _ in ran))
+    worst = max(_ochiai(failed, passed, whole) for failed, passed in ran)
+    return math.sqrt(worst * _ochiai(*entered, whole)) * (entered[0] / whole) ** 2
+
+
+def _ochiai(failed: int, passed: int, whole: int) -> float:
+    return failed / math.sqrt(whole * (failed + passed))
 
 
 def _innermost(source: bytes) -> dict[int, Symbol]:

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +35,9 @@ from tools.testreport import TestReport, is_test_path
 
 LIMIT_S = 120.0
 TEST_LIMIT_S = 5.0
-TABLE = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "+": "-", "-": "+", "*": "//"}
+PAIRS = ("< <=", "> >=", "== !=", "+ -", "* //", "+= -=", "and or", "True False", "break continue")
+TABLE = {old: new for pair in PAIRS for old, new in (pair.split(), reversed(pair.split()))} | {"not": ""}
+"""What a token of a mutant becomes; a number becomes the next one."""
 
 
 class Fault(NamedTuple):
@@ -113,21 +116,22 @@ def mutants(tree: Path, seed: int) -> Iterator[Fault]:
 
 
 def changes(source: bytes, symbol: syntax.Symbol) -> Iterator[bytes]:
-    """The file with one operator, number or truth value of a function's body changed."""
+    """The file with one operator, number, truth value or jump of a function's own body changed."""
     lines = source.splitlines(keepends=True)
-    first = source.count(b"\n", 0, symbol.body_byte)
-    docstring = symbol.docstring or (0, 0)
-    for row in range(first, symbol.end_line):
-        start = sum(map(len, lines[:row]))
-        owner = syntax.function_at(source, row + 1)
-        if docstring[0] <= start <= docstring[1] or owner is None or owner.qualname != symbol.qualname:
+    first = source.count(b"\n", 0, symbol.body_byte) + 1
+    inner = [s for s in syntax.functions(source) if s.qualname.startswith(symbol.qualname + ".")]
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        row = token.start[0]
+        if not first <= row <= symbol.end_line or any(s.start_line <= row <= s.end_line for s in inner):
             continue
-        for old, new in TABLE.items():
-            if f" {old} ".encode() in lines[row]:
-                changed = lines[row].replace(f" {old} ".encode(), f" {new} ".encode(), 1)
-                whole = b"".join([*lines[:row], changed, *lines[row + 1 :]])
-                if parses(whole):
-                    yield whole
+        number = token.type == tokenize.NUMBER and token.string.isdecimal()
+        new = str(int(token.string) + 1) if number else TABLE.get(token.string)
+        if new is not None and token.type in (tokenize.NUMBER, tokenize.NAME, tokenize.OP):
+            line = lines[row - 1].decode()
+            changed = line[: token.start[1]] + new + line[token.end[1] :]
+            whole = b"".join([*lines[: row - 1], changed.encode(), *lines[row:]])
+            if parses(whole):
+                yield whole
 
 
 def parses(source: bytes) -> bool:
