@@ -20,7 +20,7 @@ BENCH_JSON ?= build/bench-sandbox.json
 # Where the table of `make abuse-report` goes.
 ABUSE_JSON ?= build/abuse.json
 
-.PHONY: help demo test lint abuse-report bench bench-wires bench-edits bench-sandbox sandbox weights clean
+.PHONY: help demo test lint abuse-report bench bench-wires bench-edits bench-localise bench-sandbox sandbox weights clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ bench-wires: $(VENV)/.installed-dev ## Measure what pawl costs for each request 
 
 bench-edits: $(VENV)/.installed-dev ## Make the corpus of edits with pawl and two peers, installed apart
 	@$(BIN)/python -m tests.bench.edits
+
+bench-localise: $(VENV)/.installed-dev sandbox ## Inject faults into fetched packages and look where they are ranked
+	@$(BIN)/python -m tests.bench.localize
 
 bench-sandbox: $(VENV)/.installed-dev sandbox ## Measure the sandboxes beside docker itself; JSON to BENCH_JSON
 	@mkdir -p $(dir $(BENCH_JSON))

@@ -1,9 +1,13 @@
 """How much the lines that failing tests ran say against each function. Pure.
 
-The measure is Ochiai's coefficient of a line, failed / sqrt(all failed * (failed + passed)), where `failed`
-and `passed` count the tests that ran it (Abreu, Zoeteweij, van Gemund: An Evaluation of Similarity
-Coefficients for Software Fault Localization, PRDC 2006). A function is as suspicious as its most suspicious
-line: one branch that only failing tests take is enough.
+The measure is Ochiai's coefficient, failed / sqrt(all failed * (failed + passed)), where `failed` and
+`passed` count the tests that ran a line (Abreu, Zoeteweij, van Gemund: An Evaluation of Similarity
+Coefficients for Software Fault Localization, PRDC 2006). For a function it is the geometric mean of that of
+its most suspicious line, as one branch that only failing tests take is enough, and of its first line: where a
+caller's branch leads to a callee that no other test enters, both have such a line, but the callee is the
+better explanation. It is multiplied by the square of the share of failing tests that entered the function, as
+one fault explains all failures more often than several do (weighting by that share: Sarhan, Beszedes:
+Effective Spectrum Based Fault Localization Using Contextual Based Importance Weight, 2022).
 """
 
 from __future__ import annotations
