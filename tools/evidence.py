@@ -1,8 +1,9 @@
 """What failing tests say of where the fault is, by the source texts and the report alone. Pure.
 
 Evidence, strongest first: workspace frames outside of the tests, deepest first; where the failing assertion
-is all there is, the functions that it calls, then those that made the values which it compares, then the rest
-of what the test called before; one level down the call graph; names in the failure's message.
+is all there is, the functions that it calls or hands over and the methods behind its operators, then those
+that made the values which it compares, then the rest of what the test called before; one level down the call
+graph, and the constructor of the class whose method raised; names in the failure's message.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """Which functions a failure points at. Pure: works on source texts and a test report, runs nothing.
 
-Evidence, strongest first: workspace frames outside of the tests, deepest first; where the failing assertion
-is all there is, the functions that it calls, then those that made the values which it compares, then the rest
-of what the test called before; one level down the call graph; names in the failure's message. Calls are
-resolved by imports and, for methods, by name alone.
+What each failing test says (tools/evidence.py), with a little for a function whose name the test has (naming
+and the calls of an assertion link tests with what they test: White, Krinke, Tan: Establishing Multilevel
+Test-to-Code Traceability Links, ICSE 2020), is averaged over the failing tests.
 
-The evidence of all failing tests is averaged and weighted by Ochiai's coefficient, failed / sqrt(all failed *
-(failed + passed)), over the tests that can reach the function (Abreu, Zoeteweij, van Gemund: An Evaluation of
-Similarity Coefficients for Software Fault Localization, PRDC 2006). Reach is read off the calls. A test
-counts by one over the number of functions that it reaches: the fewer, the more it says.
+That is weighted by Ochiai's coefficient, failed / sqrt(all failed * (failed + passed)), over the tests that
+can reach the function (Abreu, Zoeteweij, van Gemund: An Evaluation of Similarity Coefficients for Software
+Fault Localization, PRDC 2006). Reach is read off the calls. A test counts by one over the number of functions
+that it reaches: the fewer, the more it says (as in Zhang, Li, Zhang, Khurshid: Boosting Spectrum-Based Fault
+Localization using PageRank, ISSTA 2017, in its simplest form).
 
-Where lines were measured (`TestReport.lines`), that coefficient is taken over the lines that tests really
-ran, see tools/spectrum.py, and the evidence decides among the functions that it leaves alike.
+Where lines were measured (`TestReport.lines`), the coefficient is taken over the lines that tests really ran,
+see tools/spectrum.py, and the evidence decides among the functions that it leaves alike.
 """
 
 from __future__ import annotations
