@@ -38,6 +38,11 @@ class Other:
         return self.step()
 
 
+class Third:
+    def step(self):
+        pass
+
+
 def other():
     return app.base.helper(Base())
 

@@ -226,7 +226,7 @@ def square(n):
 
 
 def square_root(n):
-    return n
+    return n * n * n * n
 """
 BOX_TESTS = b"""\
 from box import Box, square, square_root
@@ -241,12 +241,12 @@ def test_property():
     assert Box(2).half == 1
 
 
-def test_fill():
-    Box(3).fill([1])
-
-
 def test_square():
     assert square(square_root(9)) == 9
+
+
+def test_given(box):
+    box.fill([1])
 
 
 def test_handed_over():
@@ -276,7 +276,7 @@ def test_operators_and_properties_are_calls_of_the_classes_that_the_test_can_rea
 
 
 def test_the_constructor_made_what_a_method_fails_on() -> None:
-    assert in_box("test_fill", ("test_box.py", 14), ("box.py", 16))[:2] == ["Box.fill", "Box.__init__"]
+    assert in_box("test_given", ("test_box.py", 18), ("box.py", 16))[:2] == ["Box.fill", "Box.__init__"]
 
 
 def test_functions_that_are_handed_over_are_called() -> None:
@@ -284,7 +284,7 @@ def test_functions_that_are_handed_over_are_called() -> None:
 
 
 def test_the_name_of_the_test_decides_between_equals() -> None:
-    assert in_box("test_square", ("test_box.py", 18))[:2] == ["square", "square_root"]
+    assert in_box("test_square", ("test_box.py", 14))[:2] == ["square", "square_root"]
 
 
 def test_what_was_measured_leads_and_the_longer_function_is_first_of_equals() -> None:

@@ -121,6 +121,11 @@ def test_names_that_are_read_may_hand_over_functions() -> None:
     assert "p" not in {c.path for c in syntax.handed(source)}
 
 
+def test_what_is_cut_by_the_end_of_a_span_is_left_out() -> None:
+    assert [c.path for c in syntax.calls(b"f(g(1), 2)", 2, 6)] == ["g"]
+    assert syntax.calls(b"f(g(1), 2)", 2, 5) == syntax.calls(b"f(g(1), 2)", 3, 6) == []
+
+
 def test_two_threads_parse_at_once() -> None:
     sources = [b"def f%d():\n    return [%s]\n" % (n, b"g(1), " * 500) for n in range(60)]
     expected = [syntax.symbols(source) for source in sources]
