@@ -65,7 +65,8 @@ class CallGraph:
         key = key_of(place)
         if key not in self._callees:
             path, symbol = place
-            names = dict.fromkeys(call.path for call in self.calls(path, symbol.body_byte, symbol.end_byte))
+            # with the defaults of its parameters, which may be functions
+            names = dict.fromkeys(call.path for call in self.calls(path, symbol.def_byte, symbol.end_byte))
             found = [callee for name in names for callee in self.resolve(path, name, symbol)]
             found += [(path, inner) for inner in self._inside(path, symbol)]
             self._callees[key] = list({key_of(callee): callee for callee in found}.values())

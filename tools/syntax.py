@@ -263,12 +263,24 @@ def handed(source: bytes, start: int = 0, end: int | None = None) -> list[Call]:
     ]
 
 
+_BINDING = {"attribute": "attribute"} | dict.fromkeys(
+    (
+        "keyword_argument",
+        "default_parameter",
+        "typed_default_parameter",
+        "function_definition",
+        "class_definition",
+    ),
+    "name",
+)
+"""Type of a node -> its field that is no value."""
+
+
 def _only_names(node: Node, parent: Node) -> bool:
     """Whether an identifier binds or selects, rather than stands for a value."""
-    field = {"attribute": "attribute", "keyword_argument": "name"}.get(parent.type)
-    if field:
+    if field := _BINDING.get(parent.type):
         return bool(parent.child_by_field_name(field) == node)
-    return parent.type in ("parameters", "lambda_parameters", "default_parameter", "dotted_name")
+    return parent.type in ("parameters", "lambda_parameters", "dotted_name")
 
 
 def comments(source: bytes, start: int = 0, end: int | None = None, language: str = "python") -> list[str]:
