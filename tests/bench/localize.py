@@ -44,7 +44,7 @@ class Place(NamedTuple):
     measured: int
     fix: int
     seconds: float
-    """Of ranking the report as read."""
+    """Of the processor, for ranking the report as read."""
     at_import: bool = False
 
 
@@ -81,9 +81,9 @@ async def place(tree: Path, fault: Fault, backend: str, tests: list[str]) -> Pla
         if file.is_file() and file.stat().st_size < MAX_FILE
     }
     read = msgspec.structs.replace(report, lines={})
-    started = time.perf_counter()
+    started = time.process_time()
     as_read = suspects(read, sources)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     measured = suspects(report, sources)
     fix = measured if report.lines and is_weak(read, as_read) else as_read
     at_import = any("::" not in test.id for test in report.failures)
