@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from tools import syntax
 from tools.callgraph import Key, key_of
 from tools.evidence import MAX_REACH, Evidence, Reading
 from tools.spectrum import suspicion
@@ -37,9 +36,6 @@ _UNTOLD = 0.5
 """What a function keeps that was run by failing tests and that no other evidence points at."""
 _SHOWING = 0.3
 """For what a failing assertion calls to show its values."""
-_PLAIN = 0.8
-"""For a function that decides and computes nothing: there is little in it to be wrong (metrics of the code
-beside the spectrum: Sohn, Yoo: FLUCCS, ISSTA 2017)."""
 _CLEAR = 0.6
 """A lower score, as read, points nowhere clearly."""
 _AHEAD = 0.8
@@ -114,7 +110,6 @@ def _measured(
         hint = Evidence(path, symbol, 0.0, "run by failing tests more than by others")
         score, item = evidence.get(key_of((path, symbol)), (0.0, hint))
         share *= _SHOWING if symbol.name in ("__repr__", "__str__") and not score else 1.0
-        share *= 1.0 if syntax.computes(sources[path], symbol) else _PLAIN
         scored.append((share * (_UNTOLD + (1 - _UNTOLD) * score), item))
     run = {key_of((item.path, item.symbol)) for _, item in scored}
     for score, item in evidence.values():

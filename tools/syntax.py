@@ -123,9 +123,6 @@ _CALL, _IDENTIFIER = frozenset({"call"}), frozenset({"identifier"})
 _COMMENT, _STRING = frozenset({"comment"}), frozenset({"string"})
 
 _OPERATIONS = frozenset({"comparison_operator", "binary_operator", "augmented_assignment"})
-_LOGIC = _OPERATIONS | {"boolean_operator", "not_operator", "unary_operator", "conditional_expression"}
-_LOGIC |= {"if_statement", "for_statement", "while_statement", "try_statement", "match_statement"}
-_LOGIC |= {"for_in_clause"}
 _IMPLYING = _OPERATIONS | {"attribute", "call", *special.SYNTAX}
 
 
@@ -266,16 +263,24 @@ def handed(source: bytes, start: int = 0, end: int | None = None) -> list[Call]:
     ]
 
 
+_BINDING = {"attribute": "attribute"} | dict.fromkeys(
+    (
+        "keyword_argument",
+        "default_parameter",
+        "typed_default_parameter",
+        "function_definition",
+        "class_definition",
+    ),
+    "name",
+)
+"""Type of a node -> its field that is no value."""
+
+
 def _only_names(node: Node, parent: Node) -> bool:
     """Whether an identifier binds or selects, rather than stands for a value."""
-    field = "attribute" if parent.type == "attribute" else "name"
-    unread = ("parameters", "lambda_parameters", "dotted_name")
-    return parent.type in unread or parent.child_by_field_name(field) == node
-
-
-def computes(source: bytes, symbol: Symbol) -> bool:
-    """Whether a function has an operator, a branch or a loop, and does not only pass on what it is given."""
-    return bool(_nodes(source, _LOGIC, "python", symbol.body_byte, symbol.end_byte))
+    if field := _BINDING.get(parent.type):
+        return bool(parent.child_by_field_name(field) == node)
+    return parent.type in ("parameters", "lambda_parameters", "dotted_name")
 
 
 def comments(source: bytes, start: int = 0, end: int | None = None, language: str = "python") -> list[str]:

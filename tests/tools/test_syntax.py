@@ -121,24 +121,6 @@ def test_names_that_are_read_may_hand_over_functions() -> None:
     assert [c.path for c in syntax.handed(source, 0, 12)] == ["r"]
 
 
-@pytest.mark.parametrize(
-    ("body", "computes"),
-    [
-        (b"return f(self.x, 1)", False),
-        (b"y = [a, {b: c}]", False),
-        (b"return -x", True),
-        (b"return x or y", True),
-        (b"x += 1", True),
-        (b"return [y for y in x]", True),
-        (b"if x: pass", True),
-    ],
-)
-def test_a_function_computes_with_an_operator_a_branch_or_a_loop(body: bytes, computes: bool) -> None:
-    source = b"def f(x=1 + 1):\n    " + body + b"\n"
-    [symbol] = syntax.functions(source)
-    assert syntax.computes(source, symbol) is computes
-
-
 def test_what_is_cut_by_the_end_of_a_span_is_left_out() -> None:
     assert [c.path for c in syntax.calls(b"f(g(1), 2)", 2, 6)] == ["g"]
     assert syntax.calls(b"f(g(1), 2)", 2, 5) == syntax.calls(b"f(g(1), 2)", 3, 6) == []
