@@ -5,6 +5,7 @@ Pure. `tools/testparse.py` makes reports from what runners print and from the pr
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from pathlib import PurePosixPath
@@ -120,6 +121,7 @@ def make_report(
 _TEST_FOLDER = re.compile(r"(^|[_.-])(tests?|testing|testcases?|testdata|specs?)($|[_.-])", re.IGNORECASE)
 
 
+@functools.lru_cache(maxsize=20_000)
 def is_test_path(path: str) -> bool:
     """True for a file that tests and their support live in, by the usual names."""
     parts = PurePosixPath(path)

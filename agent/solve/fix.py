@@ -78,7 +78,7 @@ async def fix(
     model, plan = await open_model()
     try:
         task = Task(command, bench, model, branch, plan, before, budget, sources, found, check_timeout_s)
-        if plan.strategy == "repair" and not found:
+        if plan.strategy == "repair" and not found.suspects:
             task.plan = _plan_without_suspects(plan, branch)
         branch.emit(PhaseStarted("repair", f"{task.plan.strategy} with {model.name}"))
         tries = await solve(task)

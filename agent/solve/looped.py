@@ -49,7 +49,7 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
         seed=task.plan.seed + 100 * number,
     )
     message = _task_message(task)
-    if not task.suspects:
+    if not task.located.suspects:
         message = await with_map(message, task.bench.workspace.tree, task.plan.map_tokens)
     ended = Try("no_change", "nothing was changed")
     for _ in range(ROUNDS):
@@ -124,7 +124,7 @@ def _task_message(task: Task) -> str:
     if task.request:
         return f"{task.request}\n\nIn the end this command must pass: {shlex.join(task.command)}"
     failure = _failure(task.before, 6000)
-    places = "\n".join(f"- {s.path}: {s.qualname} ({s.reason})" for s in task.suspects[:5])
+    places = "\n".join(f"- {s.path}: {s.qualname} ({s.reason})" for s in task.located.suspects[:5])
     hint = f"\n\nThe failure points at:\n{places}" if places else ""
     return (
         f"This command fails: {shlex.join(task.command)}\n\n{failure}{hint}\n\n"
