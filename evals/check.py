@@ -116,7 +116,7 @@ async def check_task(instance: Instance, *, cache: Path, backend: BackendName, r
     found = TaskCheck(instance.id, licence=instance.licence)
     try:
         patch = await reference(instance, cache=cache, backend=backend)
-        found.leaks = list(await asyncio.to_thread(_leaks, instance, cache))
+        found.leaks = await asyncio.to_thread(leaked, instance, cache)
         scores = [await _score(instance, patch, cache, backend, found) for _ in range(runs)]
         nothing = await _score(instance, "", cache, backend, found)
     except SandboxError as error:
@@ -170,7 +170,7 @@ def _judge(found: TaskCheck, scores: Sequence[Score], nothing: Score) -> None:
         found.problems.append(f"the reference breaks a rule: {'; '.join(found.flags[:3])}")
 
 
-def _leaks(instance: Instance, cache: Path) -> list[str]:
+def leaked(instance: Instance, cache: Path) -> list[str]:
     """What an agent's tree holds of the fix or of the tests. Blocking."""
     place = scratch(cache, "leaks")
     try:

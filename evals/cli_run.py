@@ -78,6 +78,9 @@ def run(
         list[str] | None,
         typer.Option("--only", metavar="ID", help="These instances; * and ? match; may be repeated."),
     ] = None,
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="Such as train or heldout, of a mined dataset.")
+    ] = "",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="The run's folder.", show_default="runs/...")
     ] = None,
@@ -91,7 +94,7 @@ def run(
     Given the folder of the same run it goes on with it; given another's it refuses.
     """
     source = planning.find_source(benchmark, dataset)
-    instances = planning.select(source.load(), only or [], limit)
+    instances = planning.select(source.load(), only or [], limit, split)
     spec = AgentSpec(name=agent, model=model, base_url=base_url, settings=_settings(setting or []))
     limits = Limits(timeout, unit_tokens, unit_cost, max_tokens, max_cost)
     load_engine(engine)

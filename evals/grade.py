@@ -25,7 +25,7 @@ from evals import verdict
 from evals.integrity import Facts, Verdict, escapes, examine
 from evals.lab import LOGS, PLUGIN_SOURCE, PLUGIN_TARGET, Lab, TestPatchFailed, open_lab
 from evals.patches import paths
-from evals.readback import Readback, read
+from evals.readback import Ended, Readback, read
 from evals.types import Flag, Instance, Score, Script, TestOutcome, Tests
 from sandbox.base import BackendName, ExecResult, SandboxError
 from tools.ending import how_ended
@@ -59,6 +59,10 @@ class Graded(msgspec.Struct):
     collected: tuple[str, ...] = ()
     patch: str = ""
     """What the patch did to the tree."""
+    ended: dict[str, Ended] = {}
+    """How every test ended, those that nobody named too."""
+    broken: dict[str, str] = {}
+    """Files of tests that could not be read, and what was said."""
 
 
 async def grade(
@@ -171,6 +175,8 @@ async def _by_tests(
         result.exit_code,
         records.collected,
         patch,
+        found.ended,
+        records.collect_errors,
     )
 
 

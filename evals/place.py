@@ -9,9 +9,11 @@ dates are fixed, so the same task gives the same commit each time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from evals.gitrun import git
@@ -32,8 +34,8 @@ def lay_out(instance: Instance, place: Path, cache: Path) -> None:
     """
     try:
         match instance.tree:
-            case Commit(repo, commit):
-                _from_commit(repository(repo, cache, commit), commit, place)
+            case Commit(repo, commit, patch):
+                _from_commit(repository(repo, cache, commit), commit, place, patch)
             case Folder(path):
                 _from_folder(Path(path), place)
             case Files(contents, executable):
@@ -65,13 +67,38 @@ def _commit(place: Path, tree: str) -> None:
     (place / ".git" / "ORIG_HEAD").unlink(missing_ok=True)
 
 
-def _from_commit(source: Path, commit: str, place: Path) -> None:
+def _from_commit(source: Path, commit: str, place: Path, patch: str = "") -> None:
     tree = git("rev-parse", f"{commit}^{{tree}}", at=source).decode().strip()
-    listed = git("rev-list", "--objects", "--no-object-names", tree, at=source)
-    pack = git("pack-objects", "--stdout", "--quiet", "--threads=1", at=source, stdin=listed)
     _init(place)
+    with _patched(source, tree, place / ".git", patch) as (tree, env):
+        listed = git("rev-list", "--objects", "--no-object-names", tree, at=source, env=env)
+        pack = git("pack-objects", "--stdout", "--quiet", "--threads=1", at=source, stdin=listed, env=env)
     git("index-pack", "--stdin", at=place, stdin=pack)
     _commit(place, tree)
+
+
+@contextlib.contextmanager
+def _patched(source: Path, tree: str, work: Path, patch: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The tree with the patch put in, and the environment in which git finds it; `source` is only read."""
+    if not patch:
+        yield tree, {}
+        return
+    own, index = work / "patched-objects", work / "patched-index"
+    own.mkdir()
+    common = git("rev-parse", "--path-format=absolute", "--git-common-dir", at=source).decode().strip()
+    env = {
+        "GIT_OBJECT_DIRECTORY": str(own),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": f"{common}/objects",
+        "GIT_INDEX_FILE": str(index),
+    }
+    try:
+        git("read-tree", tree, at=source, env=env)
+        data = patch.encode("utf-8", "surrogateescape")
+        git("apply", "--cached", "--whitespace=nowarn", "-", at=source, env=env, stdin=data)
+        yield git("write-tree", at=source, env=env).decode().strip(), env
+    finally:
+        remove_path(own)
+        index.unlink(missing_ok=True)
 
 
 def _from_folder(source: Path, place: Path) -> None:

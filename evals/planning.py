@@ -55,8 +55,13 @@ def find_source(what: str, dataset: Path | None = None) -> Source:
     raise DatasetError(f"no benchmark recognises {what}; say which: pawl eval run NAME --dataset {what}")
 
 
-def select(instances: list[Instance], only: list[str], limit: int | None) -> list[Instance]:
-    """Those that one of the patterns names, the first `limit` of them. Raises DatasetError for none."""
+def select(instances: list[Instance], only: list[str], limit: int | None, split: str = "") -> list[Instance]:
+    """Those of a split that one of the patterns names, the first `limit` of them. Raises DatasetError.
+
+    A row says its split in `extra.split`.
+    """
+    if split:
+        instances = _of_split(instances, split)
     for pattern in only:
         if not any(fnmatch.fnmatchcase(one.id, pattern) for one in instances):
             raise DatasetError(f"--only {pattern!r} names no instance; one is {instances[0].id!r}")
@@ -66,6 +71,14 @@ def select(instances: list[Instance], only: list[str], limit: int | None) -> lis
     if not chosen:
         raise DatasetError("there is no instance to work on")
     return chosen
+
+
+def _of_split(instances: list[Instance], split: str) -> list[Instance]:
+    splits = [str(one.extra.get("columns", {}).get("split", "")) for one in instances]
+    if split not in splits:
+        known = ", ".join(sorted({name for name in splits if name})) or "none"
+        raise DatasetError(f"no instance is in the split {split!r}; there are: {known}")
+    return [one for one, name in zip(instances, splits, strict=True) if name == split]
 
 
 def make_manifest(

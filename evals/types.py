@@ -33,13 +33,15 @@ class Files(msgspec.Struct, frozen=True, tag="files"):
     executable: tuple[str, ...] = ()
 
 
-class Commit(msgspec.Struct, frozen=True, tag="commit"):
+class Commit(msgspec.Struct, frozen=True, tag="commit", omit_defaults=True):
     """The task's tree is a commit of a repository, without any object that is younger."""
 
     repo: str
     """`owner/name`, or a path or URL that git can read."""
     commit: str
     """40 or 64 hexadecimal digits."""
+    patch: str = ""
+    """Unified diff that is part of the tree: a bug that somebody put in. What it replaces is no object."""
 
 
 class Tests(msgspec.Struct, frozen=True, tag="tests"):

@@ -24,7 +24,7 @@ OWNERS = {
     "docker": r"sandbox/backends/docker\.py",
     "requests": r"sandbox/backends/docker\.py",
     "git": r"sandbox/.*",
-    "tree_sitter": r"tools/(syntax|grammars|tags|rename)\.py",
+    "tree_sitter": r"tools/(syntax|grammars|tags|rename|mutation)\.py",
     "tree_sitter_python": r"tools/syntax\.py",
     "json_repair": r"agent/models/dialects/_json\.py",
     "rapidfuzz": r"tools/.*",

@@ -57,7 +57,7 @@ def tags(source: bytes, language: str) -> Tags:
     parser, query = _tools(language)
     if len(source) > MAX_BYTES:
         return Tags()
-    tree = _parse(parser, source)
+    tree = parse(parser, source)
     if tree is None:
         return Tags()
     found = QueryCursor(query, match_limit=MAX_MATCHES).captures(tree.root_node)
@@ -78,7 +78,7 @@ def _name(source: bytes, node: Node) -> str:
     return source[node.start_byte : min(node.end_byte, node.start_byte + MAX_NAME)].decode("utf-8", "replace")
 
 
-def _parse(parser: Parser, source: bytes) -> Tree | None:
+def parse(parser: Parser, source: bytes) -> Tree | None:
     """The tree, or None when it would take longer than `MAX_SECONDS`."""
     until = time.monotonic() + MAX_SECONDS
 

@@ -62,16 +62,24 @@ def _shared(found: list[Instance]) -> list[Instance]:
     """One environment for all tasks of a repository that are installed alike, from the youngest base."""
     groups: dict[tuple[str, Environment], list[tuple[str, str]]] = {}
     for task in found:
-        if task.environment.install and isinstance(task.tree, Commit):
+        if _is_shared(task) and isinstance(task.tree, Commit):
             age = (task.created_at, task.tree.commit)
             groups.setdefault((task.repo, task.environment), []).append(age)
     done = []
     for task in found:
+        if not _is_shared(task):
+            done.append(task)
+            continue
         ages = sorted(groups.get((task.repo, task.environment), ()), reverse=True)
         commits = tuple(dict.fromkeys(commit for _, commit in ages))
         environment = msgspec.structs.replace(task.environment, commits=commits)
         done.append(msgspec.structs.replace(task, environment=environment))
     return done
+
+
+def _is_shared(task: Instance) -> bool:
+    """False where the row itself says which commits its environment is made from."""
+    return bool(task.environment.install) and not task.environment.commits
 
 
 def instance(row: dict[str, Any], where: str) -> Instance:
@@ -102,11 +110,12 @@ def instance(row: dict[str, Any], where: str) -> Instance:
         id=row["instance_id"],
         benchmark=name,
         statement=row["problem_statement"],
-        tree=Commit(row["repo"], row["base_commit"]),
+        tree=Commit(row["repo"], row["base_commit"], _bug(extra, where)),
         grading=tests,
         environment=Environment(
             python=str(extra.get("python") or ""),
             install=str(extra.get("install") or ""),
+            commits=_commits(extra, where),
             image="" if extra.get("install") else str(row.get("image") or ""),
         ),
         reference=row["patch"],
@@ -132,6 +141,22 @@ def _extra(row: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(extra, dict):
         raise DatasetError(f"{where}: field extra is not an object")
     return extra
+
+
+def _bug(extra: dict[str, Any], where: str) -> str:
+    """The patch that a mutant's base has beside its commit."""
+    bug = str(extra.get("bug_patch") or "")
+    if bug and not paths(bug):
+        raise DatasetError(f"{where}: field extra.bug_patch: is no unified diff")
+    return bug
+
+
+def _commits(extra: dict[str, Any], where: str) -> tuple[str, ...]:
+    """Commits that the environment is to serve, the one that it is installed from first."""
+    named = extra.get("environment_commits") or []
+    if not isinstance(named, list) or not all(isinstance(c, str) and _COMMIT.fullmatch(c) for c in named):
+        raise DatasetError(f"{where}: field extra.environment_commits is not a list of full commit ids")
+    return tuple(named)
 
 
 def _ids(row: dict[str, Any], field: str, where: str) -> tuple[str, ...]:

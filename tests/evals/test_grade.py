@@ -242,6 +242,35 @@ def test_without_ids_all_that_is_collected_counts(ways: list[str], code: int, re
     assert found.resolved == resolved and found.error == ""
 
 
+@pytest.mark.parametrize(
+    ("printed", "flagged"),
+    [
+        ("PASSED t.py::T::a", True),
+        ("PASSED t.py::T::a\nSUBFAILED[n] (i=1) t.py::T::b - no", True),
+        ("PASSED t.py::T::a\nSUBFAILED[n] (i=1) t.py::T::a - no", False),
+        ("FAILED t.py::T::a", False),
+    ],
+)
+def test_a_part_of_a_unittest_test_may_fail_alone(printed: str, flagged: bool) -> None:
+    """Then pytest 9 prints of the whole that it passed, though its records say otherwise."""
+    test = "t.py::T::a"
+    tests = {test: Ended("failed")}
+    records = Readback(started=True, finished=True, exit=1, collected=(test,), tests=tests)
+    found = verdict.judge(
+        Tests(("pytest",), fail_to_pass=(test,)),
+        (),
+        records,
+        exit_code=1,
+        output=printed,
+        text=None,
+        killed="",
+        allowed_plugins=lambda path: True,
+        root="/eval/tree",
+    )
+    assert not found.resolved
+    assert [flag.rule for flag in found.flags] == ["output"] * flagged
+
+
 def test_what_stands_in_the_way() -> None:
     def passes(group: str, outcome: str) -> bool:
         return verdict.is_pass(TestOutcome("t", group, outcome))  # type: ignore[arg-type]
