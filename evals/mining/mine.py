@@ -22,7 +22,7 @@ from evals.mining.history import Change, Split
 from evals.mining.proof import Bench
 from evals.mining.rejected import Rejected
 from evals.mining.row import identity, row
-from evals.mining.statement import from_message, leaks, missing, said, unnamed
+from evals.mining.statement import from_message, leaks, missing, repeats, said, unnamed
 from evals.mining.ways import way_of
 from evals.mining.writer import Writer
 
@@ -173,7 +173,8 @@ class Miner:
             about = writer.about_commit(change.message, halves.fix, [said(text) for text in told], names)
 
             def faults(text: str) -> list[str]:
-                return find(text) + [f"it does not name {name}" for name in unnamed(text, names)]
+                found = find(text) + [f"it does not name {name}" for name in unnamed(text, names)]
+                return found + ["it only says what the commit's message says"] * repeats(text, change.message)
 
             return await self.words.write(about, faults)
         text = from_message(change.message)

@@ -93,6 +93,11 @@ def unnamed(statement: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in words]
 
 
+def repeats(statement: str, message: str) -> bool:
+    """Whether a statement has no word that the message has not."""
+    return set(_WORD.findall(statement.lower())) <= set(_WORD.findall(message.lower()))
+
+
 def leaks(
     statement: str,
     fix: str,

@@ -24,7 +24,7 @@ from evals.repos import RepositoryMissing
 from evals.types import Commit, Instance
 from sandbox.base import SandboxError
 from tests.evals.datasets import repository as make_repository
-from tests.evals.tasks import TASK
+from tests.evals.tasks import REFERENCE, TASK
 
 SOURCE, TESTS = "def f():\n    return 1\n", "def test_f():\n    pass\n"
 
@@ -171,7 +171,9 @@ def test_what_a_fault_replaces_is_nowhere_in_the_tree(tmp_path: Path) -> None:
     fixed = git("rev-parse", "HEAD:shop/prices.py", at=tmp_path / "repo").decode().strip()
     bug = git("diff", "HEAD", "HEAD~1", at=tmp_path / "repo").decode()
     bug = bug.replace("[1:]", "[2:]")  # else its tree is one of the history
-    task: Instance = msgspec.structs.replace(TASK, tree=Commit(str(tmp_path / "repo"), head, bug))
+    task: Instance = msgspec.structs.replace(
+        TASK, tree=Commit(str(tmp_path / "repo"), head, bug), reference=REFERENCE.replace("[1:]", "[2:]")
+    )
     lay_out(task, tmp_path / "place", tmp_path)
     assert "prices[2:]" in (tmp_path / "place" / "shop" / "prices.py").read_text()
     assert fixed not in objects(tmp_path / "place")

@@ -20,7 +20,7 @@ from evals.mining.licence import licence, of_interest
 from evals.mining.rejected import Rejected
 from evals.mining.row import ADDRESS, identity, row
 from evals.mining.splits import by_time
-from evals.mining.statement import from_failures, from_message, leaks, missing, said, unnamed
+from evals.mining.statement import from_failures, from_message, leaks, missing, repeats, said, unnamed
 from evals.mining.ways import way_of
 from evals.mining.writer import TRIES, Writer, about_commit
 from tests.evals.tasks import FIXED, REFERENCE, changed
@@ -100,6 +100,12 @@ def test_names_that_a_statement_must_have() -> None:
     tests = "from shop.tax import total\nf(start=1)"
     assert missing(said_before, tests) == ["total", "tax", "start"]
     assert unnamed("The total with start", ["total", "tax", "start"]) == ["tax"]
+
+
+def test_a_message_said_again_is_no_issue() -> None:
+    message = "Fix #218: Fix and properly document cache_key handling (#219)"
+    assert repeats("Fix #218: Fix and properly document cache_key handling.", message)
+    assert not repeats("The cache_key handling is wrong", message)
 
 
 def test_what_failures_say() -> None:
