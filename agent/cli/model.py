@@ -102,6 +102,7 @@ def plan_for(model: str, options: Options, *, allow_test_edits: bool = False) ->
         tool_mode=known.tool_mode if settings.tool_mode == "auto" else settings.tool_mode,
         dialect=known.dialect,
         edit_form=known.edit_form,
+        tools=settings.tools,
         refuse_syntax_errors=settings.refuse_syntax_errors,
         map_tokens=map_tokens(settings.repo_map, known.context_tokens),
         allow_test_edits=allow_test_edits,
