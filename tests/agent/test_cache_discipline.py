@@ -33,8 +33,9 @@ from agent.models.toolmode import ToolMode
 from agent.models.transport import HttpModel
 from agent.session import Envelope, SessionLog
 from tests.support.model_server import Answer, Body, ModelServer, Received, error
-from tests.support.scene import Gate, Scene, call
+from tests.support.scene import TOOLS, Gate, Scene, call
 from tests.support.spoken import all_spoken, extends, head
+from tools.builtin.todo import todo
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +54,7 @@ class Stage:
     """A session on a server that answers by a script, with a second one to fall back to."""
 
     def __init__(self, folder: Path, wire: str, servers: Sequence[ModelServer], context: int | None) -> None:
-        self.scene = Scene(folder, guards=(self,))
+        self.scene = Scene(folder, guards=(self,), toolset={**TOOLS, "todo": todo})
         self.scene.board.notes["a"] = "A line of the note.\n" * 150
         self.wire = wire
         self.context = context
@@ -216,6 +217,12 @@ async def an_image(stage: Stage) -> None:
     await stage.turn(DONE, images=(PIXEL,))
 
 
+async def a_todo_list(stage: Stage) -> None:
+    stage.calls += 1
+    made = (call(stage.calls, "todo", '{"items": [{"text": "Water the plants."}]}'),)
+    await stage.turn(Answer("", made, usage=None), DONE)
+
+
 async def a_fallback(stage: Stage) -> None:
     model = stage.agent.model
     assert isinstance(model, Fallback)
@@ -249,6 +256,7 @@ FEATURES = (
     a_refusal,
     an_undo,
     an_image,
+    a_todo_list,
     a_fallback,
     a_resumed_session,
     a_compaction,
