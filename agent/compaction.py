@@ -40,6 +40,7 @@ MIN_GAIN = 0.1
 SUMMARY_TOKENS = 1000
 IMAGE_BYTES = 5000
 """What an image counts as; services count 1,000 to 1,600 tokens for one of a usual size."""
+IMAGE_GONE = "[The image is not shown any more.]"
 BYTES_PER_TOKEN = 3.0
 """Until a reply tells how many tokens a request had; code has 3 to 4, so this errs on the safe side."""
 
@@ -94,7 +95,7 @@ def weight(messages: Iterable[Message]) -> int:
     total = 0
     for message in messages:
         total += len(message.text.encode(errors="replace"))
-        if isinstance(message, User):
+        if isinstance(message, User | ToolResult):
             total += IMAGE_BYTES * len(message.images)
         elif isinstance(message, Assistant):
             total += len(message.reasoning) + sum(len(c.name) + len(c.arguments) for c in message.tool_calls)
@@ -158,7 +159,8 @@ def without_summary(messages: Sequence[Message]) -> str:
 def _clipped(message: Message, size: int) -> Message:
     if not isinstance(message, ToolResult):
         return message
-    return msgspec.structs.replace(message, text=clip(message.text, limit=size))
+    gone = f"\n{IMAGE_GONE}" if message.images else ""
+    return msgspec.structs.replace(message, text=clip(message.text, limit=size) + gone, images=())
 
 
 def _first(messages: Sequence[Message]) -> int:

@@ -17,6 +17,7 @@ import msgspec
 from sandbox.base import Sandbox
 from tools.checklist import TodoItem
 from tools.output import Spill
+from tools.picture import Image
 
 
 class Effect(enum.Enum):
@@ -38,6 +39,8 @@ class ToolOutput(msgspec.Struct, frozen=True):
     view: str = ""
     artifact: str = ""
     """Path on the host of the whole output, when `text` is clipped."""
+    images: tuple[Image, ...] = ()
+    """Pictures for models that see; `text` says what they are."""
 
 
 class ToolContext:
