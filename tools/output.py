@@ -49,6 +49,11 @@ def _overwritten(line: str) -> str:
     return states[-1] if states else ""
 
 
+def ended_line(text: str) -> str:
+    """The text with its last line ended, so that something can stand on the next."""
+    return text if not text or text.endswith("\n") else text + "\n"
+
+
 def clip(text: str, *, limit: int = 16_000, lines: int = 400) -> str:
     """At most about `limit` bytes and `lines` lines: a quarter from the head, the rest from the tail.
 

@@ -77,7 +77,7 @@ def _shared(
             "--tools",
             panel=_MODEL,
             metavar="+NAME,-NAME",
-            help="Tools to add to the usual ones (+todo, +ask_user, +repo_map, ...) or to take away (-grep).",
+            help="Tools to add to the usual ones (+todo, +ask_user, +terminal, ...) or to take away (-grep).",
         ),
     ] = None,
     sandbox: Annotated[
