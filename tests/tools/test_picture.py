@@ -106,6 +106,11 @@ async def test_what_cannot_be_shown_says_why(ctx: ToolContext, tree: Path, data:
     assert ("convert 'a b.png' -resize" in shown.text) == ("too large" in said)
 
 
+async def test_words_that_begin_like_an_image_are_words(ctx: ToolContext, tree: Path) -> None:
+    (tree / "a.txt").write_text("GIF89a is a format.\n")
+    assert (await read(ctx, "a.txt")).text == "1\tGIF89a is a format."
+
+
 async def test_the_largest_that_fits_is_shown(ctx: ToolContext, tree: Path) -> None:
     bare = len(png(MAX_SIDE, 1))
     (tree / "a.png").write_bytes(png(MAX_SIDE, 1, MAX_BYTES - bare))

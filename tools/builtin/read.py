@@ -61,6 +61,8 @@ def _image(path: str, data: bytes) -> ToolOutput | None:
     try:
         picture = look_at(data)
     except Damaged as error:
+        if b"\0" not in data and data.isascii():
+            return None  # words such as "GIF89a is a format"
         return ToolOutput(f"{path} is a damaged image of {size(len(data))}: {error}.")
     if picture is None:
         return None
