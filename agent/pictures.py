@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 Body = dict[str, Any]
 """An event as plain data."""
@@ -58,8 +61,10 @@ def _with_data(image: Any, folder: Path) -> Any:
     if not isinstance(image, dict) or "data" in image:
         return image
     name = str(image.get("sha256"))
+    if not _HASH.fullmatch(name):  # no path that leads elsewhere
+        return None
     try:
-        data = (folder / Path(name).name).read_bytes()
+        data = (folder / name).read_bytes()
     except OSError:
         return None
     if hashlib.sha256(data).hexdigest() != name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -90,9 +91,9 @@ def test_a_name_that_leads_elsewhere_leads_nowhere(tmp_path: Path) -> None:
     log = SessionLog.create(tmp_path / "s.jsonl", Header(id="s", at="", project="/p"))
     log.close()
     line = {"seq": 1, "parent": 0, "at": "", "turn": 1, "step": 0, "type": "turn_started", "text": "hi"}
-    (tmp_path / "secret").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe")
     images = [
-        {"media_type": "image/png", "sha256": "../../../secret"},
+        {"media_type": "image/png", "sha256": "../../../pipe"},
         {"media_type": "image/png", "sha256": ".."},
     ]
     with log.path.open("a") as file:
