@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an edit that brings a syntax error into a file is refused; else the model is told of it."""
     repo_map: Literal["auto", "on", "off"] | Annotated[int, msgspec.Meta(ge=1, le=16384)] = "auto"
     """Whether the first message has a map of the repository, or of how many tokens; `auto`: with room."""
+    tools: str = ""
+    """Tools beside the default ones or without some of them: `+todo,-grep` (`tools.toolset`)."""
     attempts: Positive | None = None
     max_steps: Positive = 40
     """Model calls in one turn or attempt."""
@@ -186,6 +188,8 @@ def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
             parse_rules(converted)
         if key == "image":
             _check_image(converted, place)
+        if key == "tools":
+            _check_tools(converted, place)
         return converted
     except HostError as error:
         raise ConfigError(f"{place}: {error}") from error
@@ -201,6 +205,15 @@ def _check_image(name: str, place: str) -> None:
 
     if not is_image_name(name):
         raise ConfigError(f"{place}: expected the name of an image, such as `python:3-slim`, got {name!r}")
+
+
+def _check_tools(changes: str, place: str) -> None:
+    from tools.toolset import UnknownTool, parse_changes  # brings the sandbox along, as above
+
+    try:
+        parse_changes(changes)
+    except UnknownTool as error:
+        raise ConfigError(f"{place}: {error}") from error
 
 
 def _assignment(key: str) -> re.Pattern[str]:

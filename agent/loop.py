@@ -31,6 +31,7 @@ from agent.events import (
     Steered,
     StepStarted,
     TextStreamed,
+    TodoChanged,
     TurnEnded,
     TurnStarted,
 )
@@ -94,6 +95,8 @@ class Agent:
             raise ValueError("tools need a context to work on")
         if self.context is not None and self.context.on_output is None:
             self.context.on_output = lambda data: self.branch.emit(OutputStreamed(data))
+        if self.context is not None and self.context.on_todo is None:
+            self.context.on_todo = lambda items: self.branch.emit(TodoChanged(items))
 
 
 async def run_turn(agent: Agent, message: str, images: Sequence[Image] = ()) -> TurnEnded:

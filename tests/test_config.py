@@ -142,6 +142,17 @@ def test_what_a_set_up_may_reach_is_understood_or_refused(monkeypatch: pytest.Mo
     assert config.load({"sandbox": "local", "setup": ""}).settings.setup == "", "the flag switches it off"
 
 
+def test_tools_are_checked_wherever_they_are_said(file: Path) -> None:
+    assert config.load({"tools": "+repo_map,-grep"}).settings.tools == "+repo_map,-grep"
+    with pytest.raises(ConfigError, match=r"^--tools: there is no tool 'tood'; did you mean todo\?"):
+        config.load({"tools": "+tood"})
+    with pytest.raises(ConfigError, match=r"^PAWL_TOOLS: expected \+todo to add"):
+        config.load(environ={"PAWL_TOOLS": "todo"})
+    file.write_text('\ntools = "-gerp"\n')
+    with pytest.raises(ConfigError, match=r"config\.toml:2: `tools`: there is no tool 'gerp'"):
+        config.load()
+
+
 def test_set_makes_the_file_and_its_folder(isolated: Path) -> None:
     path = config.user_file()
     config.set_value("attempts", "6", path)

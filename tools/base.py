@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from sandbox.base import Sandbox
+from tools.checklist import TodoItem
 from tools.output import Spill
+from tools.picture import Image
 
 
 class Effect(enum.Enum):
@@ -37,6 +39,8 @@ class ToolOutput(msgspec.Struct, frozen=True):
     view: str = ""
     artifact: str = ""
     """Path on the host of the whole output, when `text` is clipped."""
+    images: tuple[Image, ...] = ()
+    """Pictures for models that see; `text` says what they are."""
 
 
 class ToolContext:
@@ -54,6 +58,8 @@ class ToolContext:
         before_change: Callable[[], Awaitable[None]] | None = None,
         refuse_syntax_errors: bool = False,
         map: Callable[[str, int], Awaitable[str]] | None = None,
+        ask: Callable[[str, Sequence[str]], Awaitable[str]] | None = None,
+        on_todo: Callable[[tuple[TodoItem, ...]], object] | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.artifacts = artifacts
@@ -68,6 +74,10 @@ class ToolContext:
         """Whether a change that brings a syntax error into a file is refused; else the model is told."""
         self.map = map
         """(task, tokens) -> the repository's map; None where none can be made."""
+        self.ask = ask
+        """(question, options) -> the person's answer, empty when they give none; None where nobody is."""
+        self.on_todo = on_todo
+        """Hears of each new list of `todo`."""
         self.seen: dict[str, str] = {}
         """Path -> sha256 of the content the model last saw; an edit of anything else is stale."""
         self.heard: dict[int, int] = {}

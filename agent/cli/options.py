@@ -71,6 +71,15 @@ def _shared(
     seed: Annotated[
         int | None, _option("--seed", panel=_MODEL, metavar="N", help="Seed of the sampling.")
     ] = None,
+    tools: Annotated[
+        str | None,
+        _option(
+            "--tools",
+            panel=_MODEL,
+            metavar="+NAME,-NAME",
+            help="Tools to add to the usual ones (+todo, +ask_user, +terminal, ...) or to take away (-grep).",
+        ),
+    ] = None,
     sandbox: Annotated[
         str | None,
         _option(
@@ -179,6 +188,7 @@ def _shared(
         "base_url": base_url,
         "temperature": temperature,
         "seed": seed,
+        "tools": tools,
         "sandbox": sandbox,
         "copy": copy,
         "image": image,

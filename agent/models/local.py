@@ -198,7 +198,7 @@ class LocalModel:
             server.base_url,
             server.model,
             server.api_key,
-            quirks=LLAMA_CPP,
+            quirks=msgspec.structs.replace(LLAMA_CPP, images=False),  # no projector is loaded
             context_tokens=server.context_tokens,
             retries=RETRIES,
         )

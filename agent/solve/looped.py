@@ -108,7 +108,7 @@ def loop_agent(
         model=model,
         branch=branch,
         system=system_prompt(kind, instructions),
-        toolset=default_toolset(plan.edit_form),
+        toolset=default_toolset(plan.edit_form, plan.tools),
         context=context,
         permissions=Permissions.inside_sandbox(candidate.sandbox.caps.backend, mode="yolo"),
         guards=(budget, MaxSteps(plan.max_steps), LoopGuard()),

@@ -50,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     tool_mode: ToolMode = "auto"
     dialect: str = ""
     edit_form: EditForm = "tool"
+    tools: str = ""
+    """What the person adds to the default tools or takes away (`tools.toolset.parse_changes`)."""
     refuse_syntax_errors: bool = False
     map_tokens: int = 0
     """How many tokens of the repository's map the first message may have; 0 for none."""

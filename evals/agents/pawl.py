@@ -50,7 +50,9 @@ _BY_RUN = {
     "max_cost": "--unit-cost",
 }
 """Settings that an option of `pawl eval run` decides."""
-_FLAGS = ("temperature", "max_steps", "attempts", "strategy", "image", "network", "setup", "setup_network")
+_FLAGS = (
+    "temperature", "max_steps", "attempts", "strategy", "tools", "image", "network", "setup", "setup_network",
+)  # fmt: skip
 """Settings that have an option; the others go by the environment."""
 
 

@@ -29,6 +29,7 @@ from agent.models.constrain import fields
 from agent.models.wire._plain import (
     Object,
     arguments_text,
+    beside,
     call_id,
     count,
     data_url,
@@ -89,7 +90,7 @@ def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -
 
 def _messages(messages: Iterable[Message], quirks: Quirks, origin: str) -> Iterator[Object]:
     behind: Message | None = None
-    for message in _joined(plain(messages)):
+    for message in _joined(beside(plain(messages, quirks))):
         if quirks.bridge and isinstance(behind, ToolResult) and isinstance(message, User):
             yield {"role": "assistant", "content": quirks.bridge}
         behind = message
