@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an edit that brings a syntax error into a file is refused; else the model is told of it."""
     repo_map: Literal["auto", "on", "off"] | Annotated[int, msgspec.Meta(ge=1, le=16384)] = "auto"
     """Whether the first message has a map of the repository, or of how many tokens; `auto`: with room."""
+    record_tokens: bool = False
+    """Whether the token ids and logprobs of each reply are kept beside the session log (for training)."""
     attempts: Positive | None = None
     max_steps: Positive = 40
     """Model calls in one turn or attempt."""

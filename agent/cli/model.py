@@ -53,6 +53,7 @@ def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaita
                 wire=settings.wire,
                 key_command=settings.api_key_command,
                 on_key=desk.log.hide,
+                record_tokens=settings.record_tokens,
             )
         return await _completed(model, desk.options)
 
