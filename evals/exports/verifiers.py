@@ -67,12 +67,11 @@ def _trace(training: Training) -> dict[str, Any]:
 def _path(nodes: list[dict[str, Any]], segment: Segment, view: Said) -> Iterator[dict[str, Any]]:
     """Add a segment's messages to the nodes; the calls that made its replies."""
     places = [place for place, message in enumerate(view.messages) if message["role"] == "assistant"]
-    place_of = dict(zip(view.turns, places[-len(view.turns) :], strict=True))
-    turns = [turn for turn in view.turns if turn.event in segment.turns]
     begin, parent, at = 0, None, 0
-    for turn in turns:
-        assert turn.tokens is not None
-        end, total = place_of[turn], len(turn.tokens.prompt)
+    for turn, end in zip(view.turns, places[-len(view.turns) :], strict=True):
+        if turn.tokens is None or turn.event not in segment.turns:
+            continue
+        total = len(turn.tokens.prompt)
         for place in range(begin, end):
             added = segment.token_ids[at:total] if place == end - 1 else []
             nodes.append(_node(view.messages[place], parent, turn, added))

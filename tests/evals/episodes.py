@@ -1,0 +1,90 @@
+"""A run whose session logs were written by pawl's own loop, talking to a server that tells its tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from agent.events import CheckRan
+from agent.loop import compact, run_turn
+from agent.models.base import Quirks
+from agent.models.providers import LLAMA_CPP
+from agent.models.transport import HttpModel
+from evals.types import Flag, TestOutcome
+from tests.support.byte_tokens import Reply, byte_server
+from tests.support.made_run import MadeRun, diff, task
+from tests.support.scene import Scene, call
+
+SECRET = "s3cr3t-t0ken-value"
+ASKING: Quirks = msgspec.structs.replace(
+    LLAMA_CPP, extra={**LLAMA_CPP.extra, **LLAMA_CPP.tokens}, prefill=False
+)
+
+PUT = call(1, "put", '{"name": "a", "text": "better"}')
+MISSING = call(2, "look", '{"name": "zz"}')
+SOLVES = (Reply("I write it.", (PUT,)), Reply("Now I look.", (MISSING,)), "It is done.")
+DRIFTS = (Reply("I take the note.", (PUT,), merged=True), Reply("Is it the one?", merged=True), "Yes.")
+SILENT = (Reply("I write it.", (PUT,)), Reply("Hm.", (MISSING,), silent=True), "It is done.")
+
+
+def talk(folder: Path, replies: Sequence[Reply | str], *, squeeze: bool = False) -> Path:
+    """A session of these replies: the first user message, after its end a check, and one more message.
+
+    `squeeze`: the conversation is compacted in between, for which the second last reply is the summary.
+    """
+
+    async def go() -> Path:
+        folder.mkdir()
+        async with byte_server(replies) as server:
+            with Scene(folder, temperature=0.5) as scene:
+                scene.agent.model = HttpModel("m", server.base_url, "m", quirks=ASKING)
+                scene.branch.emit(CheckRan("base", ("pytest",), 1, False, 0.1, {"passed": 1, "failed": 2}))
+                await run_turn(scene.agent, "Mend the note.")
+                scene.branch.emit(CheckRan("attempt", ("pytest",), 1, False, 0.1, {"passed": 2, "failed": 1}))
+                if squeeze:
+                    assert await compact(scene.agent)
+                if len(server.requests) < len(replies):
+                    await run_turn(scene.agent, "And?")
+                await scene.agent.model.aclose()
+                return scene.log.path
+
+    return asyncio.run(go())
+
+
+def keep(run: MadeRun, unit: str, log: Path) -> None:
+    """Put a session where a worker leaves it."""
+    place = run.folder / "attempts" / unit
+    (place / "events.jsonl.gz").write_bytes(gzip.compress(log.read_bytes()))
+    tokens = log.with_suffix("") / "artifacts" / "tokens.jsonl"
+    if tokens.exists():
+        kept = place / "outputs" / "artifacts" / "tokens.jsonl.gz"
+        kept.parent.mkdir(parents=True)
+        kept.write_bytes(gzip.compress(tokens.read_bytes()))
+
+
+def make(folder: Path) -> MadeRun:
+    """Six tasks: solved; not solved, with drift; flagged, one reply without tokens; and three that are in no
+    export: ended by the provider, cancelled, and not graded.
+    """
+    run = MadeRun(folder / "run", [task(number) for number in range(6)])
+    units = run.units
+    ends = ("submitted", "limit", "submitted", "provider_error", "cancelled", "submitted")
+    for number, (unit, end) in enumerate(zip(units, ends, strict=True)):
+        run.roll(unit, end, patch=diff(number, "right"), detail=f"it ended: {end}", duration_s=2.0)
+    for number, replies in enumerate((SOLVES, DRIFTS, SILENT, SOLVES)):
+        keep(run, units[number].id, talk(folder / f"talk-{number}", replies))
+    passed, failed = (
+        (
+            TestOutcome("t.py::test_a", "fail_to_pass", outcome),
+            TestOutcome("t.py::test_b", "pass_to_pass", "passed"),
+        )
+        for outcome in ("passed", "failed")
+    )
+    run.grade(units[0], True, tests=passed)
+    run.grade(units[1], False, tests=failed)
+    run.grade(units[2], False, tests=passed, flags=(Flag("conftest", "tamper", "a new conftest.py"),))
+    return run
