@@ -6,19 +6,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
 from agent.bus import Bus
 from agent.loop import run_turn
 from agent.messages import Assistant, System, ToolCall, User
+from agent.models.address import server_root
 from agent.models.assemble import assemble
 from agent.models.base import Finish, Quirks, Request, Tokens, ToolSpec
+from agent.models.catalog import find
+from agent.models.local import LocalServer
 from agent.models.providers import LLAMA_CPP, provider
 from agent.models.recording import RecordedModel, Recorder
 from agent.models.resolve import open_model
+from agent.models.serving import ServerSettings
 from agent.models.transport import HttpModel
+from agent.models.weights import location
 from agent.models.wire._tokens import TokenTaker
+from agent.paths import cache_dir
 from agent.tokens import read_tokens
 from tests.support.answers import Answer, Body
 from tests.support.model_server import ModelServer
@@ -225,3 +232,31 @@ async def test_a_reply_in_which_a_secret_was_masked_keeps_no_ids(tmp_path: Path)
             found = read_tokens((scene.log.artifacts / "tokens.jsonl").read_bytes().splitlines())
             assert isinstance(scene.branch.bus, Bus) and secret not in scene.log.path.read_text()
     assert len(found) == 1
+
+
+@pytest.mark.model
+@pytest.mark.anyio
+async def test_the_embedded_server_tells_every_token_it_read_and_wrote() -> None:
+    """The ids decode to what was sent and answered; each reply's end is one of them."""
+    weights = find("smollm2-135m").weights
+    assert weights
+    settings = ServerSettings(slots=1, context_tokens=2048)
+    async with LocalServer.start(location(weights, cache_dir()), settings) as server:
+        root = server_root(server.base_url)
+        model = HttpModel("m", server.base_url, server.model, server.api_key, quirks=asking())
+        asked = Request((System("Be terse."), User("Say: héllo 🎉 日本")), temperature=0.0, max_tokens=24)
+        for request in (asked, msgspec.structs.replace(asked, tools=(LOOK,), max_tokens=4)):
+            message, finish = await finish_of(model, request)
+            tokens, usage = finish.tokens, finish.usage
+            assert tokens and len(tokens.prompt) == usage.input_tokens
+            assert len(tokens.completion) == len(tokens.logprobs) == usage.output_tokens
+            assert all(value is None or value <= 0 for value in tokens.logprobs)
+            assert tokens.logprobs.count(None) < len(tokens.logprobs)
+            async with httpx.AsyncClient(headers={"authorization": f"Bearer {server.api_key}"}) as client:
+                prompt, written = [
+                    (await client.post(f"{root}/detokenize", json={"tokens": ids})).json()["content"]
+                    for ids in (tokens.prompt, tokens.completion)
+                ]
+            assert "<|im_start|>user\nSay: héllo 🎉 日本<|im_end|>" in prompt
+            assert written.replace("\ufffd", "").startswith(message.text.replace("\ufffd", ""))
+        await model.aclose()
