@@ -198,7 +198,9 @@ class _Facts:
         ]
         if edits:
             found["edit_applied"] = float(not any(edit.is_error for edit in edits))
-            found["syntax_ok"] = float(not any(_SYNTAX_ERROR.search(edit.text) for edit in edits))
+            wrong = any(_SYNTAX_ERROR.search(edit.text) for edit in edits)
+            if wrong or not all(edit.is_error for edit in edits):
+                found["syntax_ok"] = float(not wrong)
         if results:
             found["tool_error"] = float(any(result.is_error for result in results))
         return found
