@@ -9,15 +9,28 @@ from pathlib import Path
 
 import msgspec
 
-from agent.events import CheckRan
+from agent.bus import Branch, Bus
+from agent.events import (
+    AssistantReplied,
+    AttemptEnded,
+    AttemptStarted,
+    CheckRan,
+    ConversationStarted,
+    Durable,
+    ToolFinished,
+    ToolStarted,
+    TurnStarted,
+)
 from agent.loop import compact, run_turn
-from agent.models.base import Quirks
+from agent.messages import Assistant, ToolCall, ToolResult, Usage
+from agent.models.base import Quirks, Tokens
 from agent.models.providers import LLAMA_CPP
 from agent.models.transport import HttpModel
+from agent.session import Header, SessionLog
 from evals.types import Flag, TestOutcome
 from tests.support.byte_tokens import Reply, byte_server
 from tests.support.made_run import MadeRun, diff, task
-from tests.support.scene import Scene, call
+from tests.support.scene import NOW, Scene, call
 
 SECRET = "s3cr3t-t0ken-value"
 ASKING: Quirks = msgspec.structs.replace(
@@ -53,6 +66,41 @@ def talk(folder: Path, replies: Sequence[Reply | str], *, squeeze: bool = False)
                 return scene.log.path
 
     return asyncio.run(go())
+
+
+def new_session(path: Path) -> Branch:
+    log = SessionLog.create(path, Header(id="s", at="", project="/p"))
+    return Bus(log, clock=lambda: NOW).branch()
+
+
+def check(where: str, passed: int) -> CheckRan:
+    return CheckRan(where, ("pytest",), 1, False, 0.1, {"passed": passed, "failed": 1})  # type: ignore[arg-type]
+
+
+def ask(branch: Branch, text: str, *results: tuple[str, str, bool, str]) -> None:
+    """A conversation of one turn; results are of tools by name: text, whether it failed, effect."""
+    opens = not any(isinstance(event, ConversationStarted) for event in branch.events())
+    opening: list[Durable] = [ConversationStarted("sys", (), "m"), TurnStarted("go")] if opens else []
+    calls = tuple(ToolCall(f"c{n}", name, "{}") for n, (name, *_) in enumerate(results))
+    for event in opening:
+        branch.emit(event)
+    reply = branch.emit(AssistantReplied(Assistant(text, calls), "stop", Usage(), 0.1))
+    branch.bus.tokens.add(reply.envelope.seq, Tokens((1, 2), (reply.envelope.seq,), (-0.5,)), None)
+    for made, (name, said, failed, effect) in zip(calls, results, strict=True):
+        if effect:
+            branch.emit(ToolStarted(made, effect))
+        branch.emit(ToolFinished(ToolResult(made.id, name, said, failed), 0.1))
+
+
+def repair(main: Branch, number: int, outcome: str, passed: int | None, *texts: str) -> None:
+    """An attempt of `pawl fix` by direct repair: each reply is on a branch of its own, the check is not."""
+    branch = main.fork(f"attempt-{number}")
+    branch.emit(AttemptStarted(number, 3, "repair", 0.2))
+    for asked, text in enumerate(texts, 1):
+        ask(branch.fork(f"reply-{asked}"), text)
+    if passed is not None:
+        branch.emit(check("attempt", passed))
+    branch.emit(AttemptEnded(number, outcome))
 
 
 def keep(run: MadeRun, unit: str, log: Path) -> None:

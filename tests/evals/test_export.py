@@ -17,9 +17,9 @@ from evals.episode import Episode
 from evals.export import known_exports, load_export, select
 from evals.reading import Run, read_run
 from evals.segments import segments
-from evals.types import AgentSpec
+from evals.types import AgentSpec, TestOutcome
 from tests.evals import episodes
-from tests.evals.episodes import SECRET, SOLVES, keep, make, talk
+from tests.evals.episodes import SECRET, SOLVES, ask, keep, make, new_session, repair, talk
 from tests.support.byte_tokens import END, MERGED, Reply, decode, sampled
 from tests.support.made_run import MadeRun, task
 
@@ -50,6 +50,7 @@ def _decoded(path: Path) -> Any:
 
 
 def rows(run: Run, form: str, tmp_path: Path, *filters: str) -> list[dict[str, Any]]:
+    """Those of a format that is one file of JSON lines."""
     (found,) = written(run, form, tmp_path / "out", *filters).values()
     return found  # type: ignore[no-any-return]
 
@@ -109,6 +110,15 @@ def test_why_something_is_left_out(run: Run) -> None:
     assert [e.unit.instance for e in select(run, "tokens", ["resolved", "clean"]).episodes] == ["task-000"]
     assert [e.unit.instance for e in select(run, "tokens", ["clean"]).episodes] == ["task-000", "task-001"]
     assert select(run, "tokens", ["resolved"]).left_out["not resolved"] == 2
+
+
+def test_what_could_not_be_graded_has_no_reward_to_learn_from(tmp_path: Path) -> None:
+    made = MadeRun(tmp_path / "run", [task(0)])
+    made.roll(made.units[0], events=[])
+    made.grade(made.units[0], False, error="the sandbox broke")
+    run = read_run(made.folder)
+    assert select(run, "messages").left_out == {"could not be graded": 1}
+    assert len(select(run, "patch").episodes) == 1
 
 
 def test_at_most_so_many_of_a_task_the_shortest(tmp_path: Path) -> None:
@@ -213,12 +223,13 @@ def test_a_reply_without_tokens_ends_a_segment_and_is_in_none(run: Run) -> None:
 def test_a_compaction_begins_a_segment_that_is_no_drift(tmp_path: Path) -> None:
     made = MadeRun(tmp_path / "run", [task(0)])
     made.roll(made.units[0])
-    replies = (Reply("I write it.", (episodes.PUT,)), "It is done.", "SUMMARY", "Yes.")
+    drifts = Reply("Is it the one?", (episodes.MISSING,), merged=True)
+    replies = (Reply("I write it.", (episodes.PUT,)), "It is done.", "SUMMARY", drifts, "Yes.")
     keep(made, made.units[0].id, talk(tmp_path / "talk", replies, squeeze=True))
     made.grade(made.units[0], True)
     run = read_run(made.folder)
     cut = segments(episode(run, 0).conversations[0].turns)
-    assert (len(cut.segments), cut.drift, cut.untold) == (2, 0, 0)
+    assert (len(cut.segments), cut.drift, cut.untold) == (3, 1, 0), "the third began by drift"
     assert "SUMMARY" in decode(cut.segments[1].token_ids[: cut.segments[1].prompt])
     first, second = rows(run, "trl-sft", tmp_path)
     assert [row["messages"][-1]["content"] for row in (first, second)] == ["It is done.", "Yes."]
@@ -307,6 +318,62 @@ def test_trainers_get_the_same_tokens_masks_and_rewards(form: str, run: Run, tmp
     assert all(ids[-1] == END for _, _, ids, _, _ in found)
 
 
+def test_the_last_segment_of_a_conversation_is_its_last_step(run: Run, tmp_path: Path) -> None:
+    (batch,) = rows(run, "skyrl", tmp_path)
+    assert batch["is_last_step"] == [True, False, False, True, False, True]
+    assert {len(column) for column in batch.values() if isinstance(column, list)} == {6}
+
+
+def attempts(folder: Path) -> Run:
+    """One rollout by `pawl fix`: the second of three attempts was verified, by its second reply."""
+    made = MadeRun(folder / "run", [task(0)])
+    made.roll(made.units[0])
+    main = new_session(folder / "s.jsonl")
+    for number, outcome, texts in (
+        (1, "tests_fail", ["worse"]),
+        (2, "verified", ["unusable", "right"]),
+        (3, "tests_fail", ["late"]),
+    ):
+        repair(main, number, outcome, None, *texts)
+    keep(made, made.units[0].id, main.bus.log.path)
+    made.grade(made.units[0], True)
+    return read_run(made.folder)
+
+
+def test_of_several_attempts_the_one_that_was_handed_over_has_the_reward(tmp_path: Path) -> None:
+    run = attempts(tmp_path)
+    told = {row["messages"][-1]["content"]: row for row in rows(run, "rollouts", tmp_path / "a")}
+    assert {text: (row["handed_over"], row["reward"]) for text, row in told.items()} == {
+        "worse": (False, 0.0),
+        "unusable": (False, 0.0),
+        "right": (True, 1.0),
+        "late": (False, 0.0),
+    }
+    (row,) = rows(run, "trl-sft", tmp_path / "b")
+    assert row["messages"][-1]["content"] == "right"
+    (detail, *others) = written(run, "harbor", tmp_path / "c")[
+        f"task-000__{run.units[0].id[:7]}/result.json"
+    ]["agent_result"]["rollout_details"]
+    assert detail["completion_token_ids"] == [[told["right"]["turns"][0]["event"]]] and len(others) == 3
+    (trajectory,) = written(run, "atif", tmp_path / "d").values()
+    assert trajectory["steps"][-1]["message"] == "right" and len(trajectory["subagent_trajectories"]) == 3
+    (batch,) = rows(run, "skyrl", tmp_path / "e")
+    assert batch["rewards"] == [0.0, 0.0, 1.0, 0.0] and batch["is_last_step"] == [True] * 4
+    samples = [row["sample"]["temperatures"] for row in rows(run, "prime-rl", tmp_path / "f")]
+    assert samples == [[]] * 4, "the server's own temperature is not known"
+
+
+def test_an_example_ends_with_what_the_model_said(tmp_path: Path) -> None:
+    made = MadeRun(tmp_path / "run", [task(0)])
+    made.roll(made.units[0], "limit")
+    main = new_session(tmp_path / "s.jsonl")
+    ask(main, "I read.", ("read", "text", False, "read"))
+    keep(made, made.units[0].id, main.bus.log.path)
+    made.grade(made.units[0], False)
+    (row,) = rows(read_run(made.folder), "trl-sft", tmp_path)
+    assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
+
+
 def test_a_rollout_has_all_there_is(run: Run, tmp_path: Path) -> None:
     first, second, third = rows(run, "rollouts", tmp_path)
     assert [row["tokens"] for row in (first, second, third)] == ["all", "all", "some"]
@@ -363,6 +430,20 @@ def test_swebench_gets_predictions_reports_and_a_summary(run: Run, tmp_path: Pat
     assert report["tests_status"]["FAIL_TO_PASS"] == {"success": [], "failure": ["t.py::test_a"]}
     assert report["tests_status"]["PASS_TO_PASS"] == {"success": ["t.py::test_b"], "failure": []}
     assert not any("task-005" in name for name in files)
+
+
+def test_a_skipped_test_was_kept_passing_but_not_made_to_pass(tmp_path: Path) -> None:
+    made = MadeRun(tmp_path / "run", [task(0)])
+    made.roll(made.units[0], patch="x")
+    groups = ("fail_to_pass", "pass_to_pass")
+    tests = [TestOutcome(f"t.py::{group}", group, "skipped") for group in groups]  # type: ignore[arg-type]
+    made.grade(made.units[0], False, tests=tests)
+    files = written(read_run(made.folder), "swebench", tmp_path / "out")
+    status = files["logs/run_evaluation/run/pawl+local__tiny/task-000/report.json"]["task-000"][
+        "tests_status"
+    ]
+    assert status["FAIL_TO_PASS"]["failure"] == ["t.py::fail_to_pass"]
+    assert status["PASS_TO_PASS"]["success"] == ["t.py::pass_to_pass"]
 
 
 def test_harbor_gets_a_job_of_trials(run: Run, tmp_path: Path) -> None:
