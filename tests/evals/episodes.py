@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -27,6 +29,9 @@ from agent.models.base import Quirks, Tokens
 from agent.models.providers import LLAMA_CPP
 from agent.models.transport import HttpModel
 from agent.session import Header, SessionLog
+from evals.episode import Episode
+from evals.export import load_export, select
+from evals.reading import Run
 from evals.types import Flag, TestOutcome
 from tests.support.byte_tokens import Reply, byte_server
 from tests.support.made_run import MadeRun, diff, task
@@ -136,3 +141,32 @@ def make(folder: Path) -> MadeRun:
     run.grade(units[1], False, tests=failed)
     run.grade(units[2], False, tests=passed, flags=(Flag("conftest", "tamper", "a new conftest.py"),))
     return run
+
+
+def written(run: Run, form: str, out: Path, *filters: str) -> dict[str, Any]:
+    """Each file of an export by name, decoded; JSON lines as a list."""
+    chosen = load_export(form)
+    chosen.write(select(run, chosen.needs, filters).episodes, run, out)
+    files = [path for path in out.rglob("*") if path.is_file()] if out.is_dir() else [out]
+    return {path.relative_to(out).as_posix(): _decoded(path) for path in sorted(files)}
+
+
+def _decoded(path: Path) -> Any:
+    text = path.read_text()
+    if path.suffix == ".json":
+        return json.loads(text)
+    try:
+        return [json.loads(line) for line in text.splitlines()]
+    except ValueError:
+        return text
+
+
+def rows(run: Run, form: str, tmp_path: Path, *filters: str) -> list[dict[str, Any]]:
+    """Those of a format that is one file of JSON lines."""
+    (found,) = written(run, form, tmp_path / "out", *filters).values()
+    return found  # type: ignore[no-any-return]
+
+
+def episode(run: Run, number: int) -> Episode:
+    unit = run.units[number].id
+    return next(one for one in select(run, "messages").episodes if one.unit.id == unit)
