@@ -240,11 +240,11 @@ async def test_the_embedded_server_tells_every_token_it_read_and_wrote() -> None
     """The ids decode to what was sent and answered; each reply's end is one of them."""
     weights = find("smollm2-135m").weights
     assert weights
-    settings = ServerSettings(slots=1, context_tokens=2048)
+    settings = ServerSettings(slots=1, context_tokens=1024)
     async with LocalServer.start(location(weights, cache_dir()), settings) as server:
         root = server_root(server.base_url)
         model = HttpModel("m", server.base_url, server.model, server.api_key, quirks=asking())
-        asked = Request((System("Be terse."), User("Say: héllo 🎉 日本")), temperature=0.0, max_tokens=24)
+        asked = Request((System("Be terse."), User("Say: héllo 🎉 日本")), temperature=0.0, max_tokens=9)
         for request in (asked, msgspec.structs.replace(asked, tools=(LOOK,), max_tokens=4)):
             message, finish = await finish_of(model, request)
             tokens, usage = finish.tokens, finish.usage
