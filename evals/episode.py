@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,22 +36,10 @@ class Episode:
         self.rollout: Rollout = run.rollouts[unit.id]
         self.score: Score | None = run.scores.get(unit.id)
 
-    @cached_property
+    @property
     def conversations(self) -> list[Conversation]:
-        """Empty when its agent kept no log that can be read."""
-        try:
-            records = decoded(read_events(self.run, self.unit.id))
-        except msgspec.ValidationError:
-            return []
-        path = self.place / "outputs" / "artifacts" / "tokens.jsonl.gz"
-        try:
-            lines = gzip.decompress(path.read_bytes()).splitlines()
-        except FileNotFoundError:
-            lines = []
-        try:
-            return conversations(records, read_tokens(lines))
-        except ValueError as error:
-            raise RunError(f"{path}: {error}") from error
+        """Empty when its agent kept no log that can be read. Raises RunError for broken tokens."""
+        return _conversations(self)
 
     @property
     def place(self) -> Path:
@@ -103,6 +91,23 @@ class Episode:
         }
 
 
+@lru_cache(maxsize=1)
+def _conversations(episode: Episode) -> list[Conversation]:
+    """Of the newest episode alone they stay in memory: those of a whole run may not fit."""
+    try:
+        records = decoded(read_events(episode.run, episode.unit.id))
+    except msgspec.ValidationError:
+        return []
+    path = episode.place / "outputs" / "artifacts" / "tokens.jsonl.gz"
+    try:
+        lines = gzip.decompress(path.read_bytes()).splitlines()
+        return conversations(records, read_tokens(lines))
+    except FileNotFoundError:
+        return conversations(records)
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
 class Said(NamedTuple):
     """Messages in the form of Chat Completions, arguments of calls as objects, and the tools told beside."""
 
@@ -149,7 +154,7 @@ def arguments(raw: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"unparsed": raw}
 
 
-def told(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
+def functions(tools: Sequence[ToolSpec]) -> list[dict[str, Any]]:
     """Tools as functions of Chat Completions."""
     return [{"type": "function", "function": msgspec.to_builtins(tool)} for tool in tools]
 

@@ -133,9 +133,7 @@ def load_export(name: str) -> Export:
 
 def write_text(out: Path, text: str) -> None:
     """A new file, with the folders that it needs. What the environment holds of secrets is masked in it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("x", encoding="utf-8", errors="replace", newline="") as file:
-        file.write(scrubber(known_secrets(os.environ))(text))
+    _write(out, [text])
 
 
 def write_json(out: Path, value: Any) -> None:
@@ -143,7 +141,16 @@ def write_json(out: Path, value: Any) -> None:
 
 
 def write_lines(out: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """JSON lines; how many."""
-    lines = [msgspec.json.encode(row).decode() + "\n" for row in rows]
-    write_text(out, "".join(lines))
-    return len(lines)
+    """JSON lines, each written before the next row is made; how many."""
+    return _write(out, (msgspec.json.encode(row).decode() + "\n" for row in rows))
+
+
+def _write(out: Path, texts: Iterable[str]) -> int:
+    scrub = scrubber(known_secrets(os.environ))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with out.open("x", encoding="utf-8", errors="replace", newline="") as file:
+        for text in texts:
+            file.write(scrub(text))
+            count += 1
+    return count

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.messages import Usage
 from evals.conversations import Conversation, Said, Turn
-from evals.episode import Episode, arguments, told
+from evals.episode import Episode, arguments, functions
 from evals.export import Needs, write_json
 from evals.reading import Run
 
@@ -31,11 +31,10 @@ def write(episodes: Sequence[Episode], run: Run, out: Path) -> dict[str, int]:
 
 def trajectory(episode: Episode) -> dict[str, Any]:
     """The conversation that led to the patch; those of other attempts stand in it as trajectories."""
-    main = next(one for one in episode.conversations if one.handed_over)
-    others = [one for one in episode.conversations if one is not main]
-    made = _trajectory(episode, main)
-    if others:
-        made["subagent_trajectories"] = [_trajectory(episode, one) for one in others]
+    told = [(one.handed_over, _trajectory(episode, one)) for one in episode.conversations]
+    made = next(one for main, one in told if main)
+    if len(told) > 1:
+        made["subagent_trajectories"] = [one for main, one in told if not main]
     return made
 
 
@@ -51,7 +50,7 @@ def _trajectory(episode: Episode, conversation: Conversation) -> dict[str, Any]:
             "name": agent.name,
             "version": agent.version or "unknown",
             "model_name": conversation.model,
-            "tool_definitions": told(conversation.tools),
+            "tool_definitions": functions(conversation.tools),
         },
         "steps": [{"step_id": number, **step} for number, step in enumerate(steps, 1)],
         "final_metrics": {

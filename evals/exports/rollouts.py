@@ -23,10 +23,17 @@ FORMAT = "pawl-rollout/1"
 
 
 def write(episodes: Sequence[Episode], run: Run, out: Path) -> dict[str, int]:
-    rows = [_row(episode, one) for episode in episodes for one in episode.conversations]
-    write_lines(out, rows)
-    names = ("drift", "untold_turns")
-    return {"conversations": len(rows), **{name: sum(row[name] for row in rows) for name in names}}
+    sums = {"drift": 0, "untold_turns": 0}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for episode in episodes:
+            for conversation in episode.conversations:
+                row = _row(episode, conversation)
+                for key in sums:
+                    sums[key] += row[key]
+                yield row
+
+    return {"conversations": write_lines(out, rows()), **sums}
 
 
 def _row(episode: Episode, conversation: Conversation) -> dict[str, Any]:

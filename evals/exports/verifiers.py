@@ -30,8 +30,8 @@ _REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
 
 
 def write(episodes: Sequence[Episode], run: Run, out: Path) -> dict[str, int]:
-    found = list(trainings(episodes))
-    return {"traces": write_lines(out, map(_trace, found)), "drift": sum(one.cut.drift for one in found)}
+    drift = sum(one.cut.drift for one in trainings(episodes))
+    return {"traces": write_lines(out, map(_trace, trainings(episodes))), "drift": drift}
 
 
 def _trace(training: Training) -> dict[str, Any]:
