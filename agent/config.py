@@ -69,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the first message has a map of the repository, or of how many tokens; `auto`: with room."""
     tools: str = ""
     """Tools beside the default ones or without some of them: `+todo,-grep` (`tools.toolset`)."""
+    record_tokens: bool = False
+    """Whether the token ids and logprobs of each reply are kept beside the session log (for training)."""
     attempts: Positive | None = None
     max_steps: Positive = 40
     """Model calls in one turn or attempt."""

@@ -281,8 +281,13 @@ async def _ask_model(agent: Agent) -> AssistantReplied:
     reply = AssistantReplied(
         message, finish.reason, finish.usage, timer() - started, finish.prompt_ms, finish.output_ms
     )
-    recorded = branch.emit(reply).event
+    record = branch.emit(reply)
+    recorded = record.event
     assert isinstance(recorded, AssistantReplied)
+    # Where a secret was masked in the text, the ids would still tell it.
+    tokens = finish.tokens if recorded.message == message else None
+    if tokens and not branch.bus.tokens.add(record.envelope.seq, tokens, request.temperature):
+        branch.emit(Noted("warning", "the file of token ids is full: those of this reply are not kept"))
     return recorded
 
 

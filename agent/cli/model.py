@@ -54,6 +54,7 @@ def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaita
                 key_command=settings.api_key_command,
                 on_key=desk.log.hide,
                 own=desk.options.models,
+                record_tokens=settings.record_tokens,
             )
         return await _completed(model, desk.options)
 

@@ -20,7 +20,7 @@ from agent.models.catalog import ModelSettings, UnknownModel
 from agent.models.fetching import OnProgress
 from agent.models.keys import find_key
 from agent.models.local import LocalModel, LocalServer, OnNote
-from agent.models.providers import Provider, WireName
+from agent.models.providers import LLAMA_CPP, Provider, WireName
 from agent.models.recording import RecordedModel, Recorder
 from agent.models.serving import ServerSettings
 from agent.models.transport import HttpModel, ServerInfo, server_info
@@ -58,17 +58,29 @@ async def open_model(
     key_command: str | None = None,
     on_key: Callable[[str], None] = lambda key: None,
     own: Mapping[str, ModelSettings] | None = None,
+    record_tokens: bool = False,
 ) -> Model:
     """Open the model; the caller closes it. `on_note` hears which one and why, `on_progress` of a download.
 
     `spec` is a model string; with `base_url` it is the model's name at that server. `settings` are for the
     embedded server, `wire` is for a server that is named by its URL, `key_command` gives keys (see `keys`);
     `on_key` hears the key of a service, to keep it out of logs; `own` is what the person says of models.
+    `record_tokens` asks for token ids and logprobs, where the server has them.
     With PAWL_RECORD in the environment every exchange is appended to that file (see `recording`). Raises
     UnknownModel, ModelAuth, WeightsError, ServerFailed and ModelUnreachable.
     """
-    cache = cache or cache_dir()
-    opener = _Opener(environ, on_note, on_progress, settings, cache, wire, key_command, on_key, own or {})
+    opener = _Opener(
+        environ,
+        on_note,
+        on_progress,
+        settings,
+        cache or cache_dir(),
+        wire,
+        key_command,
+        on_key,
+        own or {},
+        record_tokens,
+    )
     spec = spec or environ.get("PAWL_MODEL") or None
     if base_url:
         return await opener.server(base_url, spec or "")
@@ -111,6 +123,7 @@ class _Opener:
         key_command: str | None,
         on_key: Callable[[str], None],
         own: Mapping[str, ModelSettings],
+        record_tokens: bool,
     ) -> None:
         self.environ = environ
         self.on_note = on_note
@@ -121,6 +134,7 @@ class _Opener:
         self.key_command = key_command
         self.on_key = on_key
         self.own = own
+        self.record_tokens = record_tokens
 
     async def named(self, spec: str) -> Model:
         match names.parse(spec):
@@ -141,7 +155,7 @@ class _Opener:
             name, cache=self.cache, on_progress=self.on_progress, on_note=self.on_note, environ=self.environ
         )
         server = await LocalServer.launch(weights, self.settings, on_note=self.on_note)
-        return LocalModel(name, server)
+        return LocalModel(name, server, self.asking(name, LLAMA_CPP))
 
     async def server(
         self, base_url: str, model: str, provider: Provider | None = None, effort: str = ""
@@ -191,6 +205,7 @@ class _Opener:
             quirks = msgspec.structs.replace(quirks, effort=effort)
         name = f"{provider.name}/{model}"
         quirks = self._with_eyes(name, quirks)
+        quirks = self.asking(name, quirks)
         return HttpModel(
             name,
             url or provider.base_url,
@@ -216,6 +231,7 @@ class _Opener:
         quirks = kind.quirks_of(model, effort) if kind else Quirks(effort=effort)
         quirks = self._with_eyes(name, quirks, info.images)
         wire = self.wire or "openai_chat"
+        quirks = self.asking(name, quirks)
         return HttpModel(
             name,
             base_url,
@@ -235,6 +251,19 @@ class _Opener:
         said, listed = catalog.sees_images(name, self.own), catalog.traits(name).images
         known = (sees for sees in (said, served, quirks.images, listed) if sees is not None)
         return msgspec.structs.replace(quirks, images=next(known, False))
+
+    def asking(self, name: str, quirks: Quirks) -> Quirks:
+        """The quirks that also ask for token ids, when they are wanted and the server has them.
+
+        A reply that broke off is then begun anew: the ids of its two halves would not make one reply.
+        """
+        if not self.record_tokens:
+            return quirks
+        if not quirks.tokens:
+            self.on_note(f"{name} tells no token ids; none are recorded")
+            return quirks
+        extra = {**quirks.extra, **quirks.tokens}
+        return msgspec.structs.replace(quirks, extra=extra, prefill=False)
 
     def on_retry(self, error: ModelError, wait_s: float) -> None:
         self.on_note(f"{error}; asking again in {wait_s:.1f} s")

@@ -19,6 +19,7 @@ from evals.process import Ended, run_process
 from evals.store import Run
 from evals.types import AgentSpec, End, Files, Instance, Limits, Tests
 from tests.e2e.conftest import CHECK, FIXED, MODULE, TESTS
+from tests.support.byte_tokens import Reply, byte_server, decode, template
 from tests.support.model_server import Answer, ModelServer
 from tests.support.pawl import run_pawl
 
@@ -61,6 +62,31 @@ async def test_a_run_from_end_to_end(tmp_path: Path, isolated: Path) -> None:
     assert {"events.jsonl.gz", "result.json", "stderr.txt", "patch.diff"} <= names
     assert "home" not in names
     assert not (isolated / "state" / "sessions").exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+async def test_recorded_tokens_come_with_the_attempt_and_leave_with_an_export(tmp_path: Path) -> None:
+    replies = (Reply("", (MISSED,)), Reply("So.", (EDIT,)), "Done.")
+    async with byte_server(replies, append_only=True) as server:
+        words = ("-a", "pawl", "-m", "m", "--base-url", server.base_url, "--sandbox", "bubblewrap")
+        more = ("--only", "leap-year", "--out", "r", "--record-tokens", "--fail-under", "100")
+        done = await run_pawl("eval", "run", "smoke", *words, *more, cwd=tmp_path)
+        assert done.code == 0, done.err
+        sent = [template(request.body) for request in server.requests]
+    written = await run_pawl(
+        "eval", "export", "r", "--format", "rollouts", "--out", "out.jsonl", cwd=tmp_path
+    )
+    assert written.out == "out.jsonl: 1 conversations, 0 drift, 0 untold turns\n"
+    (row,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [decode(turn["prompt_token_ids"]) for turn in row["turns"]] == sent
+    assert decode(row["segments"][0]["token_ids"]) == sent[-1] + "Done.<end>"
+    assert (row["reward"], row["tokens"]) == (1.0, "all")
+    assert [turn["step_rewards"] for turn in row["turns"]] == [
+        {"edit_applied": 0.0, "tool_error": 1.0},
+        {"edit_applied": 1.0, "syntax_ok": 1.0, "tool_error": 0.0},
+        {},
+    ]
 
 
 TASK = Instance(
