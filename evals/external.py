@@ -2,7 +2,7 @@
 
     tree         the task's, at its own path, where the program may write
     program      its folder, or the virtual environment that it is installed in, read-only
-    network      the counting proxy (`evals.counting`), which alone knows the model's key
+    network      the counting proxy (`evals.counting`), which alone knows the model's key: at a loopback port
     patch        what git on the host, with a directory of its own, finds changed in the tree at the end
 
 The sandbox has no state of the person's: no home, no keys, no configuration of the program.
@@ -11,12 +11,14 @@ The sandbox has no state of the person's: no home, no keys, no configuration of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -24,15 +26,14 @@ import msgspec
 
 from agent.models.resolve import KEY_VARIABLE
 from agent.paths import state_dir
-from evals.agent import AgentError, Job
+from evals.agent import AgentError, Job, end_by
 from evals.counting import Counter
 from evals.gitrun import git
 from evals.place import own
-from evals.types import AgentSpec, End, Rollout
-from sandbox.base import BackendName, ExecResult, Limits, Mount, Outlet, SandboxSpec
-from sandbox.network import parse_rules
+from evals.types import HOPELESS, AgentSpec, End, Rollout
+from sandbox.base import BackendName, ExecResult, Limits, Mount, SandboxSpec
+from sandbox.door import Door
 from sandbox.open import open_sandbox, owner
-from sandbox.proxy import Proxy
 from tools.output import readable
 
 PROMPT = "/pawl/prompt.md"
@@ -40,9 +41,7 @@ PROMPT = "/pawl/prompt.md"
 OUTPUT_BYTES = 16_000_000
 MEMORY = 4 * 1024**3
 VERSION_S = 60.0
-_FIELDS = re.compile(r"\{(prompt|prompt_file|workdir|model|base_url)\}")
-_BROKEN = frozenset((401, 403, 408, 429, *range(500, 600)))
-"""Status of answers that are the server's trouble, not the agent's."""
+_FIELDS = re.compile(r"\{(prompt|prompt_file|workdir|model|base_url|server)\}")
 
 
 def split(template: object) -> tuple[str, ...]:
@@ -129,23 +128,34 @@ def _base(environment: Path) -> Iterator[Path]:
 
 
 async def run_external(
-    job: Job, words: Sequence[str], env: Mapping[str, str] | None = None, litter: Sequence[str] = ()
+    job: Job,
+    words: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    litter: Sequence[str] = (),
+    key_variable: str = KEY_VARIABLE,
 ) -> Rollout:
     """Run the words, their fields filled, on the job and return what came of it.
 
-    `litter` are patterns of the program's own files in the tree, which are no part of its patch.
+    `litter` are patterns of the program's own files in the tree, which are no part of its patch. Once the
+    server refuses the key, or has no quota left, the program is ended.
     """
-    key = os.environ.get(KEY_VARIABLE, "")
     index = job.tree.parent / "git"
     prompt = job.tree.parent / "prompt.md"
     await asyncio.to_thread(_prepare, job, index, prompt, litter)
-    async with Counter(job.spec.base_url, api_key=key, max_tokens=job.limits.unit_tokens) as counter:
+    started = time.monotonic()
+    async with contextlib.AsyncExitStack() as stack:
+        door = None if job.backend == "local" else stack.enter_context(contextlib.closing(Door()))
+        key, most = os.environ.get(key_variable, ""), job.limits.unit_tokens
+        counter = await stack.enter_async_context(
+            Counter(job.spec.base_url, api_key=key, max_tokens=most, door=door)
+        )
         values = {
             "prompt": job.instance.statement,
-            "prompt_file": PROMPT,
+            "prompt_file": PROMPT if door else str(prompt),
             "workdir": str(job.tree),
             "model": job.spec.model,
             "base_url": counter.base_url,
+            "server": counter.base_url.removesuffix("/v1"),
         }
         given = {
             "OPENAI_API_KEY": "none",
@@ -153,7 +163,8 @@ async def run_external(
             "OPENAI_API_BASE": counter.base_url,
             **{name: filled([text], values)[0] for name, text in (env or {}).items()},
         }
-        done = await _in_sandbox(job, filled(words, values), given, counter.port, prompt)
+        running = _in_sandbox(job, filled(words, values), given, door, prompt)
+        done = await _unless(counter.hopeless, running)
         patch = await asyncio.to_thread(_diff, job.tree, index)
         return Rollout(
             unit=job.unit,
@@ -162,13 +173,29 @@ async def run_external(
             agent=job.spec.name,
             model=job.spec.model,
             end=end_of(done, counter, patch),
-            detail=_detail(done),
+            detail=_detail(done, counter),
             patch=patch,
             usage=counter.usage,
             steps=counter.usage.requests,
-            duration_s=round(done.duration_s, 3),
-            extra={"exit_code": done.exit_code, "untold": counter.untold, "failures": counter.failures},
+            duration_s=round(time.monotonic() - started, 3),
+            extra={
+                "exit_code": done.exit_code if done else None,
+                "untold": counter.untold,
+                "failures": counter.failures,
+            },
         )
+
+
+async def _unless(event: asyncio.Event, doing: Coroutine[None, None, ExecResult]) -> ExecResult | None:
+    """What it comes to; None when the event came first. It has ended by then in any case."""
+    running, waiting = asyncio.create_task(doing), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+        return running.result() if running.done() else None
+    finally:
+        for task in (running, waiting):
+            task.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
 
 
 def _prepare(job: Job, index: Path, prompt: Path, litter: Sequence[str]) -> None:
@@ -181,7 +208,7 @@ def _prepare(job: Job, index: Path, prompt: Path, litter: Sequence[str]) -> None
 
 
 async def _in_sandbox(
-    job: Job, words: Sequence[str], env: Mapping[str, str], port: int, prompt: Path
+    job: Job, words: Sequence[str], env: Mapping[str, str], door: Door | None, prompt: Path
 ) -> ExecResult:
     backend = cast(BackendName, job.backend)
     unit_s = job.limits.unit_s
@@ -189,39 +216,32 @@ async def _in_sandbox(
         timeout_s=job.instance.timeout_s if unit_s is None else min(unit_s, job.instance.timeout_s),
         memory_bytes=MEMORY,
     )
-    outlet: Outlet | None = None
-    proxy = Proxy(parse_rules(f"127.0.0.1:{port}"), lambda _: None)
+    where = program(words)
+    spec = SandboxSpec(
+        tree=job.tree,
+        root=str(job.tree),
+        session="eval",
+        limits=limits,
+        image=job.instance.environment.image or None,
+        mounts=(*shown(where), Mount(str(prompt), PROMPT)) if door else (),
+        outlet=door.outlet((job.spec.base_url,)) if door else None,
+    )
+    sandbox = await open_sandbox(
+        spec,
+        backend,
+        state=state_dir() / "evals" / "sandboxes",
+        project=job.tree.parent / "nothing",
+        environ=_tools(job),
+    )
     try:
-        if backend != "local":
-            outlet = await proxy.open()
-        where = program(words)
-        spec = SandboxSpec(
-            tree=job.tree,
-            root=str(job.tree),
-            session="eval",
-            limits=limits,
-            image=job.instance.environment.image or None,
-            mounts=(*shown(where), Mount(str(prompt), PROMPT)) if backend != "local" else (),
-            outlet=outlet,
-        )
-        sandbox = await open_sandbox(
-            spec,
-            backend,
-            state=state_dir() / "evals" / "sandboxes",
-            project=job.tree.parent / "nothing",
-            environ=_tools(job),
-        )
-        try:
-            with (job.place / "output.txt").open("wb") as output:
+        with (job.place / "output.txt").open("wb") as output:
 
-                def keep(data: bytes) -> None:
-                    output.write(data[: max(0, OUTPUT_BYTES - output.tell())])
+            def keep(data: bytes) -> None:
+                output.write(data[: max(0, OUTPUT_BYTES - output.tell())])
 
-                return await sandbox.run([str(where), *words[1:]], env=env, on_output=keep)
-        finally:
-            await sandbox.aclose()
+            return await sandbox.run([str(where), *words[1:]], env=env, on_output=keep)
     finally:
-        await proxy.aclose()
+        await sandbox.aclose()
 
 
 def _tools(job: Job) -> dict[str, str]:
@@ -240,17 +260,23 @@ def _diff(tree: Path, index: Path) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def end_of(done: ExecResult, counter: Counter, patch: str) -> End:
-    """The end that an exit code means, and what the proxy saw."""
+def end_of(done: ExecResult | None, counter: Counter, patch: str) -> End:
+    """The end that an exit code means, and what the proxy saw; `done` is None when it was ended for that."""
+    failed = end_by(counter.fault) if counter.fault else None
+    if done is None or failed in HOPELESS:
+        assert failed is not None, "only a fault ends a program"
+        return failed
     if done.timed_out or counter.spent:
         return "limit"
-    if counter.failures and _BROKEN.issuperset(counter.failures[-1:]) and not (done.ok and patch):
-        return "provider_error"
+    if failed == "provider_error" and not (done.ok and patch):
+        return failed
     if not done.ok:
         return "agent_error"
     return "submitted" if patch else "no_change"
 
 
-def _detail(done: ExecResult) -> str:
+def _detail(done: ExecResult | None, counter: Counter) -> str:
+    if done is None or counter.hopeless.is_set():
+        return str(counter.fault)
     text = readable(done.head + done.tail)
     return f"exit {done.exit_code}: {' '.join(text[-600:].split())[-300:]}"

@@ -26,7 +26,7 @@ import msgspec
 from agent.models.base import ModelError
 from agent.paths import state_dir
 from evals import lease
-from evals.agent import AgentError, Job, load_agent, shown
+from evals.agent import AgentError, Job, end_by, load_agent, shown
 from evals.engine import ROLLOUT, SCORE, Parcel, Work
 from evals.environment import attach, obtain
 from evals.grade import grade
@@ -95,7 +95,7 @@ async def _attempted(work: Work, place: Path, kept: Path) -> Rollout:
     except SandboxError as error:
         return failed(work, "sandbox_error", str(error))
     except ModelError as error:
-        return failed(work, "provider_error", str(error))
+        return failed(work, end_by(error), str(error))
     except AgentError as error:
         return failed(work, "agent_error", str(error))
     except Exception as error:

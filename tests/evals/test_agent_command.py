@@ -18,7 +18,7 @@ from evals.benchmark import load_benchmark
 from evals.external import filled, split
 from evals.place import lay_out
 from evals.store import Run
-from evals.types import AgentSpec, Limits
+from evals.types import HOPELESS, AgentSpec, Limits
 from tests.support.model_server import USAGE, Answer, ModelServer, error
 from tests.support.pawl import run_pawl
 
@@ -66,7 +66,7 @@ async def test_it_solves_a_task_counted_and_shut_in(tmp_path: Path) -> None:
     async with ModelServer([said(MODULE)], api_key=SECRET) as server:
         done = await run_pawl(
             *("eval", "run", "smoke", "-a", "command", "-m", "m", "--base-url", server.base_url),
-            *("--set", f"command={words('outside')}", "--only", "leap-year", "--out", "r"),
+            *("--set", f"command={words(server.root)}", "--only", "leap-year", "--out", "r"),
             *("--sandbox", "bubblewrap", "--fail-under", "100"),
             cwd=tmp_path,
             OPENAI_API_KEY=SECRET,
@@ -76,7 +76,8 @@ async def test_it_solves_a_task_counted_and_shut_in(tmp_path: Path) -> None:
     (rollout,) = run.rollouts()
     assert (rollout.end, rollout.steps) == ("submitted", 1)
     assert rollout.usage == Usage(100, 90, 5, 1)
-    assert (run.attempt(rollout.unit) / "output.txt").read_text() == "no way out\n"
+    told = (run.attempt(rollout.unit) / "output.txt").read_text()
+    assert told == "no way out\n403 nothing but the model's server can be reached\n"
     assert run.manifest.agent.version.startswith("Python 3.")
 
 
@@ -90,6 +91,10 @@ async def test_it_solves_a_task_counted_and_shut_in(tmp_path: Path) -> None:
         ("crash", said(MODULE), "agent_error", True),
         ("write", error(503, "busy"), "provider_error", False),
         ("write", error(400, "too long"), "agent_error", False),
+        ("stay", error(401, "Incorrect API key"), "key_refused", False),
+        ("write", error(403, "not for you"), "key_refused", False),
+        ("stay", error(429, "no more", "insufficient_quota"), "quota_used_up", False),
+        ("write", error(429, "slow down"), "provider_error", False),
     ],
 )
 async def test_its_ends(
@@ -99,6 +104,9 @@ async def test_its_ends(
     async with ModelServer(lambda _: answer, api_key=SECRET) as server:
         rollout = await command.run(job(tmp_path, server.base_url, how))
     assert (rollout.end, "year % 400" in rollout.patch) == (end, changed), rollout.detail
+    assert SECRET not in rollout.detail
+    if end in HOPELESS:
+        assert server.root in rollout.detail and rollout.duration_s < 20
 
 
 @pytest.mark.anyio
