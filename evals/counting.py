@@ -39,6 +39,8 @@ HEAD_BYTES = 64 * 1024
 BODY_BYTES = 64 * 1024**2
 KEPT_BYTES = 32 * 1024**2
 """Of an answer that is no stream, for its usage; a longer one is untold."""
+NAMED = 20
+"""Hosts that were asked for in vain."""
 _HOPS = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
     b"transfer-encoding upgrade content-length host expect accept-encoding".split()
@@ -99,6 +101,8 @@ class Counter:
         self.usage = Usage()
         self.untold = 0
         """Requests whose answer said nothing of tokens; the sums are then too small."""
+        self.elsewhere: set[str] = set()
+        """Hosts that the agent wanted to reach in vain, at most NAMED."""
         self.failures: list[int] = []
         """Status of each answer that was an error; 502 when the server could not be reached."""
         self.fault: ModelError | None = None
@@ -177,7 +181,11 @@ class Counter:
             writer.write(_refusal(403, "the tokens of this unit are used up"))
             return
         if request.host not in ("", self._authority):
+            self.elsewhere |= {request.host} if len(self.elsewhere) < NAMED else set()
             writer.write(_refusal(403, "nothing but the model's server can be reached"))
+            return
+        if request.method == "CONNECT":
+            writer.write(b"HTTP/1.1 200 -\r\n\r\n")
             return
         body = _with_usage(request)
         headers = [*request.headers, _PLAIN]
@@ -246,7 +254,8 @@ async def _read(begin: bytes, reader: asyncio.StreamReader, writer: asyncio.Stre
         split = urlsplit(target)
         host, target = split.netloc, split.path + (f"?{split.query}" if split.query else "")
     passed = tuple(field for field in fields if field[0] not in _HOPS)
-    return _Request(method, target, passed, body, named.get(b"connection", b"").lower() == b"close", host)
+    last = named.get(b"connection", b"").lower() == b"close" and method != "CONNECT"
+    return _Request(method, target, passed, body, last, host)
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -18,7 +18,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -36,12 +36,30 @@ from sandbox.door import Door
 from sandbox.open import open_sandbox, owner
 from tools.output import readable
 
-PROMPT = "/pawl/prompt.md"
-"""The statement as a file, for programs that read it from one."""
+SHOWN = "/pawl"
+"""Where a program finds `prompt.md`, the statement, and the files that it is given, read-only."""
 OUTPUT_BYTES = 16_000_000
 MEMORY = 4 * 1024**3
 VERSION_S = 60.0
-_FIELDS = re.compile(r"\{(prompt|prompt_file|workdir|model|base_url|server)\}")
+_FIELDS = re.compile(r"\{(prompt|prompt_file|workdir|model|base_url|server|home|given)\}")
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """How a program is called. In all texts are filled in: `{prompt}`, `{prompt_file}`, `{workdir}`,
+    `{model}`, `{base_url}`, `{server}` (the same without `/v1`), `{home}`, and `{given}`, where `files` are.
+    """
+
+    words: Sequence[str]
+    """The program and its arguments; no shell sees them."""
+    env: Mapping[str, str] = {}
+    files: Mapping[str, str] = {}
+    """By their names below `{given}`, read-only there."""
+    piped: bool = False
+    """The statement is its stdin."""
+    litter: Sequence[str] = ()
+    """Patterns of the program's own files in the tree, which are no part of its patch."""
+    key_variable: str = KEY_VARIABLE
+    """Where the person has the key of the model's server."""
 
 
 def split(template: object) -> tuple[str, ...]:
@@ -55,24 +73,22 @@ def split(template: object) -> tuple[str, ...]:
     return words
 
 
-def program(words: Sequence[str]) -> Path:
-    """The program that the first word means, as it is on the PATH. Raises AgentError."""
-    found = shutil.which(words[0])
+def program(word: str) -> Path:
+    """The program that the word means, as it is on the PATH. Raises AgentError."""
+    found = shutil.which(word)
     if found is None:
-        raise AgentError(f"the program {words[0]!r} is not on the PATH; install it, or give its path")
+        raise AgentError(f"the program {word!r} is not on the PATH; install it, or give its path")
     return Path(found).absolute()
 
 
-def checked(spec: AgentSpec, words: Sequence[str], distribution: str = "") -> AgentSpec:
-    """The spec with the version of the program, or of the Python distribution that it belongs to.
-
-    Raises AgentError.
-    """
+def checked(spec: AgentSpec, where: Path, version: str = "") -> AgentSpec:
+    """The spec with the version, of the program itself when none is given. Raises AgentError."""
     if not spec.base_url:
         raise AgentError(f"{spec.name} needs the server of its model: --base-url URL, and -m NAME")
-    where = program(words)
-    if distribution and (version := _installed(where, distribution)):
-        return msgspec.structs.replace(spec, version=version)
+    return msgspec.structs.replace(spec, version=version or _told_version(where) or "unknown")
+
+
+def _told_version(where: Path) -> str:
     try:
         done = subprocess.run(
             [where, "--version"],
@@ -81,21 +97,13 @@ def checked(spec: AgentSpec, words: Sequence[str], distribution: str = "") -> Ag
             timeout=VERSION_S,
             check=False,
         )
-        told = done.stdout.decode("utf-8", "replace").strip().splitlines() if done.returncode == 0 else []
     except (OSError, subprocess.TimeoutExpired):
-        told = []
-    return msgspec.structs.replace(spec, version=told[0][:80] if told else "unknown")
+        return ""
+    told = done.stdout.decode("utf-8", "replace").strip().splitlines()
+    return told[0][:80] if told and done.returncode == 0 else ""
 
 
-def _installed(where: Path, distribution: str) -> str:
-    """Its version in the environment that holds the program, by the name of a folder; "" when unknown."""
-    for path in _links(where):
-        for found in path.parent.parent.glob(f"lib/python3*/site-packages/{distribution}-*.dist-info"):
-            return found.name.removesuffix(".dist-info").rpartition("-")[2]
-    return ""
-
-
-def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
+def filled(words: Iterable[str], values: Mapping[str, str]) -> list[str]:
     """The words with each `{name}` replaced once; what a value holds is not looked at again."""
     return [_FIELDS.sub(lambda found: values[found[1]], word) for word in words]
 
@@ -103,7 +111,7 @@ def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
 def shown(where: Path) -> Iterator[Mount]:
     """What a program needs to be seen: the environment or folder around it, and around each link's target."""
     seen: set[str] = set()
-    for path in _links(where):
+    for path in links(where):
         around = path.parent.parent if path.parent.name == "bin" else path.parent
         folders = [around, *(_base(around) if (around / "pyvenv.cfg").is_file() else ())]
         for folder in map(str, folders):
@@ -112,7 +120,8 @@ def shown(where: Path) -> Iterator[Mount]:
                 yield Mount(os.path.realpath(folder), folder)
 
 
-def _links(path: Path) -> Iterator[Path]:
+def links(path: Path) -> Iterator[Path]:
+    """The path, and where its links lead, one after the other."""
     for _ in range(8):
         yield path
         if not path.is_symlink():
@@ -122,48 +131,27 @@ def _links(path: Path) -> Iterator[Path]:
 
 def _base(environment: Path) -> Iterator[Path]:
     """The folders of the interpreter that a virtual environment leads to."""
-    for path in _links(environment / "bin" / "python"):
+    for path in links(environment / "bin" / "python"):
         yield path.parent.parent
     yield Path(os.path.realpath(environment / "bin" / "python")).parent.parent
 
 
-async def run_external(
-    job: Job,
-    words: Sequence[str],
-    env: Mapping[str, str] | None = None,
-    litter: Sequence[str] = (),
-    key_variable: str = KEY_VARIABLE,
-) -> Rollout:
-    """Run the words, their fields filled, on the job and return what came of it.
+async def run_external(job: Job, call: Call) -> Rollout:
+    """Run the program on the job and return what came of it.
 
-    `litter` are patterns of the program's own files in the tree, which are no part of its patch. Once the
-    server refuses the key, or has no quota left, the program is ended.
+    Once the server refuses the key, or has no quota left, the program is ended.
     """
-    index = job.tree.parent / "git"
-    prompt = job.tree.parent / "prompt.md"
-    await asyncio.to_thread(_prepare, job, index, prompt, litter)
+    index, given = job.tree.parent / "git", job.tree.parent / "given"
     started = time.monotonic()
     async with contextlib.AsyncExitStack() as stack:
         door = None if job.backend == "local" else stack.enter_context(contextlib.closing(Door()))
-        key, most = os.environ.get(key_variable, ""), job.limits.unit_tokens
+        key, most = os.environ.get(call.key_variable, ""), job.limits.unit_tokens
         counter = await stack.enter_async_context(
             Counter(job.spec.base_url, api_key=key, max_tokens=most, door=door)
         )
-        values = {
-            "prompt": job.instance.statement,
-            "prompt_file": PROMPT if door else str(prompt),
-            "workdir": str(job.tree),
-            "model": job.spec.model,
-            "base_url": counter.base_url,
-            "server": counter.base_url.removesuffix("/v1"),
-        }
-        given = {
-            "OPENAI_API_KEY": "none",
-            "OPENAI_BASE_URL": counter.base_url,
-            "OPENAI_API_BASE": counter.base_url,
-            **{name: filled([text], values)[0] for name, text in (env or {}).items()},
-        }
-        running = _in_sandbox(job, filled(words, values), given, door, prompt)
+        call = _filled(call, job, counter.base_url, given, shut_in=door is not None)
+        await asyncio.to_thread(_prepare, job, index, given, call)
+        running = _in_sandbox(job, call, door, given)
         done = await _unless(counter.hopeless, running)
         patch = await asyncio.to_thread(_diff, job.tree, index)
         return Rollout(
@@ -182,6 +170,7 @@ async def run_external(
                 "exit_code": done.exit_code if done else None,
                 "untold": counter.untold,
                 "failures": counter.failures,
+                "elsewhere": sorted(counter.elsewhere),
             },
         )
 
@@ -198,32 +187,54 @@ async def _unless(event: asyncio.Event, doing: Coroutine[None, None, ExecResult]
         await asyncio.gather(running, waiting, return_exceptions=True)
 
 
-def _prepare(job: Job, index: Path, prompt: Path, litter: Sequence[str]) -> None:
+def _filled(call: Call, job: Job, base_url: str, given: Path, *, shut_in: bool) -> Call:
+    at = SHOWN if shut_in else str(given)
+    values = {
+        "prompt": job.instance.statement,
+        "prompt_file": f"{at}/prompt.md",
+        "given": at,
+        "home": "/tmp" if shut_in else str(given.parent),
+        "workdir": str(job.tree),
+        "model": job.spec.model,
+        "base_url": base_url,
+        "server": base_url.removesuffix("/v1"),
+    }
+    env = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": base_url, "OPENAI_API_BASE": base_url, **call.env}
+    return msgspec.structs.replace(
+        call,
+        words=filled(call.words, values),
+        env=dict(zip(env, filled(env.values(), values), strict=True)),
+        files=dict(zip(call.files, filled(call.files.values(), values), strict=True)),
+    )
+
+
+def _prepare(job: Job, index: Path, given: Path, call: Call) -> None:
     shutil.copytree(job.tree / ".git", index)
     (index / "index").unlink(missing_ok=True)
     with (index / "info" / "exclude").open("a") as exclude:
-        exclude.writelines(f"{pattern}\n" for pattern in litter)
-    prompt.write_text(job.instance.statement, "utf-8", "replace")
+        exclude.writelines(f"{pattern}\n" for pattern in call.litter)
+    for name, text in {**call.files, "prompt.md": job.instance.statement}.items():
+        path = given / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8", "replace")
     own(job.tree, owner(cast(BackendName, job.backend)))
 
 
-async def _in_sandbox(
-    job: Job, words: Sequence[str], env: Mapping[str, str], door: Door | None, prompt: Path
-) -> ExecResult:
+async def _in_sandbox(job: Job, call: Call, door: Door | None, given: Path) -> ExecResult:
     backend = cast(BackendName, job.backend)
     unit_s = job.limits.unit_s
     limits = Limits(
         timeout_s=job.instance.timeout_s if unit_s is None else min(unit_s, job.instance.timeout_s),
         memory_bytes=MEMORY,
     )
-    where = program(words)
+    where = program(call.words[0])
     spec = SandboxSpec(
         tree=job.tree,
         root=str(job.tree),
         session="eval",
         limits=limits,
         image=job.instance.environment.image or None,
-        mounts=(*shown(where), Mount(str(prompt), PROMPT)) if door else (),
+        mounts=(*shown(where), Mount(str(given), SHOWN)) if door else (),
         outlet=door.outlet((job.spec.base_url,)) if door else None,
     )
     sandbox = await open_sandbox(
@@ -239,7 +250,9 @@ async def _in_sandbox(
             def keep(data: bytes) -> None:
                 output.write(data[: max(0, OUTPUT_BYTES - output.tell())])
 
-            return await sandbox.run([str(where), *words[1:]], env=env, on_output=keep)
+            stdin = job.instance.statement.encode("utf-8", "replace") if call.piped else b""
+            words = [str(where), *call.words[1:]]
+            return await sandbox.run(words, env=call.env, stdin=stdin, on_output=keep)
     finally:
         await sandbox.aclose()
 

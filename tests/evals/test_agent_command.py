@@ -8,11 +8,10 @@ import shlex
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from agent.messages import Usage
-from evals.agent import AgentError, Job, load_agent, shown
+from evals.agent import AgentError, Job, shown
 from evals.agents import command
 from evals.benchmark import load_benchmark
 from evals.external import filled, split
@@ -137,41 +136,3 @@ def test_a_statement_is_one_word_and_is_not_filled_again() -> None:
     words = split("agent --say '{prompt}' {model}:{workdir} {other}")
     values = {"prompt": "a 'b' {model}; rm", "model": "m", "workdir": "/t"}
     assert filled(words, values) == ["agent", "--say", "a 'b' {model}; rm", "m:/t", "{other}"]
-
-
-@pytest.mark.anyio
-@pytest.mark.bubblewrap
-@pytest.mark.parametrize(
-    ("name", "distribution", "words"),
-    [
-        ("aider", "aider_chat", "--message-file /pawl/prompt.md --model openai/m --openai-api-base "),
-        (
-            "mini-swe-agent",
-            "mini_swe_agent",
-            "-m openai/m -y -l 0 --exit-immediately -o /tmp/trajectory.json -t ",
-        ),
-    ],
-)
-async def test_a_named_program_gets_its_flags_and_its_own_files_are_no_patch(
-    tmp_path: Path, name: str, distribution: str, words: str
-) -> None:
-    """A stand-in for the program: it says how it was called, and leaves a file of its own in the tree."""
-    site = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
-    (site / f"{distribution}-9.8.dist-info").mkdir(parents=True)
-    program = tmp_path / "env" / "bin" / "it"
-    program.parent.mkdir()
-    program.write_text('#!/bin/sh\necho "$@"; touch .aider.tags\n')
-    program.chmod(0o755)
-    agent = load_agent(name)
-    spec = AgentSpec(name=name, model="m", base_url="http://127.0.0.1:1/v1")
-    with pytest.raises(AgentError, match="no setting 'colour'"):
-        agent.check(msgspec.structs.replace(spec, settings={"colour": 1}))
-    spec = agent.check(
-        msgspec.structs.replace(spec, settings={"program": str(program), "options": "-x 'a b'"})
-    )
-    assert spec.version == "9.8"
-    made = job(tmp_path, spec.base_url, "")
-    rollout = await agent.run(msgspec.structs.replace(made, spec=spec))
-    told = (made.place / "output.txt").read_text()
-    assert told.startswith(words) and told.endswith("-x a b\n")
-    assert rollout.end == ("no_change" if name == "aider" else "submitted")
