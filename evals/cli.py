@@ -12,6 +12,9 @@ app = Family(
         "report": Command("evals.cli_report:report", "Say what a run came to; writes report.html", "Look"),
         "compare": Command("evals.cli_report:compare", "Say whether run B is better than run A", "Look"),
         "check": Command("evals.cli_check:check", "Say whether a dataset is fit to be used", "Data"),
+        "twins": Command(
+            "evals.cli_twins:twins", "Make twins of tasks, to see what was known by heart", "Data"
+        ),
         "run": Command("evals.cli_run:run", "Let an agent work on a benchmark, and score it", "Run"),
         "resume": Command("evals.cli_run:resume", "Go on with a run that was cut off", "Run"),
         "score": Command("evals.cli_run:score", "Grade the rollouts of a run that have no score", "Run"),

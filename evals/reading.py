@@ -104,6 +104,20 @@ def read_events(run: Run, unit: str) -> list[dict[str, Any]]:
     return events
 
 
+def read_output(run: Run, unit: str) -> str:
+    """What the unit's agent printed, when it is another program; "" otherwise."""
+    try:
+        return (
+            (run.folder / "attempts" / unit / "output.txt")
+            .read_bytes()[:MAX_EVENTS]
+            .decode("utf-8", "replace")
+        )
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise RunError(f"{error.filename}: {error.strerror or error}") from error
+
+
 def _unpacked(path: Path) -> bytes:
     data = bytearray()
     try:

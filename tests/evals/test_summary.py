@@ -152,17 +152,21 @@ def test_the_cut_off_may_be_a_setting_of_the_agent(tmp_path: Path) -> None:
 
 
 def test_a_canary_in_the_models_words_is_found_and_one_in_a_result_is_not(tmp_path: Path) -> None:
-    marked = [task(number, canary=f"canary GUID {GUID}") for number in range(3)]
+    marked = [task(number, canary=f"canary GUID {GUID}") for number in range(4)]
     run = MadeRun(tmp_path / "run", marked)
     said = events(0, 1, lambda step: f"I know {GUID.upper()}" if step > 0 else "")
     read = events(1, 1, lambda step: f"file: {GUID}" if step < 0 else "")
     run.roll(run.units[0], events=said)
     run.roll(run.units[1], events=read)
     run.roll(run.units[2], patch=f"+# {GUID}\n")
+    run.roll(run.units[3], patch="+#\n")
+    other = run.folder / "attempts" / run.units[3].id
+    other.mkdir(parents=True, exist_ok=True)
+    (other / "output.txt").write_bytes(f"another program \xff: {GUID}".encode("latin-1"))
     for unit in run.units:
         run.grade(unit, False)
     signs = summary_of(run).signs
-    assert (signs.canaries, signs.canary_said) == (3, (run.units[0].id, run.units[2].id))
+    assert (signs.canaries, signs.canary_said) == (4, tuple(run.units[n].id for n in (0, 2, 3)))
 
 
 def test_twins_give_the_paired_drop_and_do_not_count_twice(tmp_path: Path) -> None:
