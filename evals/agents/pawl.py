@@ -143,6 +143,8 @@ def words(job: Job, patch: Path, wall_s: float) -> list[str]:
         **{f"--{key.replace('_', '-')}": spec.settings.get(key) for key in _FLAGS},
         "--test-cmd": spec.settings.get("check") if command == "run" else None,
     }
+    if job.backend == "docker":
+        given["--image"] = given["--image"] or job.instance.environment.image or None
     flags = [f"{key}={value}" if key[:2] == "--" else f"{key}{value}" for key, value in _given(given)]
     if command == "run":
         return ["run", "--bare", *flags]
