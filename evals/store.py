@@ -87,6 +87,8 @@ class Run:
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise StoreError(f"there is no run in {folder}: it has no run.json") from None
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror or error}") from error
         version = _decode(content, dict[str, Any], path).get("format")
         if version != FORMAT:
             raise StoreError(
@@ -223,7 +225,11 @@ class Run:
         return counts
 
     def rollout(self, unit: str) -> Rollout | None:
-        return _read(self.folder / "results" / f"{unit}.json", Rollout)
+        path = self.folder / "results" / f"{unit}.json"
+        found = _read(path, Rollout)
+        if found is not None and found.unit != unit:
+            raise StoreError(f"{path}: is the result of another unit, {found.unit!r}")
+        return found
 
     def rollouts(self) -> list[Rollout]:
         """All that count, in the order of the units."""
@@ -254,12 +260,15 @@ class Run:
 
     def spent(self) -> Usage:
         """What all tries of all units cost, those that came to nothing or too late included."""
-        total = sum((rollout.usage for rollout in self.rollouts()), Usage())
+        return sum(self.lost(), sum((rollout.usage for rollout in self.rollouts()), Usage()))
+
+    def lost(self) -> Iterator[Usage]:
+        """What each try cost that came to nothing or too late, unit by unit."""
         for unit in self.units():
-            total = sum((ended.usage for ended in self.ended(unit.id)), total)
-            for path in self.attempt(unit.id).glob("dup-*.json"):
-                total += _decode(path.read_bytes(), Rollout, path).usage
-        return total
+            for ended in self.ended(unit.id):
+                yield ended.usage
+            for path in sorted(self.attempt(unit.id).glob("dup-*.json")):
+                yield _decode(path.read_bytes(), Rollout, path).usage
 
     def _score(self, unit: str, scorer: str) -> Path:
         if not re.fullmatch(r"[\w.+-]+", scorer):
@@ -322,5 +331,5 @@ def _read(path: Path, kind: type[T]) -> T | None:
 def _decode(content: bytes, kind: type[T], where: object) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{where}: {error}") from error
