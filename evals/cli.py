@@ -16,6 +16,9 @@ app = Family(
         "check": Command("evals.cli_check:check", "Say whether a dataset is fit to be used", "Data"),
         "mine": Command("evals.cli_mine:mine", "Make tasks of a repository's history", "Data"),
         "mutate": Command("evals.cli_mine:mutate", "Make tasks by putting faults into a repository", "Data"),
+        "twins": Command(
+            "evals.cli_twins:twins", "Make twins of tasks, to see what was known by heart", "Data"
+        ),
         "run": Command("evals.cli_run:run", "Let an agent work on a benchmark, and score it", "Run"),
         "resume": Command("evals.cli_run:resume", "Go on with a run that was cut off", "Run"),
         "score": Command("evals.cli_run:score", "Grade the rollouts of a run that have no score", "Run"),
