@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -16,6 +16,7 @@ import msgspec
 
 from sandbox.base import Sandbox
 from tools.output import Spill
+from tools.testhistory import TestHistory
 
 
 class Effect(enum.Enum):
@@ -54,11 +55,17 @@ class ToolContext:
         before_change: Callable[[], Awaitable[None]] | None = None,
         refuse_syntax_errors: bool = False,
         map: Callable[[str, int], Awaitable[str]] | None = None,
+        changed: Callable[[], Awaitable[Sequence[str]]] | None = None,
+        history: TestHistory | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.artifacts = artifacts
         self.check = check
         """The person's check command, for `run_tests` without a selection."""
+        self.changed = changed
+        """Gives the paths that differ from the person's files, for `run_tests` of what they touch."""
+        self.history = history or TestHistory()
+        """What earlier runs said of the tests."""
         self.check_env = dict(check_env or {})
         self.timeout_s = timeout_s
         self.on_output = on_output

@@ -8,7 +8,7 @@ import pytest
 from agent.verify import is_protected, lost_tests, shadows
 from sandbox.base import ExecResult
 from sandbox.patch import FileChange
-from tools.testparse import parse_output
+from tools.runners import parse_output
 from tools.testreport import CheckResult, TestResult, make_report
 
 PYTEST = ("python", "-m", "pytest", "-q")

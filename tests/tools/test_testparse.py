@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.base import ExecResult
 from tools.output import readable
-from tools.testparse import parse_output
+from tools.runners import parse_output
 from tools.testreport import (
     CheckResult,
     TestReport,
