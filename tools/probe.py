@@ -127,13 +127,13 @@ async def run_planned(
         result = await run(given)
     whole = bytes(heard) if len(heard) == result.total_bytes else result.output
     files = await reports.take()
-    place = await _place(sandbox, planned, result)
+    place = await _place(sandbox, planned)
     return result, Ran(readable(whole), result.exit_code, sandbox.root, files, place)
 
 
-async def _place(sandbox: Sandbox, planned: Planned, result: ExecResult) -> Project:
-    """The project in which the command ran; looked at only where a failure has to be placed in it."""
-    if planned.project.paths or planned.runner is None or result.ok:
+async def _place(sandbox: Sandbox, planned: Planned) -> Project:
+    """The project in which the command ran; looked at for a person's command only where it is needed."""
+    if planned.project.paths or planned.runner is None or not planned.runner.needs_project:
         return planned.project
     return await project_in(sandbox, await listing(sandbox))
 

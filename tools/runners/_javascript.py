@@ -8,9 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-import msgspec
-
-from tools.runners._runner import Command, Pick, Project, Ran
+from tools.runners._runner import Command, Pick, Project, Ran, decoded
 from tools.testreport import Frame
 
 MANIFEST = "package.json"
@@ -19,22 +17,21 @@ CI = {"CI": "1", "NO_COLOR": "1"}
 """Run once and not watch; write no new snapshots; no colours."""
 
 _LEVEL = re.compile(
-    r"^\s+at (?:async )?(?:(.+?) \()?((?:file://)?/[^()\n]*?|(?:node:)?[\w./-]+):(\d+):\d+\)?$", re.MULTILINE
+    r"^\s+at (?:async )?(?:(.+?) \()?((?:file://)?/[^()\n]*?|(?:node:)?[\w./@+-]+):(\d+):\d+\)?$",
+    re.MULTILINE,
 )
 _ERROR = re.compile(
-    r"^(?:Uncaught )?([A-Z]\w*(?:Error|Exception)|Error)(?: \[\w+\])?(?:: (.*))?$", re.DOTALL | re.MULTILINE
+    r"^[ \t]*(?:Uncaught )?([A-Z]\w*(?:Error|Exception)|Error)(?: \[\w+\])?(?:: (.*))?$",
+    re.DOTALL | re.MULTILINE,
 )
 _SOURCE = re.compile(r"((?:file://)?/[^\s:()]+)(?::| \()(\d+)(?::\d+\)?)?$", re.MULTILINE)
+_BABEL = re.compile(r"(/[^\s:()]+): [^\n]*\((\d+):\d+\)$", re.MULTILINE)
 _FOREIGN = re.compile(r"node_modules/|^node:|^internal/")
 
 
 def package(project: Project) -> Mapping[str, Any]:
     """What package.json says; empty when there is none or it is broken."""
-    try:
-        found = msgspec.json.decode(project.text(MANIFEST) or "{}")
-    except msgspec.DecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    return decoded(project.text(MANIFEST), dict) or {}
 
 
 def script(project: Project) -> str:
@@ -117,6 +114,6 @@ def stack(text: str, ran: Ran) -> tuple[str, str, tuple[Frame, ...]]:
         for m in levels
         if not _FOREIGN.search(m[2])
     ]
-    if kind == "SyntaxError" and (place := _SOURCE.search(said)):
+    if kind == "SyntaxError" and (place := _SOURCE.search(said) or _BABEL.search(said)):
         frames.insert(0, ran.frame(place[1], int(place[2])))
     return kind, message.strip(), tuple(reversed(frames))

@@ -8,7 +8,7 @@ import msgspec
 
 from tools.output import readable
 from tools.runners._javascript import stack
-from tools.runners._runner import Ran, tail
+from tools.runners._runner import Ran, decoded, tail
 from tools.testreport import Outcome, TestReport, TestResult, make_report
 
 
@@ -38,9 +38,7 @@ _OUTCOMES: dict[str, Outcome] = {"passed": "passed", "failed": "failed"}
 
 def read_json(ran: Ran, runner: str) -> TestReport | None:
     for data in ran.files.values():
-        try:
-            run = msgspec.json.decode(data, type=_Run)
-        except (msgspec.DecodeError, RecursionError):
+        if (run := decoded(data, _Run)) is None:
             continue
         tests = [test for file in run.testResults for test in _file(file, ran)]
         return make_report(tests, ran.exit_code, runner)

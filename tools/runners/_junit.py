@@ -55,7 +55,7 @@ def cases(documents: Iterable[bytes]) -> list[Case] | None:
 
 
 def _cases(data: bytes) -> list[Case] | None:
-    from junitparser import Error, Failure, JUnitXml, JUnitXmlError, Skipped, TestCase, TestSuite
+    from junitparser import Error, Failure, JUnitXml, JUnitXmlError, Skipped, TestCase
 
     try:
         _look(data)
@@ -81,13 +81,9 @@ def _cases(data: bytes) -> list[Case] | None:
         seconds, place = _seconds(own.get("time", "")), own.get("file", "")
         return Case(*names, outcome, kind, message, text, printed, seconds, place, own.get("status", ""))
 
-    found: list[Case] = []
-    pending = [document] if isinstance(document, TestSuite) else list(document)
-    while pending:
-        suite = pending.pop(0)
-        found += [read(part) for part in suite if isinstance(part, TestCase)]
-        pending += list(suite.testsuites())  # type: ignore[no-untyped-call]
-    return found
+    # some write tests outside of suites, and suites in suites
+    tests = document._elem.iter("testcase")
+    return [read(TestCase.fromelem(element)) for element in tests]  # type: ignore[no-untyped-call]
 
 
 def _seconds(text: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tools.runners._runner import decoded
 from tools.testreport import Frame, Outcome, TestReport, TestResult, make_report, workspace_path
 
 
@@ -26,14 +27,11 @@ class _Record(msgspec.Struct):
 
 def read_probe(data: bytes, exit_code: int | None, root: str) -> TestReport | None:
     """The report of the probe's JSON lines; None when the probe saw no session. Torn lines are skipped."""
-    decoder = msgspec.json.Decoder(_Record)
     started, tests, open_tests = False, dict[str, TestResult](), dict[str, None]()
     lines: dict[str, dict[int, tuple[int, int]]] = {}
     measurable = False
     for line in data.splitlines():
-        try:
-            record = decoder.decode(line)
-        except msgspec.DecodeError:
+        if (record := decoded(line, _Record)) is None:
             continue
         started, measurable = True, measurable or record.coverage
         if record.type == "begin":

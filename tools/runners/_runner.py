@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 import msgspec
 
@@ -122,6 +122,8 @@ class Runner:
     """Globs of file names that decide what its runs do, so that a change of them proves nothing."""
     reports: ClassVar[tuple[str, ...]] = ()
     """Globs of reports that it leaves below the folder, whoever starts it."""
+    needs_project: ClassVar[bool] = False
+    """What it prints can be understood only beside the names of the project's files."""
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Ends of the names of its test files."""
 
@@ -148,6 +150,17 @@ class Runner:
         return None
 
     def read_text(self, ran: Ran) -> TestReport | None:
+        return None
+
+
+T = TypeVar("T")
+
+
+def decoded(data: bytes | str, type: type[T]) -> T | None:
+    """JSON that a sandbox wrote; None for what is no such JSON, or broken in its encoding."""
+    try:
+        return msgspec.json.decode(data, type=type)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
 

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 
 import msgspec
 
-from tools.runners._runner import Command, Project, Ran, Runner, Selection, broken_build, tail
+from tools.runners._runner import Command, Project, Ran, Runner, Selection, broken_build, decoded, tail
 from tools.testreport import Frame, Outcome, TestReport, TestResult, make_report
 
 _MODULE = re.compile(r"^module\s+\"?([^\s\"]+)", re.MULTILINE)
 _BROKEN = re.compile(r"^(?:vet: )?((?:\./)?[^\s:]+\.go):(\d+):(?:\d+:)? (.+)$", re.MULTILINE)
 _SAID = re.compile(r"^\s+([\w.-]+\.go):(\d+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _LEVEL = re.compile(r"^([\w./*()-]+?)\(.*\)\n\t(\S+\.go):(\d+)", re.MULTILINE)
-_ENDED = re.compile(r"^( *)--- (PASS|FAIL|SKIP): (\S+) \(([\d.]+)s\)$", re.MULTILINE)
+_BEGINS = re.compile(r"^=== (?:RUN|NAME|CONT) +(\S+)$")
+_ENDED = re.compile(r"^ *--- (PASS|FAIL|SKIP): (\S+) \(([\d.]+)s\)$")
+_CLOSES = re.compile(r"[\d.]+s\b|\[(?:build|setup) failed\]|\[no test|\(cached\)")
 _PACKAGE = re.compile(r"^(ok|FAIL|\?)\s+\t?(\S+)(?:\t|\s)(.*)$", re.MULTILINE)
 _OUTCOMES: dict[str, Outcome] = {"pass": "passed", "fail": "failed", "skip": "skipped"}
 
@@ -33,6 +35,7 @@ class Go(Runner):
     programs = frozenset({"go", "gotestsum"})
     manifests = ("go.mod",)
     suffixes = (".go",)
+    needs_project = True
 
     def detect(self, project: Project) -> float:
         if not project.has("go.mod", "go.work"):
@@ -50,33 +53,40 @@ class Go(Runner):
         if events := list(_events(ran.output)):
             return self._from_events(events, ran)
         packages = _PACKAGE.findall(ran.output)
-        tests = [
-            TestResult(m[3], _OUTCOMES[m[2].lower()], duration=float(m[4]))
-            for m in _ENDED.finditer(ran.output)
-        ]
-        if not packages or not (
-            tests
-            or any(
-                word != "?" and re.search(r"[\d.]+s|\[build failed\]|cached", rest)
-                for word, _, rest in packages
-            )
-        ):
+        if not any(_CLOSES.search(rest) for _, _, rest in packages):
             return None
-        ends = list(_ENDED.finditer(ran.output))
-        starts = [match.end() for match in ends]
-        stops = [*(match.start() for match in ends[1:]), len(ran.output)]
-        tests = [
-            self._test(".::" + m[3], _OUTCOMES[m[2].lower()], float(m[4]), ran.output[start:stop], "", ran)
-            for m, start, stop in zip(ends, starts, stops, strict=True)
-        ]
+        tests = self._from_text(ran)
         if not tests and ran.exit_code == 0:
             # without -v a package that passes names no test
             passed = sum(word == "ok" and "no tests to run" not in rest for word, _, rest in packages)
             return make_report([], ran.exit_code, self.name, {"passed": passed} if passed else {})
         return self._report(tests, ran.output, ran)
 
+    def _from_text(self, ran: Ran) -> list[TestResult]:
+        """What stands below `=== RUN` and `--- FAIL` of a test belongs to it."""
+        said: dict[str, str] = {}
+        ended: dict[str, tuple[Outcome, float]] = {}
+        name = ""
+        for line in ran.output.splitlines(keepends=True):
+            if begins := _BEGINS.match(line):
+                name = begins[1]
+            elif ends := _ENDED.match(line):
+                name = ends[2]
+                ended[name] = (_OUTCOMES[ends[1].lower()], float(ends[3]))
+            elif _PACKAGE.match(line):
+                name = ""
+            elif name:
+                said[name] = said.get(name, "") + line
+        leaves = {name for name in ended if not any(other.startswith(f"{name}/") for other in ended)}
+        return [
+            self._test(f".::{name}", outcome, seconds, said.get(name, ""), ".", ran)
+            for name, (outcome, seconds) in ended.items()
+            if name in leaves
+        ]
+
     def _from_events(self, events: list[_Event], ran: Ran) -> TestReport:
-        prefix = (_MODULE.search(ran.project.text("go.mod")) or [""])[-1] if ran.project.texts else ""
+        module = _MODULE.search(ran.project.text("go.mod"))
+        prefix = module[1] if module else ""
         said: dict[tuple[str, str], str] = {}
         ended: dict[tuple[str, str], _Event] = {}
         for event in events:
@@ -118,7 +128,7 @@ class Go(Runner):
             frames = [self._level(m, ran) for m in _LEVEL.finditer(text)]
             frames = [f for f in reversed(frames) if f.in_workspace]
         elif said := _SAID.search(text):
-            path = f"{folder}/{said[1]}" if folder not in ("", ".") else said[1]
+            path = f"{folder}/{said[1]}" if folder != "." else ran.project.ending(said[1]) or said[1]
             message, frames = said[3].strip(), [ran.frame(path, int(said[2]), name.rpartition("::")[2])]
         body = "".join(
             line for line in text.splitlines(keepends=True) if not line.startswith(("=== ", "FAIL\t"))
@@ -133,10 +143,6 @@ runner = Go()
 
 
 def _events(text: str) -> Iterator[_Event]:
-    decoder = msgspec.json.Decoder(_Event)
     for line in text.splitlines():
-        if line.startswith('{"'):
-            try:
-                yield decoder.decode(line)
-            except msgspec.DecodeError:
-                continue
+        if line.startswith('{"') and (event := decoded(line, _Event)) is not None:
+            yield event

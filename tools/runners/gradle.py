@@ -23,6 +23,7 @@ class Gradle(Runner):
     steering = (*_BUILDS, "gradle.properties", "*.gradle", "*.gradle.kts")
     reports = ("*/build/test-results/*.xml",)
     suffixes = SUFFIXES
+    needs_project = True
 
     def detect(self, project: Project) -> float:
         if not project.has(*_BUILDS):

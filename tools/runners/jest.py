@@ -80,7 +80,8 @@ class Jest(Runner):
             return None
         kind, message, frames = stack(re.sub(r"^    ", "", match[2], flags=re.MULTILINE), ran)
         broken = match[1] == "Test suite failed to run"
-        name = frames[-1].path if broken and frames else match[1].replace(" › ", " > ")
+        file = re.findall(r"^FAIL (\S+)", ran.output[: match.start()], re.MULTILINE)
+        name = ran.file(file[-1]) if broken and file else match[1].replace(" › ", " > ")
         return TestResult(
             name, "error" if broken else "failed", kind, message, frames, details=tail(match[2])
         )

@@ -24,6 +24,7 @@ class Maven(Runner):
     steering = ("pom.xml", "maven.config", "jvm.config", "extensions.xml", "junit-platform.properties")
     reports = ("*/target/surefire-reports/TEST-*.xml", "*/target/failsafe-reports/TEST-*.xml")
     suffixes = SUFFIXES
+    needs_project = True
 
     def detect(self, project: Project) -> float:
         if not project.has("pom.xml"):
@@ -32,7 +33,8 @@ class Maven(Runner):
 
     def command(self, project: Project, selection: Selection, out: str) -> Command:
         program = "./mvnw" if project.has("mvnw") else "mvn"
-        words = [program, "--batch-mode", "--offline", *selection.options]
+        # whole stacks: the trimmed ones end at the test
+        words = [program, "--batch-mode", "--offline", "-DtrimStackTrace=false", *selection.options]
         if chosen := classes(selection.picks, "#"):
             words += [
                 f"-Dtest={','.join(chosen)}",

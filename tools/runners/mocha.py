@@ -18,7 +18,7 @@ from tools.runners._javascript import (
     stack,
     starts,
 )
-from tools.runners._runner import Command, Project, Ran, Runner, Selection, tail
+from tools.runners._runner import Command, Project, Ran, Runner, Selection, decoded, tail
 from tools.testreport import TestReport, TestResult, make_report
 
 _COUNT = re.compile(r"^  (\d+) (passing|failing|pending)\b", re.MULTILINE)
@@ -68,9 +68,7 @@ class Mocha(Runner):
 
     def read_files(self, ran: Ran) -> TestReport | None:
         for data in ran.files.values():
-            try:
-                run = msgspec.json.decode(data, type=_Run)
-            except (msgspec.DecodeError, RecursionError):
+            if (run := decoded(data, _Run)) is None:
                 continue
             waiting = {test.fullTitle for test in run.pending}
             tests = [self._test(test, waiting, ran) for test in run.tests]

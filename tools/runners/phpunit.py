@@ -15,7 +15,9 @@ _FAILURE = re.compile(
     r"^\d+\) ([\w\\]+)::([^\n]+)$\n(.*?)(?=^\d+\) |^--$|^(?:FAILURES|ERRORS)!$|\Z)", re.MULTILINE | re.DOTALL
 )
 _FATAL = re.compile(
-    r"^(?:PHP )?(Parse|Fatal) error: +(.+?)(?: in (/\S+?\.php)(?: on line |:)(\d+))?$", re.MULTILINE
+    r"^(?:PHP )?(Parse|Fatal) error: +(?:Uncaught ([\w\\]+): )?(.+?)"
+    r"(?: in (/\S+?\.php)(?: on line |:)(\d+))?$",
+    re.MULTILINE,
 )
 _CONFIGS = ("phpunit.xml", "phpunit.xml.dist", "phpunit.dist.xml")
 
@@ -94,9 +96,10 @@ class Phpunit(Runner):
         if re.search(r"^No tests executed!$", ran.output, re.MULTILINE):
             return make_report([], ran.exit_code, self.name)
         if ran.exit_code and (fatal := _FATAL.search(ran.output)):
-            frames: tuple[Frame, ...] = (ran.frame(fatal[3], int(fatal[4])),) if fatal[3] else ()
-            name = ran.file(fatal[3]) if fatal[3] else "php"
-            broken = TestResult(name, "error", f"{fatal[1]}Error", fatal[2], frames, details=tail(ran.output))
+            frames: tuple[Frame, ...] = (ran.frame(fatal[4], int(fatal[5])),) if fatal[4] else ()
+            name = ran.file(fatal[4]) if fatal[4] else "php"
+            kind = fatal[2] or f"{fatal[1]}Error"
+            broken = TestResult(name, "error", kind, fatal[3], frames, details=tail(ran.output))
             return make_report([broken], ran.exit_code, self.name)
         return None
 

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from tools.runners._runner import Command, Project, Ran, Runner, Selection, tail
+from tools.runners._runner import Command, Project, Ran, Runner, Selection, decoded, tail
 from tools.testreport import Frame, Outcome, TestReport, TestResult, make_report
 
 _COUNT = re.compile(
@@ -86,9 +86,7 @@ class Rspec(Runner):
 
     def read_files(self, ran: Ran) -> TestReport | None:
         for data in ran.files.values():
-            try:
-                run = msgspec.json.decode(data, type=_Run)
-            except (msgspec.DecodeError, RecursionError):
+            if (run := decoded(data, _Run)) is None:
                 continue
             tests = [self._example(example, ran) for example in run.examples]
             tests += self._outside("\n".join(run.messages), ran)

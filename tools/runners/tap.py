@@ -27,7 +27,7 @@ class Tap(Runner):
         tests = [self._test(match, ran) for match in _TEST.finditer(ran.output)]
         if len(tests) < int(plan[1]):
             missing = f"{len(tests)} of {plan[1]} tests were seen"
-            tests.append(TestResult("plan", "error", "Incomplete", missing))
+            tests.append(TestResult("plan", "error", "Incomplete", missing, details=tail(ran.output)))
         return make_report(tests, ran.exit_code, self.name)
 
     def _test(self, match: re.Match[str], ran: Ran) -> TestResult:
