@@ -31,6 +31,7 @@ MAX_REPORTS = 1000
 
 _PARSED = 8 * 1024 * 1024
 """Bytes of the output that are looked through for results, whatever is kept to be shown."""
+_LINE = 8000
 _NOT_LOADED = b"No module named 'pawl_probe'"
 
 
@@ -128,7 +129,12 @@ async def run_planned(
     whole = bytes(heard) if len(heard) == result.total_bytes else result.output
     files = await reports.take()
     place = await _place(sandbox, planned)
-    return result, Ran(readable(whole), result.exit_code, sandbox.root, files, place)
+    return result, Ran(legible(whole), result.exit_code, sandbox.root, files, place)
+
+
+def legible(output: bytes) -> str:
+    """Output to be searched for results: lines longer than any runner writes would make that slow."""
+    return "\n".join(line[:_LINE] for line in readable(output).split("\n"))
 
 
 async def _place(sandbox: Sandbox, planned: Planned) -> Project:

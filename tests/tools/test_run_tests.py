@@ -124,7 +124,7 @@ async def test_a_failure_that_passes_when_repeated_is_flaky(ctx: ToolContext, tr
         ({"Makefile": "test:\n\t@true\n"}, "nothing that it printed shows that a test ran"),
         ({"Makefile": "test:\n\t@echo fine\n"}, "so it is no pass. Look with bash at what it does"),
         ({"package.json": '{"scripts": {"test": "jest"}}'}, "The tests could not be run: "),
-        ({"Cargo.toml": "", "Makefile": "test:\n\t@true\n"}, "The tests could not be run: "),
+        ({"Cargo.toml": "", "Makefile": "test:\n\t@true\n"}, "`make test` ended with exit code 0"),
     ],
 )
 async def test_a_run_that_shows_no_test_is_refused(

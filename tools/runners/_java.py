@@ -11,7 +11,9 @@ from tools.testreport import Frame, TestReport, TestResult, is_test_path, make_r
 
 SUFFIXES = (".java", ".kt", ".groovy", ".scala")
 
-_LEVEL = re.compile(r"^\s*at (?:[\w.@-]*/{1,2})?([\w.$]+)\.([\w$<>]+)\(([\w-]+\.\w+):(\d+)\)", re.MULTILINE)
+_LEVEL = re.compile(
+    r"^[ \t]*at (?:[\w.@-]*/{1,2})?([\w.$]+)\.([\w$<>]+)\(([\w-]+\.\w+):(\d+)\)", re.MULTILINE
+)
 _CAUSE = re.compile(r"^Caused by: ", re.MULTILINE)
 _BROKEN = (
     re.compile(r"^\[ERROR\] (?:file://)?(/\S+?\.\w+):\[(\d+),\d+\] (.+)$", re.MULTILINE),
@@ -57,9 +59,8 @@ def _test(case: Case, ran: Ran) -> TestResult:
     text = case.text or case.message
     head = text.partition("\n")[0].removeprefix(case.kind).lstrip(": ")
     kind = case.kind.rpartition(".")[2]
-    return TestResult(
-        name, case.outcome, kind, case.message or head, stack(text, ran), case.seconds, _own(text, ran)
-    )
+    message = case.message.removeprefix(case.kind).lstrip(": ") or head
+    return TestResult(name, case.outcome, kind, message, stack(text, ran), case.seconds, _own(text, ran))
 
 
 def _own(text: str, ran: Ran) -> str:

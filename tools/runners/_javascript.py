@@ -17,7 +17,7 @@ CI = {"CI": "1", "NO_COLOR": "1"}
 """Run once and not watch; write no new snapshots; no colours."""
 
 _LEVEL = re.compile(
-    r"^\s+at (?:async )?(?:(.+?) \()?((?:file://)?/[^()\n]*?|(?:node:)?[\w./@+-]+):(\d+):\d+\)?$",
+    r"^[ \t]+at (?:async )?(?:(.+?) \()?((?:file://)?/[^()\n]*?|(?:node:)?[\w./@+-]+):(\d+):\d+\)?$",
     re.MULTILINE,
 )
 _ERROR = re.compile(

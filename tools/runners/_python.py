@@ -7,7 +7,7 @@ import re
 from tools.runners._runner import Ran
 from tools.testreport import Frame
 
-_FRAME = re.compile(r'^\s*File "([^"\n]+)", line (\d+)(?:, in (.+))?$', re.MULTILINE)
+_FRAME = re.compile(r'^[ \t]*File "([^"\n]+)", line (\d+)(?:, in (.+))?$', re.MULTILINE)
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?:: (.*))?$", re.DOTALL)
 _VALUE = re.compile(r"^    (\w+) = (.+)$", re.MULTILINE)
 _MAX_VALUES, _MAX_VALUE = 12, 120

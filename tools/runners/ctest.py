@@ -14,7 +14,7 @@ BUILD = "/tmp/pawl-build"
 """Where a project is built that has no build folder yet: outside of the workspace, kept between runs."""
 
 _TESTS = re.compile(
-    r"^\s*(?:enable_testing|add_test)\s*\(|include\s*\(\s*CTest\s*\)", re.MULTILINE | re.IGNORECASE
+    r"^[ \t]*(?:enable_testing|add_test)\s*\(|include\s*\(\s*CTest\s*\)", re.MULTILINE | re.IGNORECASE
 )
 _LINE = re.compile(r"^ *\d+/\d+ Test +#\d+: (\S+) \.*\s*(\S.*?):? +([\d.]+) sec", re.MULTILINE)
 _TOTAL = re.compile(r"^\d+% tests passed, (\d+) tests failed out of (\d+)$", re.MULTILINE)

@@ -12,12 +12,12 @@ from tools.testreport import Frame, Outcome, TestReport, TestResult, make_report
 
 _MODULE = re.compile(r"^module\s+\"?([^\s\"]+)", re.MULTILINE)
 _BROKEN = re.compile(r"^(?:vet: )?((?:\./)?[^\s:]+\.go):(\d+):(?:\d+:)? (.+)$", re.MULTILINE)
-_SAID = re.compile(r"^\s+([\w.-]+\.go):(\d+): (.*(?:\n {8}.*)*)", re.MULTILINE)
+_SAID = re.compile(r"^[ \t]+([\w.-]+\.go):(\d+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _LEVEL = re.compile(r"^([\w./*()-]+?)\(.*\)\n\t(\S+\.go):(\d+)", re.MULTILINE)
 _BEGINS = re.compile(r"^=== (?:RUN|NAME|CONT) +(\S+)$")
 _ENDED = re.compile(r"^ *--- (PASS|FAIL|SKIP): (\S+) \(([\d.]+)s\)$")
 _CLOSES = re.compile(r"[\d.]+s\b|\[(?:build|setup) failed\]|\[no test|\(cached\)")
-_PACKAGE = re.compile(r"^(ok|FAIL|\?)\s+\t?(\S+)(?:\t|\s)(.*)$", re.MULTILINE)
+_PACKAGE = re.compile(r"^(ok|FAIL|\?)[ \t]+(\S+)[ \t](.*)$", re.MULTILINE)
 _OUTCOMES: dict[str, Outcome] = {"pass": "passed", "fail": "failed", "skip": "skipped"}
 
 

@@ -60,7 +60,8 @@ class Gradle(Runner):
             run, failed, skipped = (int(number or 0) for number in count.groups())
             counts = {"failed": failed, "skipped": skipped, "passed": run - failed - skipped}
             return make_report(tests, ran.exit_code, self.name, {k: n for k, n in counts.items() if n})
-        return make_report(tests, ran.exit_code, self.name) if tests else None
+        nothing = re.search(r"^(?:> Task )?:\S*test NO-SOURCE", ran.output, re.MULTILINE)
+        return make_report(tests, ran.exit_code, self.name) if tests or nothing else None
 
 
 runner = Gradle()

@@ -20,7 +20,7 @@ from tools.runners._jest import read_json
 from tools.runners._runner import Command, Project, Ran, Runner, Selection, tail
 from tools.testreport import TestReport, TestResult, make_report
 
-_COUNTS = re.compile(r"^Tests: +(.*?)(\d+) total$", re.MULTILINE)
+_COUNTS = re.compile(r"^Tests: +((?:\d+ \w+, )*)(\d+) total$", re.MULTILINE)
 _SUITES = re.compile(r"^Test Suites: +(?:(\d+) failed, )?", re.MULTILINE)
 _FAILURE = re.compile(
     r"^  ● ([^\n]+)$\n(.*?)(?=^  ● |^Test Suites: |^(?:FAIL|PASS) |\Z)", re.MULTILINE | re.DOTALL

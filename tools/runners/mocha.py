@@ -109,7 +109,7 @@ class Mocha(Runner):
 
     def _failure(self, match: re.Match[str], ran: Ran) -> TestResult:
         name = " ".join(line.strip() for line in match[1].splitlines())
-        kind, message, frames = stack(re.sub(r"^ {5,6}", "", match[2], flags=re.MULTILINE), ran)
+        kind, message, frames = stack(re.sub(r"^ {5}", "", match[2], flags=re.MULTILINE), ran)
         return TestResult(name, "failed", kind, message, frames, details=tail(match[2]))
 
 

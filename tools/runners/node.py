@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
+from collections.abc import Iterator
 
 from tools.runners._javascript import CI, MANIFEST, SUFFIXES, last_part, pattern, run_script, script, stack
 from tools.runners._junit import Case, cases
 from tools.runners._runner import Command, Project, Ran, Runner, Selection, tail
+from tools.runners._tap import results
 from tools.testreport import TestReport, TestResult, make_report
 
 _IMPORTED = re.compile(r"""["']node:test["']""")
@@ -85,15 +87,19 @@ class Node(Runner):
             return None
         counts = {"passed": said["pass"], "failed": said.get("fail", 0) + said.get("cancelled", 0)}
         counts["skipped"] = said.get("skipped", 0) + said.get("todo", 0)
-        tests = []
+        tests = results(ran) if "TAP version" in ran.output else list(self._failures(ran))
+        broken = sum(test.outcome == "error" for test in tests)
+        counts |= {"failed": counts["failed"] - broken, "error": broken}
+        return make_report(tests, ran.exit_code, self.name, {k: n for k, n in counts.items() if n})
+
+    def _failures(self, ran: Ran) -> Iterator[TestResult]:
+        """What `spec` tells again below all tests."""
         for match in _FAILED.finditer(ran.output.partition("failing tests:")[2]):
             if match[1].startswith("/"):
-                tests.append(self._file(Case("", match[1], "error"), ran))
-                counts["failed"], counts["error"] = counts["failed"] - 1, counts.get("error", 0) + 1
+                yield self._file(Case("", match[1], "error"), ran)
                 continue
             kind, message, frames = stack(textwrap.dedent(match[2]), ran)
-            tests.append(TestResult(match[1], "failed", kind, message, frames, details=tail(match[2])))
-        return make_report(tests, ran.exit_code, self.name, {k: n for k, n in counts.items() if n})
+            yield TestResult(match[1], "failed", kind, message, frames, details=tail(match[2]))
 
 
 runner = Node()

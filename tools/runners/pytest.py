@@ -16,7 +16,7 @@ PROBE = "/pawl-probe-"
 
 _CONFIGURED = re.compile(r"^\[(tool\.pytest\b.*|tool:pytest|pytest)\]", re.MULTILINE)
 _WANTED = re.compile(r"""(?:^|["'\s])pytest(?:["'\s\[=<>~!,;]|$)""", re.MULTILINE)
-_IMPORTED = re.compile(r"^\s*(?:import|from) pytest\b", re.MULTILINE)
+_IMPORTED = re.compile(r"^[ \t]*(?:import|from) pytest\b", re.MULTILINE)
 
 
 class Pytest(Runner):
@@ -119,7 +119,7 @@ def _section(title: str, text: str, ran: Ran) -> TestResult:
         exception = "AssertionError"
     if head:
         exception, message = exception or head[1], message[head.end() :]
-    for match in re.finditer(r'^E\s+File "([^"\n]+)", line (\d+)$', text, re.MULTILINE):
+    for match in re.finditer(r'^E[ \t]+File "([^"\n]+)", line (\d+)$', text, re.MULTILINE):
         # a syntax error: nothing of the file ran, so its place has no frame
         frames.append(ran.frame(match[1], int(match[2])))
     if native := traceback(text, ran):

@@ -112,7 +112,7 @@ class Rspec(Runner):
         return [self._failure(ran.file(m[1]), "error", m[2], ran) for m in _OUTSIDE.finditer(text)]
 
     def _failure(self, name: str, outcome: Outcome, text: str, ran: Ran) -> TestResult:
-        kind = re.search(r"^\s*((?:\w+::)*\w*(?:Error|Exception)\w*):$\n?(.*(?:\n +.*)?)", text, re.MULTILINE)
+        kind = re.search(r"^[ \t]*([\w:]*(?:Error|Exception)\w*):$\n?(.*(?:\n +.*)?)", text, re.MULTILINE)
         message = (
             kind[2].strip()
             if kind

@@ -8,7 +8,7 @@ from tools.runners._python import traceback
 from tools.runners._runner import Command, NotSelectable, Pick, Project, Ran, Runner, Selection, tail
 from tools.testreport import Outcome, TestReport, TestResult, make_report
 
-_IMPORTED = re.compile(r"^\s*(?:import|from) unittest\b", re.MULTILINE)
+_IMPORTED = re.compile(r"^[ \t]*(?:import|from) unittest\b", re.MULTILINE)
 _FOLDERS = ("tests", "test")
 
 
