@@ -7,6 +7,7 @@ understood by the reports that they write, and all of them, where there is no su
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,6 +25,8 @@ PROBE_MOUNT_TARGET = "/pawl/probes"
 PROBE_MOUNT = Mount(PROBE_MOUNT_SOURCE, PROBE_MOUNT_TARGET)
 """To be among `SandboxSpec.mounts`. Without it checks still run, and are understood by their text."""
 
+PYTEST = ("python", "-m", "pytest", "-q")
+
 PROBE_OUT = "/tmp/pawl-probe-{}.jsonl"
 MAX_REPORT_BYTES = 16 * 1024 * 1024
 """Of all reports of one run."""
@@ -33,6 +36,12 @@ _PARSED = 8 * 1024 * 1024
 """Bytes of the output that are looked through for results, whatever is kept to be shown."""
 _LINE = 8000
 _NOT_LOADED = b"No module named 'pawl_probe'"
+
+
+def selected(selection: str) -> list[str]:
+    """A selection of tests as arguments of pytest. Raises ValueError for quotes that do not end."""
+    # the id of a parametrised test may hold spaces and quotes
+    return [selection.strip()] if "[" in selection else shlex.split(selection)
 
 
 def probe_folder(sandbox: Sandbox) -> str:
@@ -168,7 +177,7 @@ class _Reports:
         found: dict[str, bytes] = {}
         left = MAX_REPORT_BYTES
         for path in self._files:
-            if data := await _take(self._sandbox, path, left):
+            if data := await take(self._sandbox, path, left):
                 found[path] = data
                 left -= len(data)
         for path in await self._written():
@@ -199,7 +208,7 @@ class _Reports:
         return sorted(listed.head.decode("utf-8", "surrogateescape").splitlines())[:MAX_REPORTS]
 
 
-async def _take(sandbox: Sandbox, path: str, limit: int) -> bytes:
+async def take(sandbox: Sandbox, path: str, limit: int = MAX_REPORT_BYTES) -> bytes:
     """The first `limit` bytes of a file outside of the workspace, which is then removed; empty for none."""
     data = bytearray()
     script = f'head -c {max(limit, 0)} "$1" 2>/dev/null; rm -f "$1"'

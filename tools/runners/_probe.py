@@ -59,7 +59,7 @@ def _from_record(record: _Record, root: str) -> TestResult:
         outcome = "skipped"
     elif record.outcome == "failed":
         outcome = "failed" if record.when == "call" else "error"
-    frames = tuple(_placed(frame, root) for frame in record.frames)
+    frames = tuple(placed(frame, root) for frame in record.frames)
     return TestResult(
         record.id,
         outcome,
@@ -80,6 +80,7 @@ def _merge(old: TestResult | None, new: TestResult) -> TestResult:
     return msgspec.structs.replace(kept, duration=old.duration + new.duration)
 
 
-def _placed(frame: Frame, root: str) -> Frame:
+def placed(frame: Frame, root: str) -> Frame:
+    """With its path relative to the workspace when it lies in it."""
     path, inside = workspace_path(frame.path, root)
     return msgspec.structs.replace(frame, path=path, in_workspace=inside)
