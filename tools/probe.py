@@ -25,8 +25,6 @@ PROBE_MOUNT_TARGET = "/pawl/probes"
 PROBE_MOUNT = Mount(PROBE_MOUNT_SOURCE, PROBE_MOUNT_TARGET)
 """To be among `SandboxSpec.mounts`. Without it checks still run, and are understood by their text."""
 
-PYTEST = ("python", "-m", "pytest", "-q")
-
 PROBE_OUT = "/tmp/pawl-probe-{}.jsonl"
 MAX_REPORT_BYTES = 16 * 1024 * 1024
 """Of all reports of one run."""

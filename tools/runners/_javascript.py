@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from tools.runners._runner import Command, Pick, Project, Ran, decoded
+from tools.runners._runner import Command, Pick, Project, Ran, decoded, tail
 from tools.testreport import Frame
 
 MANIFEST = "package.json"
@@ -26,6 +26,7 @@ _ERROR = re.compile(
 )
 _SOURCE = re.compile(r"((?:file://)?/[^\s:()]+)(?::| \()(\d+)(?::\d+\)?)?$", re.MULTILINE)
 _BABEL = re.compile(r"(/[^\s:()]+): [^\n]*\((\d+):\d+\)$", re.MULTILINE)
+_THEIRS = re.compile(r"^[ \t]+at (?:.*node_modules/|.*\bnode:|new Promise |async Promise)")
 _FOREIGN = re.compile(r"node_modules/|^node:|^internal/")
 
 
@@ -42,8 +43,8 @@ def script(project: Project) -> str:
 
 
 def depends_on(project: Project, name: str) -> bool:
-    said = package(project)
-    return any(name in (said.get(kind) or {}) for kind in ("devDependencies", "dependencies"))
+    kinds = map(package(project).get, ("devDependencies", "dependencies"))
+    return any(isinstance(kind, dict) and name in kind for kind in kinds)
 
 
 def last_part(text: str) -> str:
@@ -98,6 +99,12 @@ def pattern(picks: Iterable[Pick]) -> str:
         if pick.name
     ]
     return f"^(?:{'|'.join(names)})$" if len(names) > 1 else f"^{names[0]}$" if names else ""
+
+
+def own_lines(text: str) -> str:
+    """What was said of a failure, without levels of installed packages and of node itself."""
+    kept = [line for line in text.splitlines() if not _THEIRS.search(line)]
+    return tail("\n".join(kept))
 
 
 def stack(text: str, ran: Ran) -> tuple[str, str, tuple[Frame, ...]]:

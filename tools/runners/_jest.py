@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from tools.output import readable
-from tools.runners._javascript import stack
-from tools.runners._runner import Ran, decoded, tail
+from tools.runners._javascript import own_lines, stack
+from tools.runners._runner import Ran, decoded
 from tools.testreport import Outcome, TestReport, TestResult, make_report
 
 
@@ -52,7 +52,9 @@ def _file(file: _File, ran: Ran) -> list[TestResult]:
         text = _plain(file.message or "it could not be loaded")
         kind, message, frames = stack(text, ran)
         tests.append(
-            TestResult(path, "error", kind, message, frames or (ran.frame(file.name, 1),), details=tail(text))
+            TestResult(
+                path, "error", kind, message, frames or (ran.frame(file.name, 1),), details=own_lines(text)
+            )
         )
     return tests
 
@@ -65,7 +67,7 @@ def _test(test: _Test, path: str, ran: Ran) -> TestResult:
         return TestResult(name, outcome, duration=seconds)
     text = _plain("\n".join(test.failureMessages or []))
     kind, message, frames = stack(text, ran)
-    return TestResult(name, outcome, kind, message, frames, seconds, tail(text))
+    return TestResult(name, outcome, kind, message, frames, seconds, own_lines(text))
 
 
 def _plain(value: Any) -> str:

@@ -177,5 +177,5 @@ def broken_build(ran: Ran, places: Iterable[tuple[str, int, str]]) -> TestResult
     found = list(places)
     if not found:
         return None
-    frames = tuple(ran.frame(path, line) for path, line, _ in found[:8])
+    frames = tuple(dict.fromkeys(ran.frame(path, line) for path, line, _ in found[:8]))
     return TestResult("build", "error", "CompileError", found[0][2], frames, details=tail(ran.output))

@@ -75,7 +75,11 @@ class Cargo(Runner):
         if panic is None:
             return TestResult(name, "failed", "Error", text.strip()[:500], details=tail(text))
         message = panic[1] or panic[4].partition("note: ")[0].partition("stack backtrace:")[0].strip()
-        levels = [ran.frame(m[2], int(m[3]), m[1].partition("::")[2]) for m in _LEVEL.finditer(text)]
+        levels = [
+            ran.frame(m[2], int(m[3]), m[1].partition("::")[2])
+            for m in _LEVEL.finditer(text)
+            if not m[1].endswith("{{closure}}")
+        ]
         frames = tuple(reversed([level for level in levels if level.in_workspace]))
         if not any(frame.line == int(panic[3]) for frame in frames):
             frames = (*frames, ran.frame(panic[2], int(panic[3])))

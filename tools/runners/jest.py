@@ -9,6 +9,7 @@ from tools.runners._javascript import (
     SUFFIXES,
     depends_on,
     last_part,
+    own_lines,
     package,
     pattern,
     script,
@@ -17,7 +18,7 @@ from tools.runners._javascript import (
     starts,
 )
 from tools.runners._jest import read_json
-from tools.runners._runner import Command, Project, Ran, Runner, Selection, tail
+from tools.runners._runner import Command, Project, Ran, Runner, Selection
 from tools.testreport import TestReport, TestResult, make_report
 
 _COUNTS = re.compile(r"^Tests: +((?:\d+ \w+, )*)(\d+) total$", re.MULTILINE)
@@ -83,7 +84,7 @@ class Jest(Runner):
         file = re.findall(r"^FAIL (\S+)", ran.output[: match.start()], re.MULTILINE)
         name = ran.file(file[-1]) if broken and file else match[1].replace(" › ", " > ")
         return TestResult(
-            name, "error" if broken else "failed", kind, message, frames, details=tail(match[2])
+            name, "error" if broken else "failed", kind, message, frames, details=own_lines(match[2])
         )
 
 

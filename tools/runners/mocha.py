@@ -12,13 +12,14 @@ from tools.runners._javascript import (
     SUFFIXES,
     depends_on,
     last_part,
+    own_lines,
     pattern,
     script,
     scripted,
     stack,
     starts,
 )
-from tools.runners._runner import Command, Project, Ran, Runner, Selection, decoded, tail
+from tools.runners._runner import Command, Project, Ran, Runner, Selection, decoded
 from tools.testreport import TestReport, TestResult, make_report
 
 _COUNT = re.compile(r"^  (\d+) (passing|failing|pending)\b", re.MULTILINE)
@@ -87,7 +88,7 @@ class Mocha(Runner):
             return TestResult(name, "skipped" if test.fullTitle in waiting else "passed", duration=seconds)
         text = str(test.err.get("stack") or test.err.get("message") or "")
         kind, message, frames = stack(text, ran)
-        return TestResult(name, "failed", kind, message, frames, seconds, tail(text))
+        return TestResult(name, "failed", kind, message, frames, seconds, own_lines(text))
 
     def read_text(self, ran: Ran) -> TestReport | None:
         found = {_WORDS[word]: int(number) for number, word in _COUNT.findall(ran.output)}
@@ -101,7 +102,7 @@ class Mocha(Runner):
             own = tuple(frame for frame in frames if frame.in_workspace)
             name = own[-1].path if own else "mocha"
             return make_report(
-                [TestResult(name, "error", kind, message, own, details=tail(ran.output))],
+                [TestResult(name, "error", kind, message, own, details=own_lines(ran.output))],
                 ran.exit_code,
                 self.name,
             )
@@ -110,7 +111,7 @@ class Mocha(Runner):
     def _failure(self, match: re.Match[str], ran: Ran) -> TestResult:
         name = " ".join(line.strip() for line in match[1].splitlines())
         kind, message, frames = stack(re.sub(r"^ {5}", "", match[2], flags=re.MULTILINE), ran)
-        return TestResult(name, "failed", kind, message, frames, details=tail(match[2]))
+        return TestResult(name, "failed", kind, message, frames, details=own_lines(match[2]))
 
 
 runner = Mocha()

@@ -7,9 +7,19 @@ import shlex
 import textwrap
 from collections.abc import Iterator
 
-from tools.runners._javascript import CI, MANIFEST, SUFFIXES, last_part, pattern, run_script, script, stack
+from tools.runners._javascript import (
+    CI,
+    MANIFEST,
+    SUFFIXES,
+    last_part,
+    own_lines,
+    pattern,
+    run_script,
+    script,
+    stack,
+)
 from tools.runners._junit import Case, cases
-from tools.runners._runner import Command, Project, Ran, Runner, Selection, tail
+from tools.runners._runner import Command, Project, Ran, Runner, Selection
 from tools.runners._tap import results
 from tools.testreport import TestReport, TestResult, make_report
 
@@ -66,7 +76,9 @@ class Node(Runner):
         cause = re.search(r"^  cause: (.*)^}", case.text, re.MULTILINE | re.DOTALL)
         text = textwrap.dedent("  " + cause[1]) if cause else case.text
         kind, message, frames = stack(text, ran)
-        return TestResult(name, "failed", kind, message or case.message, frames, case.seconds, tail(text))
+        return TestResult(
+            name, "failed", kind, message or case.message, frames, case.seconds, own_lines(text)
+        )
 
     def _file(self, case: Case, ran: Ran) -> TestResult:
         """A file that cannot be loaded: why, stands on the output alone."""
@@ -77,7 +89,7 @@ class Node(Runner):
         name = ran.file(case.name)
         if case.outcome in ("failed", "error"):
             return TestResult(
-                name, "error", kind, message, frames, case.seconds, tail(said[0] if said else ran.output)
+                name, "error", kind, message, frames, case.seconds, own_lines(said[0] if said else ran.output)
             )
         return TestResult(name, case.outcome, duration=case.seconds)
 
@@ -99,7 +111,7 @@ class Node(Runner):
                 yield self._file(Case("", match[1], "error"), ran)
                 continue
             kind, message, frames = stack(textwrap.dedent(match[2]), ran)
-            yield TestResult(match[1], "failed", kind, message, frames, details=tail(match[2]))
+            yield TestResult(match[1], "failed", kind, message, frames, details=own_lines(match[2]))
 
 
 runner = Node()

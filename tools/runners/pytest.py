@@ -11,6 +11,7 @@ from tools.runners._python import traceback
 from tools.runners._runner import Command, Project, Ran, Runner, Selection, tail
 from tools.testreport import Frame, Outcome, TestReport, TestResult, make_report
 
+PYTEST = ("python", "-m", "pytest", "-q")
 PROBE = "/pawl-probe-"
 """In the paths of the files that the probe writes."""
 
@@ -47,7 +48,7 @@ class Pytest(Runner):
 
     def command(self, project: Project, selection: Selection, out: str) -> Command:
         chosen = ["::".join(filter(None, pick)) for pick in selection.picks]
-        return Command(("python", "-m", "pytest", "-q", *selection.options, *chosen))
+        return Command((*PYTEST, *selection.options, *chosen))
 
     def read_files(self, ran: Ran) -> TestReport | None:
         found = next((data for path, data in ran.files.items() if PROBE in path), b"")

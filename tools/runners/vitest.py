@@ -9,6 +9,7 @@ from tools.runners._javascript import (
     SUFFIXES,
     depends_on,
     last_part,
+    own_lines,
     pattern,
     script,
     scripted,
@@ -16,7 +17,7 @@ from tools.runners._javascript import (
     starts,
 )
 from tools.runners._jest import read_json
-from tools.runners._runner import Command, Project, Ran, Runner, Selection, tail
+from tools.runners._runner import Command, Project, Ran, Runner, Selection
 from tools.testreport import TestReport, TestResult, make_report
 
 _COUNTS = re.compile(r"^ +Tests +(.*?)(?:\((\d+)\)|$)", re.MULTILINE)
@@ -79,7 +80,9 @@ class Vitest(Runner):
         if broken and not places:
             places = [ran.frame(match[1], 1)]
         own = tuple(reversed([place for place in places if place.in_workspace]))
-        return TestResult(name, "error" if broken else "failed", kind, message, own, details=tail(match[3]))
+        return TestResult(
+            name, "error" if broken else "failed", kind, message, own, details=own_lines(match[3])
+        )
 
 
 runner = Vitest()

@@ -18,7 +18,7 @@ from tools.testreport import CheckResult, TestReport, could_not_start, describe
 EVERY = {"passing", "failing", "erroring", "zero", "skipped", "one", "syntax"}
 ALL = [(name, title) for name in names() for title in cases(name).cases]
 WITHOUT_RUNS = {"npm", "nox", "python", "tox"}
-"""They start others, or are no test runner; tests of their own are below and in test_testparse.py."""
+"""They start others, or are no test runner: test_commands.py and test_testreport.py."""
 
 
 def made(name: str, title: str) -> tuple[Cases, Case, Recorded]:
