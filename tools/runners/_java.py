@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 from tools.runners._junit import Case, cases
 from tools.runners._runner import Pick, Project, Ran, broken_build, tail
@@ -14,6 +15,9 @@ SUFFIXES = (".java", ".kt", ".groovy", ".scala")
 _LEVEL = re.compile(
     r"^[ \t]*at (?:[\w.@-]*/{1,2})?([\w.$]+)\.([\w$<>]+)\(([\w-]+\.\w+):(\d+)\)", re.MULTILINE
 )
+_AT = re.compile(r"^[ \t]*(?:at |\.\.\. \d+ more)")
+_LEVELS = 300
+"""Of one exception; a deeper stack is a recursion, of which the inner end is enough."""
 _CAUSE = re.compile(r"^Caused by: ", re.MULTILINE)
 _BROKEN = (
     re.compile(r"^\[ERROR\] (?:file://)?(/\S+?\.\w+):\[(\d+),\d+\] (.+)$", re.MULTILINE),
@@ -30,7 +34,7 @@ def stack(text: str, ran: Ran) -> tuple[Frame, ...]:
     for part in _CAUSE.split(text):
         levels = [
             ran.frame(path, int(match[4]), f"{match[1].rpartition('.')[2]}.{match[2]}")
-            for match in _LEVEL.finditer(part)
+            for match in islice(_LEVEL.finditer(part), _LEVELS)
             if (path := _source(match[1], match[3], ran.project))
         ]
         frames += reversed(levels)
@@ -65,8 +69,8 @@ def _test(case: Case, ran: Ran) -> TestResult:
 
 def _own(text: str, ran: Ran) -> str:
     """The stack without the levels of the machine and of libraries."""
-    lines = text.splitlines(keepends=True)
-    return tail("".join(line for line in lines if not _LEVEL.match(line) or stack(line, ran)))
+    lines = text.splitlines(keepends=True)[:_LEVELS]
+    return tail("".join(line for line in lines if not _AT.match(line) or stack(line, ran)))
 
 
 def compile_error(ran: Ran) -> TestResult | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from tools.runners._java import SUFFIXES, classes, compile_error, has_tests, read_reports
 from tools.runners._runner import Command, Project, Ran, Runner, Selection
@@ -12,6 +13,8 @@ _COUNT = re.compile(r"^(\d+) tests? completed(?:, (\d+) failed)?(?:, (\d+) skipp
 _FAILED = re.compile(
     r"^(\w[\w.$]*) > (.+?) FAILED\n {4}([\w.$]+)(?:: (.*))? at (\w+)\.(\w+):(\d+)", re.MULTILINE
 )
+_FAILURES = 300
+"""That are placed in files; the counts hold for all."""
 _BUILDS = ("build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts")
 
 
@@ -45,7 +48,7 @@ class Gradle(Runner):
         if broken := compile_error(ran):
             return make_report([broken], ran.exit_code, self.name)
         tests = []
-        for match in _FAILED.finditer(ran.output):
+        for match in islice(_FAILED.finditer(ran.output), _FAILURES):
             path = next(
                 (p for p in ran.project.paths if p.endswith(f"/{match[5]}.{match[6]}")),
                 f"{match[5]}.{match[6]}",

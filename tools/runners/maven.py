@@ -16,6 +16,10 @@ _TOTAL = re.compile(
 _NAMED = re.compile(r"^\[ERROR\] {2,}(?:[\w.]+\.)?(\w+)\.(\w+):(\d+)(?:->\S+)* (.+)$", re.MULTILINE)
 
 
+_FAILURES = 300
+"""That are placed in files; the counts hold for all."""
+
+
 class Maven(Runner):
     name = "maven"
     rank = 42
@@ -61,7 +65,7 @@ class Maven(Runner):
             "passed": run - failed - errors - skipped,
         }
         tests = []
-        for name, method, line, message in dict.fromkeys(_NAMED.findall(ran.output)):
+        for name, method, line, message in list(dict.fromkeys(_NAMED.findall(ran.output)))[:_FAILURES]:
             path = next((p for p in ran.project.paths if p.endswith(f"/{name}.java")), f"{name}.java")
             frame = ran.frame(path, int(line), f"{name}.{method}")
             kind = (
