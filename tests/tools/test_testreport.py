@@ -218,9 +218,22 @@ def test_a_script_s_traceback(project: Path) -> None:
     assert [(f.path, f.line) for f in test.frames] == [("script.py", 2), ("mod.py", 5), ("mod.py", 2)]
 
 
-def test_text_that_says_nothing_gives_no_report() -> None:
-    assert parse_output("hello\n", 1, "/ws") is None
-    assert parse_output("", 0, "/ws") is None
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello\n",
+        "1..10 items\n",
+        "1..5\n",
+        "ok  thing 1.2s\nFAIL x 2s\n",
+        "  3 errors\n",
+        "Tests: fine\n",
+        "BUILD SUCCESSFUL in 2s\n",
+    ],
+)
+def test_text_that_says_nothing_gives_no_report(text: str) -> None:
+    assert parse_output(text, 0, "/ws") is None
+    assert parse_output(text, 1, "/ws") is None
 
 
 def test_a_report_in_short(project: Path) -> None:

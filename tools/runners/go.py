@@ -17,7 +17,7 @@ _LEVEL = re.compile(r"^([\w./*()-]+?)\(.*\)\n\t(\S+\.go):(\d+)", re.MULTILINE)
 _BEGINS = re.compile(r"^=== (?:RUN|NAME|CONT) +(\S+)$")
 _ENDED = re.compile(r"^ *--- (PASS|FAIL|SKIP): (\S+) \(([\d.]+)s\)$")
 _CLOSES = re.compile(r"[\d.]+s\b|\[(?:build|setup) failed\]|\[no test|\(cached\)")
-_PACKAGE = re.compile(r"^(ok|FAIL|\?)[ \t]+(\S+)[ \t](.*)$", re.MULTILINE)
+_PACKAGE = re.compile(r"^(ok  |FAIL|\?   )\t(\S+)[ \t](.*)$", re.MULTILINE)
 _OUTCOMES: dict[str, Outcome] = {"pass": "passed", "fail": "failed", "skip": "skipped"}
 
 
@@ -58,7 +58,7 @@ class Go(Runner):
         tests = self._from_text(ran)
         if not tests and ran.exit_code == 0:
             # without -v a package that passes names no test
-            passed = sum(word == "ok" and "no tests to run" not in rest for word, _, rest in packages)
+            passed = sum(word == "ok  " and "no tests to run" not in rest for word, _, rest in packages)
             return make_report([], ran.exit_code, self.name, {"passed": passed} if passed else {})
         return self._report(tests, ran.output, ran)
 

@@ -8,7 +8,7 @@ from tools.runners._runner import Ran, Runner, tail
 from tools.runners._tap import results
 from tools.testreport import TestReport, TestResult, make_report
 
-_PLAN = re.compile(r"^1\.\.(\d+)", re.MULTILINE)
+_PLAN = re.compile(r"^1\.\.(\d+)(?: *#[^\n]*)?$", re.MULTILINE)
 _TOP = re.compile(r"^(?:not )?ok\b", re.MULTILINE)
 
 
@@ -18,7 +18,7 @@ class Tap(Runner):
 
     def read_text(self, ran: Ran) -> TestReport | None:
         plan = _PLAN.search(ran.output)
-        if plan is None:
+        if plan is None or not (_TOP.search(ran.output) or ran.output.lstrip().startswith("TAP version")):
             return None
         tests = results(ran)
         seen = len(_TOP.findall(ran.output))

@@ -74,6 +74,7 @@ def test_a_run_is_understood(name: str, title: str) -> None:
     report = report_of(name, title)
     assert report.runner == name
     assert {outcome: n for outcome, n in report.counts.items() if n} == case.counts
+    assert len(report.failures) == sum(case.counts.get(kind, 0) for kind in ("failed", "error"))
     check = checked(report, left)
     assert check.ok is (set(case.counts) - {"skipped"} == {"passed"} and left.exit_code == 0)
     hollow = not set(case.counts) - {"skipped"}
