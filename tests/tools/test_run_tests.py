@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.base import ToolContext, ToolError
-from tools.probe import run_check
+from tools.probe import run_check, take
 from tools.testplan import NothingToRun, own_command, parse_selection, plan
 from tools.testreport import could_not_start
 from tools.toolset import load
@@ -152,6 +152,8 @@ async def test_a_huge_report_is_read_to_its_bound(ctx: ToolContext, tree: Path) 
     script = "import os; open(os.environ['PAWL_PROBE_OUT'], 'w').write('x' * 40_000_000)"
     check = await run_check(ctx.sandbox, (sys.executable, "-c", script))
     assert check.ok and check.report is None
+    (tree / "big").write_bytes(b"x" * 100_000)
+    assert await take(ctx.sandbox, str(tree / "big"), 1000) == b"x" * 1000 and not (tree / "big").exists()
     assert (await ctx.sandbox.run("ls /tmp/pawl-probe-* 2>/dev/null")).output == b""
 
 

@@ -96,9 +96,10 @@ class Ran(msgspec.Struct, frozen=True):
         self, path: str, line: int, function: str = "", values: Iterable[tuple[str, str]] = ()
     ) -> Frame:
         """A level of a stack; `path` as it was printed, absolute or from the folder where it ran."""
+        path = path.removeprefix("file://")
         if self.project.folder and not path.startswith(("/", "<")):
             path = posixpath.normpath(posixpath.join(self.project.folder, path))
-        place, inside = workspace_path(path.removeprefix("file://"), self.root)
+        place, inside = workspace_path(path, self.root)
         return Frame(place, line, function, inside, tuple(values))
 
     def file(self, path: str) -> str:

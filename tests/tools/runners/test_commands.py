@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tools.runners import NotSelectable, Pick, Project, Selection, candidates, load, owner, steers
+from tools.runners import NotSelectable, Pick, Project, Ran, Selection, candidates, load, owner, steers
 from tools.testreport import is_test_path
 
 
@@ -117,3 +117,19 @@ def test_whose_a_command_is(command: str | tuple[str, ...], expected: str | None
     found = owner(command)
     assert (found.name if found else None) == expected
     assert not steers("README.md", ("npm", "test")) and steers("web/package.json", ("npm", "test"))
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [
+        ("a.js", "web/a.js"),
+        ("./b/a.js", "web/b/a.js"),
+        ("/ws/web/a.js", "web/a.js"),
+        ("file:///ws/web/a.js", "web/a.js"),
+        ("../a.js", "a.js"),
+    ],
+)
+def test_a_place_is_told_from_the_workspace_and_a_file_from_its_project(printed: str, expected: str) -> None:
+    ran = Ran("", 1, "/ws", project=Project("web", ("a.js",)))
+    assert ran.frame(printed, 3).path == expected and ran.frame(printed, 3).in_workspace
+    assert f"web/{ran.file(printed)}".replace("web/../", "") == expected
