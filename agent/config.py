@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -61,6 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What that command can reach, written as `network`; without it the package registries that it needs."""
     strategy: Literal["auto", "loop", "repair"] = "auto"
     """How `fix` works: a tool loop, a direct repair, or what the model's catalogue entry says."""
+    test_cmd: str | None = None
+    """Command that must pass in the end; without one, `fix` and `run_tests` ask how the project is tested."""
     tool_mode: Literal["auto", "native", "dialect", "grammar"] = "auto"
     """How the model is told of its tools: by the server, in the messages, or that with a grammar."""
     refuse_syntax_errors: bool = False
@@ -82,6 +85,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time of the whole run in seconds."""
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     seed: int | None = None
+
+    @property
+    def check(self) -> tuple[str, ...]:
+        """The words of `test_cmd`; empty when there is none."""
+        return tuple(shlex.split(self.test_cmd or ""))
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -192,6 +200,8 @@ def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
             _check_image(converted, place)
         if key == "tools":
             _check_tools(converted, place)
+        if key == "test_cmd":
+            _check_words(converted, place)
         return converted
     except HostError as error:
         raise ConfigError(f"{place}: {error}") from error
@@ -216,6 +226,13 @@ def _check_tools(changes: str, place: str) -> None:
         parse_changes(changes)
     except UnknownTool as error:
         raise ConfigError(f"{place}: {error}") from error
+
+
+def _check_words(command: str, place: str) -> None:
+    try:
+        shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(f"{place}: expected a command, got {command!r}: {error}") from error
 
 
 def _assignment(key: str) -> re.Pattern[str]:

@@ -30,7 +30,7 @@ from evals.types import Flag, Instance, Score, Script, TestOutcome, Tests
 from sandbox.base import BackendName, ExecResult, SandboxError
 from tools.ending import how_ended
 from tools.output import readable
-from tools.testparse import parse_output
+from tools.runners import parse_output
 
 _SOURCES = (
     *(

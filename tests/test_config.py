@@ -131,6 +131,14 @@ def test_without_a_sandbox_a_list_is_refused() -> None:
     assert config.load({"network": "none", "sandbox": "local"}).settings.sandbox == "local"
 
 
+def test_a_test_command_is_words_that_end_their_quotes() -> None:
+    assert config.load({"test_cmd": "make 'a b'"}, environ={}).settings.check == ("make", "a b")
+    assert config.load(environ={"PAWL_TEST_CMD": "npm test"}).settings.check == ("npm", "test")
+    assert config.load(environ={}).settings.check == ()
+    with pytest.raises(ConfigError, match="--test-cmd: expected a command, got"):
+        config.load({"test_cmd": "make 'a"})
+
+
 def test_what_a_set_up_may_reach_is_understood_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config.load({"setup": "npm ci", "setup_network": "good.example:8443"}).settings
     assert (settings.setup, settings.setup_network) == ("npm ci", "good.example:8443")

@@ -18,6 +18,7 @@ from sandbox.base import Sandbox
 from tools.checklist import TodoItem
 from tools.output import Spill
 from tools.picture import Image
+from tools.testhistory import TestHistory
 
 
 class Effect(enum.Enum):
@@ -60,11 +61,17 @@ class ToolContext:
         map: Callable[[str, int], Awaitable[str]] | None = None,
         ask: Callable[[str, Sequence[str]], Awaitable[str]] | None = None,
         on_todo: Callable[[tuple[TodoItem, ...]], object] | None = None,
+        changed: Callable[[], Awaitable[Sequence[str]]] | None = None,
+        history: TestHistory | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.artifacts = artifacts
         self.check = check
         """The person's check command, for `run_tests` without a selection."""
+        self.changed = changed
+        """Gives the paths that differ from the person's files, for `run_tests` of what they touch."""
+        self.history = history or TestHistory()
+        """What earlier runs said of the tests."""
         self.check_env = dict(check_env or {})
         self.timeout_s = timeout_s
         self.on_output = on_output

@@ -33,6 +33,7 @@ from sandbox.history import History
 from sandbox.patch import Patch
 from sandbox.rejected import KEPT_DAYS, keep
 from tools.base import ToolContext
+from tools.testhistory import TestHistory
 from tools.toolset import default_toolset
 
 HELP = (
@@ -76,6 +77,7 @@ class Conversation:
         """What was typed during a turn, for after it."""
         self._turn: asyncio.Task[object] | None = None
         self._leaving = False
+        self._tests = TestHistory()
         instructions = project_instructions(desk.options.cwd, config=config_dir())
         self.agent = Agent(
             model=model,
@@ -107,6 +109,9 @@ class Conversation:
         self.agent.context = ToolContext(
             self._candidate.sandbox,
             self.desk.log.artifacts,
+            check=self.desk.options.settings.check or None,
+            changed=self._candidate.changed,
+            history=self._tests,
             on_output=lambda data: self.desk.branch.emit(OutputStreamed(data)),
             before_change=self._record,
             refuse_syntax_errors=self._plan.refuse_syntax_errors,

@@ -139,6 +139,12 @@ def _shared(
         str | None,
         _option("--strategy", panel=_EFFORT, metavar="NAME", help="How fix works: auto, loop or repair."),
     ] = None,
+    test_cmd: Annotated[
+        str | None,
+        _option(
+            "--test-cmd", panel=_EFFORT, metavar="CMD", help="What must pass in the end; pawl runs it itself."
+        ),
+    ] = None,
     max_steps: Annotated[
         int | None, _option("--max-steps", panel=_EFFORT, metavar="N", help="Model calls in one try.")
     ] = None,
@@ -197,6 +203,7 @@ def _shared(
         "setup_network": setup_network,
         "attempts": attempts,
         "strategy": strategy,
+        "test_cmd": test_cmd,
         "max_steps": max_steps,
         "max_tokens": max_tokens,
         "max_cost": max_cost,

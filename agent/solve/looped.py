@@ -18,7 +18,8 @@ from agent.verify import Verdict
 from agent.workbench import Candidate
 from tools.base import ToolContext
 from tools.output import clip
-from tools.testreport import CheckResult, describe
+from tools.testhistory import TestHistory
+from tools.testreport import CheckResult, TestReport, describe
 from tools.toolset import default_toolset
 
 ROUNDS = 3
@@ -45,6 +46,7 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
         kind="run" if task.request else "fix",
         instructions=task.instructions,
         check=task.command,
+        before=task.before.report,
         temperature=task.temperature(number),
         seed=task.plan.seed + 100 * number,
     )
@@ -88,18 +90,21 @@ def loop_agent(
     kind: str,
     instructions: str = "",
     check: tuple[str, ...] = (),
+    before: TestReport | None = None,
     temperature: float | None = None,
     seed: int | None = None,
 ) -> Agent:
     """An agent at work on a candidate, with nobody to ask; `kind` is a key of `prompt.ENDINGS`.
 
-    `tree` is the person's own, of which a map can be made.
+    `tree` is the person's own, of which a map can be made; `before` is what the check said at first.
     `temperature` and `seed` are the plan's unless given.
     """
     context = ToolContext(
         candidate.sandbox,
         branch.bus.log.artifacts,
         check=check or None,
+        changed=candidate.changed,
+        history=TestHistory(before),
         timeout_s=candidate.sandbox.limits.timeout_s,
         refuse_syntax_errors=plan.refuse_syntax_errors,
         map=maker(tree),

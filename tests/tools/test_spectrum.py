@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tools.localize import suspects
 from tools.probe import PROBE_MOUNT_SOURCE, probe_env
+from tools.runners._probe import read_probe
 from tools.spectrum import suspicion
-from tools.testparse import read_probe
 from tools.testreport import TestReport, TestResult
 
 SOURCE = b"""\
