@@ -19,9 +19,10 @@ from agent.models.toolmode import ToolMode, shaped
 from agent.models.wire import openai_chat
 from agent.tokens import read_tokens
 from evals.conversations import Conversation, Turn, conversations, decoded
-from evals.reading import Run, RunError, read_events
+from evals.reading import Run, read_events
 from evals.rows import AttemptRow
 from evals.segments import Segments, segments
+from evals.store import StoreError
 from evals.types import Instance, Rollout, Score, TestOutcome, Unit, digest
 
 
@@ -38,7 +39,7 @@ class Episode:
 
     @property
     def conversations(self) -> list[Conversation]:
-        """Empty when its agent kept no log that can be read. Raises RunError for broken tokens."""
+        """Empty when its agent kept no log that can be read. Raises StoreError for broken tokens."""
         return _conversations(self)
 
     @property
@@ -105,7 +106,7 @@ def _conversations(episode: Episode) -> list[Conversation]:
     except FileNotFoundError:
         return conversations(records)
     except ValueError as error:
-        raise RunError(f"{path}: {error}") from error
+        raise StoreError(f"{path}: {error}") from error
 
 
 class Said(NamedTuple):

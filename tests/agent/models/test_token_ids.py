@@ -79,7 +79,7 @@ def asking(quirks: Quirks = LLAMA_CPP) -> Quirks:
 
 
 def at_once(text: str, ids: list[int], *, calls: tuple[ToolCall, ...] = (), prompt: int = 3) -> Answer:
-    """A reply as llama.cpp sends it without a stream; the last id has no logprob, as those of half a character."""
+    """A reply as llama.cpp sends it without a stream; the last id has no logprob, like half a character."""
     message: Body = {"role": "assistant", "content": text or None}
     if calls:
         message["tool_calls"] = [
