@@ -157,4 +157,4 @@ def test_a_hostile_text_takes_no_long_time(line: str) -> None:
     for left in (text, f"{text}\nRan 1 test in 0.1s\n# tests 1\n# pass 1\nfailing tests:\n{text}"):
         for runner in load().values():
             runner.read(Ran(left, 1, "/ws"))
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 2
