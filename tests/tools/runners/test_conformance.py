@@ -152,9 +152,9 @@ def test_broken_reports_and_torn_texts_are_read_without_a_fall(name: str) -> Non
 )  # fmt: skip
 def test_a_hostile_text_takes_no_long_time(line: str) -> None:
     """Plenty of what patterns begin with and never end; those that backtrack would take minutes."""
-    text = line * (150_000 // len(line))
+    text = line * (60_000 // len(line))
     started = time.process_time()
     for left in (text, f"{text}\nRan 1 test in 0.1s\n# tests 1\n# pass 1\nfailing tests:\n{text}"):
         for runner in load().values():
             runner.read(Ran(left, 1, "/ws"))
-    assert time.process_time() - started < 10
+    assert time.process_time() - started < 2
