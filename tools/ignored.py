@@ -14,7 +14,7 @@ import asyncio
 import fnmatch
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 from sandbox.base import FileError, Sandbox
@@ -156,14 +156,18 @@ def is_secret(path: str) -> bool:
     return bool(_MAY_BE_SECRET.fullmatch(name)) and is_denied(name, SECRETS)
 
 
-async def worth_showing(sandbox: Sandbox, paths: Sequence[str], *, asked: bool = False) -> list[str]:
+async def worth_showing(
+    sandbox: Sandbox, paths: Sequence[str], *, asked: bool = False, existing: Container[str] | None = None
+) -> list[str]:
     """The paths that are not ignored, in their order; reads the rules of the folders that they are in.
 
-    `asked`: somebody named what is ignored, so only what is hidden is left out.
+    `asked`: somebody named what is ignored, so only what is hidden is left out. `existing`: the paths that a
+    file with rules can have, where the caller has just listed them.
     """
     files = (HIDING,) if asked else FILES
     folders = {folder for path in paths for folder in _folders(path)}
-    names = [f"{folder}/{name}".lstrip("/") for folder in sorted(folders)[:MAX_FOLDERS] for name in files]
+    names = [f"{folder}/{name}".lstrip("/") for folder in sorted(folders) for name in files]
+    names = [name for name in names if existing is None or name in existing][: MAX_FOLDERS * len(files)]
     texts = await asyncio.gather(*(_text(sandbox, name) for name in names))
     ignored = Ignored(dict(zip(names, texts, strict=True)).get, only_hidden=asked)
     return [path for path in paths if not ignored(path)]
@@ -175,9 +179,9 @@ async def is_hidden(sandbox: Sandbox, path: str, *, is_folder: bool = False) -> 
     return path != "." and not await worth_showing(sandbox, [f"{path}/." if is_folder else path], asked=True)
 
 
-async def is_ignored(sandbox: Sandbox, path: str) -> bool:
+async def is_ignored(sandbox: Sandbox, path: str, *, existing: Container[str] | None = None) -> bool:
     """Whether a file or folder is ignored."""
-    return len(await worth_showing(sandbox, [path, f"{path}/."])) < 2
+    return len(await worth_showing(sandbox, [path, f"{path}/."], existing=existing)) < 2
 
 
 def _folders(path: str) -> list[str]:

@@ -7,6 +7,7 @@ pytest where the plugin cannot be loaded, are understood by what they print.
 
 from __future__ import annotations
 
+import shlex
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +23,15 @@ PROBE_MOUNT_TARGET = "/pawl/probes"
 PROBE_MOUNT = Mount(PROBE_MOUNT_SOURCE, PROBE_MOUNT_TARGET)
 """To be among `SandboxSpec.mounts`. Without it checks still run, and are understood by their text."""
 
+PYTEST = ("python", "-m", "pytest", "-q")
+
 _NOT_LOADED = b"No module named 'pawl_probe'"
+
+
+def selected(selection: str) -> list[str]:
+    """A selection of tests as arguments of pytest. Raises ValueError for quotes that do not end."""
+    # the id of a parametrised test may hold spaces and quotes
+    return [selection.strip()] if "[" in selection else shlex.split(selection)
 
 
 def probe_folder(sandbox: Sandbox) -> str:
@@ -73,10 +82,10 @@ async def run_check(
         plain = dict(extra_env or {})
         result = await sandbox.run(command, env=plain, timeout_s=timeout_s, on_output=on_output)
         return _checked(result, b"", sandbox, timeout_s)
-    return _checked(result, await _take(sandbox, out), sandbox, timeout_s)
+    return _checked(result, await take(sandbox, out), sandbox, timeout_s)
 
 
-async def _take(sandbox: Sandbox, path: str) -> bytes:
+async def take(sandbox: Sandbox, path: str) -> bytes:
     """The whole of a file outside of the workspace, which is then removed; empty when there is none."""
     chunks: list[bytes] = []
     await sandbox.run(("sh", "-c", 'cat "$1" 2>/dev/null; rm -f "$1"', "sh", path), on_output=chunks.append)

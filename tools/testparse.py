@@ -65,7 +65,7 @@ def _from_record(record: _Record, root: str) -> TestResult:
         outcome = "skipped"
     elif record.outcome == "failed":
         outcome = "failed" if record.when == "call" else "error"
-    frames = tuple(_placed(frame, root) for frame in record.frames)
+    frames = tuple(placed(frame, root) for frame in record.frames)
     return TestResult(
         record.id,
         outcome,
@@ -86,7 +86,8 @@ def _merge(old: TestResult | None, new: TestResult) -> TestResult:
     return msgspec.structs.replace(kept, duration=old.duration + new.duration)
 
 
-def _placed(frame: Frame, root: str) -> Frame:
+def placed(frame: Frame, root: str) -> Frame:
+    """With its path relative to the workspace when it lies in it."""
     path, inside = workspace_path(frame.path, root)
     return msgspec.structs.replace(frame, path=path, in_workspace=inside)
 
@@ -155,7 +156,7 @@ def _section(title: str, text: str, root: str) -> TestResult:
     for place in _PLACE.finditer(text):
         defined = re.findall(r"^[ >]+(?:async )?def (\w+)", text[before : place.start()], re.MULTILINE)
         function = place[3] or (defined[-1] if defined else "")
-        frames.append(_placed(Frame(place[1], int(place[2]), function.removesuffix("()")), root))
+        frames.append(placed(Frame(place[1], int(place[2]), function.removesuffix("()")), root))
         exception, before = place[4] or exception, place.end()
     message = "\n".join(explained)
     head = re.match(r"([\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Failed)\w*)(?:: |$)", message)
@@ -165,7 +166,7 @@ def _section(title: str, text: str, root: str) -> TestResult:
         exception, message = exception or head[1], message[head.end() :]
     for match in re.finditer(r'^E\s+File "([^"\n]+)", line (\d+)$', text, re.MULTILINE):
         # a syntax error: nothing of the file ran, so its place has no frame
-        frames.append(_placed(Frame(match[1], int(match[2])), root))
+        frames.append(placed(Frame(match[1], int(match[2])), root))
     if native := _traceback(text, root):
         exception, message, frames = native[0], native[1], list(native[2])
     outcome: Outcome = "error" if title.startswith("ERROR ") else "failed"
@@ -220,7 +221,7 @@ def _traceback(text: str, root: str) -> tuple[str, str, tuple[Frame, ...]] | Non
     if not matches or not (starts or "SyntaxError" in text or "IndentationError" in text):
         return None
     own = [m for m in matches if not re.search(r"/(_pytest|pluggy)/", m[1])] or matches
-    frames = tuple(_placed(Frame(m[1], int(m[2]), m[3] or ""), root) for m in own)
+    frames = tuple(placed(Frame(m[1], int(m[2]), m[3] or ""), root) for m in own)
     rest = text[matches[-1].end() :].splitlines()
     after = [line for line in rest if line and not line.startswith(" ")]
     raised = _RAISED.match("\n".join(after[:20]).split("\n\n")[0]) if after else None

@@ -28,6 +28,8 @@ class Frame(msgspec.Struct, frozen=True):
     in_workspace: bool = False
     locals: tuple[tuple[str, str], ...] = ()
     """Names with the bounded repr of their values; empty where nobody recorded them."""
+    chained: str = ""
+    """Of the first frame of a further exception: what it is, such as `caused by KeyError: 'x'`."""
 
 
 class TestResult(msgspec.Struct, frozen=True):

@@ -136,6 +136,8 @@ class _Probe:
             try:
                 await ask(spoken, self._request("Say OK.", max_tokens=16))
                 self.card.wires[name] = "ok"
+            except ModelAuth:
+                self.card.wires[name] = "not spoken (the key that works is refused on it)"
             except ModelError as error:
                 self.card.wires[name] = str(error)
             finally:

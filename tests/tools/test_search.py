@@ -66,6 +66,31 @@ async def test_grep_means_the_same_with_and_without_ripgrep(
     assert await call(ctx, "grep", pattern=pattern, glob=glob) == with_it
 
 
+async def test_the_first_of_very_many_matches_are_shown_in_order(ctx: ToolContext, tree: Path) -> None:
+    """As a walk meets them; more are found than are heard, and which those are must not depend on luck."""
+    for number in range(40):
+        file = tree / ("a" if number % 2 else "a.d") / f"{number:02}.txt"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"needle {'hay ' * 300}\n" * 100)
+    lines = (await call(ctx, "grep", pattern="needle")).splitlines()
+    assert [line.partition(": ")[0] for line in lines[:-1]] == [f"a/01.txt:{n}" for n in range(1, 101)]
+    assert lines[-1] == "[more than 100 matches; narrow the pattern or the path]"
+
+
+async def test_glob_stops_at_its_bound_and_counts_no_ignored_file(ctx: ToolContext, shop: Path) -> None:
+    for number in range(450):
+        name = f"{number:03}.{'log' if number % 2 else 'txt'}"
+        (shop / name).touch()
+    lines = (await call(ctx, "glob", pattern="[0-9]*.*")).splitlines()
+    assert lines[:2] + lines[-2:] == [
+        "000.txt",
+        "002.txt",
+        "398.txt",
+        "[more than 200 files; narrow the pattern]",
+    ]
+    assert len((await call(ctx, "glob", pattern="[0-3]*.*")).splitlines()) == 200
+
+
 async def test_bad_patterns_and_places_are_explained(ctx: ToolContext, shop: Path) -> None:
     assert "Not a regular expression" in await refused(ctx, "grep", pattern="a{9}{9}(")
     assert "There is no file nowhere" in await refused(ctx, "grep", pattern="a", path="nowhere")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import hidden, relative
-from tools.ignored import NOISE, is_ignored, worth_showing
+from tools.ignored import FILES, NOISE, is_ignored, worth_showing
 
 MAX_FILES = 200
 
@@ -24,16 +24,22 @@ async def glob(ctx: ToolContext, pattern: Annotated[str, "such as src/**/*.py"])
     except re.error as error:
         raise ToolError(f"Not a glob pattern: {error}.") from None
     entries = await ctx.sandbox.list(depth=-1)
-    found = [e.path for e in entries if e.kind != "dir" and rule.fullmatch(e.path)]
+    found = [e.path for e in entries if rule.fullmatch(e.path) and e.kind != "dir"]
     if not found:
         return ToolOutput("No files match.")
-    asked = await _asks_for_ignored(ctx, wanted)
-    shown = await worth_showing(ctx.sandbox, found, asked=asked)
-    if not shown and (asked or not await worth_showing(ctx.sandbox, found, asked=True)):
+    rules = {e.path for e in entries if e.path.endswith(FILES)}
+    asked = await _asks_for_ignored(ctx, wanted, rules)
+    shown: list[str] = []
+    for start in range(0, len(found), MAX_FILES):
+        chunk = found[start : start + MAX_FILES]
+        shown += await worth_showing(ctx.sandbox, chunk, asked=asked, existing=rules)
+        if len(shown) > MAX_FILES:
+            break
+    if not shown and (asked or not await worth_showing(ctx.sandbox, found, asked=True, existing=rules)):
         raise ToolError(hidden(found[0]))
     lines = shown[:MAX_FILES]
     if len(shown) > MAX_FILES:
-        lines.append(f"[{len(shown)} files in all; narrow the pattern]")
+        lines.append(f"[more than {MAX_FILES} files; narrow the pattern]")
     if not shown:
         lines.append(
             f"No files match but {len(found)} that the project ignores; name their folder to list them."
@@ -41,13 +47,13 @@ async def glob(ctx: ToolContext, pattern: Annotated[str, "such as src/**/*.py"])
     return ToolOutput("\n".join(lines))
 
 
-async def _asks_for_ignored(ctx: ToolContext, pattern: str) -> bool:
+async def _asks_for_ignored(ctx: ToolContext, pattern: str, rules: set[str]) -> bool:
     """Whether the pattern says plainly that it is about something ignored."""
     parts = pattern.split("/")
     literal = list(itertools.takewhile(lambda part: not set("*?[{") & set(part), parts))
     if NOISE & set(parts):
         return True
-    return bool(literal) and await is_ignored(ctx.sandbox, "/".join(literal))
+    return bool(literal) and await is_ignored(ctx.sandbox, "/".join(literal), existing=rules)
 
 
 def translate(pattern: str) -> str:

@@ -16,6 +16,8 @@ MAX_SEARCH_S = 30.0
 """For pawl's own search, whose engine can take very long over one line."""
 MAX_FOUND = 2000
 """Matches that are looked at before ignored files are left out."""
+MAX_BYTES = 4 * 1024 * 1024
+"""Of ripgrep's output."""
 
 _READ_DIFFERENTLY = re.compile(r"\(\?[^:]|\\[AZzB<>1-9]|\[\[|&&|--|~~|\{,")
 """What Python and ripgrep do not mean the same by, or only one of them knows."""
@@ -103,14 +105,22 @@ async def _ripgrep(ctx: ToolContext, pattern: str, path: str, glob: str, asked: 
     if _READ_DIFFERENTLY.search(pattern) or "\n" in path:
         return None  # what ripgrep shows is told apart by its lines
     command = ["rg", "--no-config", "--no-messages", "--line-number", "--no-heading", "--with-filename"]
-    command += ["--null", "--color=never", "--hidden", "--no-require-git", "--glob=!.git", "--sort=path"]
+    command += ["--null", "--color=never", "--hidden", "--no-require-git", "--glob=!.git"]
     command += ["--crlf", "--encoding=none"]
     command += ["--no-ignore"] if asked else []
     # unlike --glob, a type of our own does not bring back what is ignored
     command += [f"--type-add=pawl:{glob}", "--type=pawl"] if glob else []
     command += [f"--max-count={MAX_FOUND}", f"--regexp={pattern}", "--", path]
+    complete, found = await _matches(ctx, command)
+    if not complete:  # in its own order it uses one core only, but what is cut off is the same every time
+        complete, found = await _matches(ctx, [command[0], "--sort=path", *command[1:]])
+    return found if found is None else sorted(found, key=_place)[:MAX_FOUND]
+
+
+async def _matches(ctx: ToolContext, command: list[str]) -> tuple[bool, Matches | None]:
+    """Whether all that ripgrep found was heard, and the matches; None when it failed."""
     kept: list[bytes] = []
-    room = 4 * 1024 * 1024
+    room = MAX_BYTES
 
     def hear(data: bytes) -> None:
         nonlocal room
@@ -120,11 +130,16 @@ async def _ripgrep(ctx: ToolContext, pattern: str, path: str, glob: str, asked: 
     done = await ctx.sandbox.run(command, on_output=hear)
     output = b"".join(kept)
     if done.exit_code not in (0, 1) or (done.exit_code and output):
-        return None
+        return True, None
     found: Matches = []
     for line in output.decode("utf-8", "replace").split("\n"):
         name, _, rest = line.partition("\0")
         number, _, text = rest.partition(":")
         if number.isdecimal():
             found.append((name.removeprefix("./"), int(number), text))
-    return found[:MAX_FOUND]
+    return room >= 0, found
+
+
+def _place(match: tuple[str, int, str]) -> tuple[list[str], int]:
+    """By folders, as a walk meets the files."""
+    return match[0].split("/"), match[1]

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import shlex
 from typing import Annotated
 
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.ending import ending
 from tools.output import clip, save_whole
-from tools.probe import run_check
+from tools.probe import PYTEST, run_check, selected
 from tools.testreport import could_not_start, describe
 
-PYTEST = ("python", "-m", "pytest", "-q")
 TEST_TIMEOUT = 600.0
 ONE_TEST = 60.0
 
@@ -22,7 +20,10 @@ async def run_tests(
 
     Without a selection the person's check command is run when there is one.
     """
-    command = (*PYTEST, *_selected(selection)) if selection.strip() else ctx.check or PYTEST
+    try:
+        command = (*PYTEST, *selected(selection)) if selection.strip() else ctx.check or PYTEST
+    except ValueError as error:
+        raise ToolError(f"Not a selection of tests: {error}.") from None
     timeout = max(ctx.timeout_s, TEST_TIMEOUT)
     check = await run_check(
         ctx.sandbox,
@@ -41,13 +42,3 @@ async def run_tests(
         text = describe(check.report)
     how = ending(check.exec, timeout, ctx.sandbox.limits)
     return ToolOutput(f"{text}\n[{how}]", view=check.output, artifact=str(whole))
-
-
-def _selected(selection: str) -> list[str]:
-    # the id of a parametrised test may hold spaces and quotes
-    if "[" in selection:
-        return [selection.strip()]
-    try:
-        return shlex.split(selection)
-    except ValueError as error:
-        raise ToolError(f"Not a selection of tests: {error}.") from None
