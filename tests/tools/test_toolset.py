@@ -28,7 +28,7 @@ def catalogue(names: Sequence[str] = DEFAULT) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
 def test_the_catalogue_is_the_golden_one(golden: Path) -> None:
-    """A change here changes what every model reads: `python -m tests.tools.test_toolset` writes it anew."""
+    """A change here changes what models read: `python -m tests.tools.test_toolset` writes it anew."""
     assert catalogue(GOLDEN[golden]) == json.loads(golden.read_text())
 
 
