@@ -28,8 +28,8 @@ help: ## Show what can be made
 demo: $(VENV)/.installed sandbox ## Repair the bundled repository with the embedded model
 	@$(BIN)/pawl demo
 
-test: $(VENV)/.installed-dev sandbox weights ## Run all tests; PYTEST_ARGS="-k name" narrows them, "-n 0" for one process
-	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev sandbox weights ## Run all tests; PYTEST_ARGS="-k name" narrows them
+	@$(BIN)/pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check format, style and types
 	@$(BIN)/ruff format --check .

@@ -62,7 +62,7 @@ def test_each_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
         (("run", "smoke", "-a", "null", "--set", "x"), "--set: expected KEY=VALUE, got 'x'"),
         (("run", "smoke", "-a", "null", "--record-tokens"), "--record-tokens: only pawl records them"),
         (("run", "swebench", "--dataset", "gone.jsonl"), "gone.jsonl is not there"),
-        (("export", "gone", "--format", "atif", "--out", "x"), "is no run's folder"),
+        (("export", "gone", "--format", "atif", "--out", "x"), "there is no run in gone"),
         (("resume", "gone"), "there is no run in gone"),
         (("show", "gone"), "there is no run in gone"),
         (("clean", "gone"), "there is no run in gone"),
