@@ -20,16 +20,16 @@ BENCH_JSON ?= build/bench-sandbox.json
 # Where the table of `make abuse-report` goes.
 ABUSE_JSON ?= build/abuse.json
 
-.PHONY: help demo test lint abuse-report bench bench-wires bench-edits bench-tools bench-sandbox sandbox weights clean
+.PHONY: help demo test lint abuse-report bench bench-wires bench-edits bench-tools bench-localise bench-sandbox sandbox weights clean
 
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed sandbox ## Repair the bundled repository with the embedded model
 	@$(BIN)/pawl demo
 
-test: $(VENV)/.installed-dev sandbox weights ## Run all tests; PYTEST_ARGS="-k name" narrows them, "-n 0" for one process
-	@$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev sandbox weights ## Run all tests; PYTEST_ARGS="-k name" narrows them
+	@$(BIN)/pytest $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check format, style and types
 	@$(BIN)/ruff format --check .
@@ -49,6 +49,9 @@ bench-wires: $(VENV)/.installed-dev ## Measure what pawl costs for each request 
 
 bench-edits: $(VENV)/.installed-dev ## Make the corpus of edits with pawl and two peers, installed apart
 	@$(BIN)/python -m tests.bench.edits
+
+bench-localise: $(VENV)/.installed-dev sandbox ## Inject faults into fetched packages and look where they are ranked
+	@$(BIN)/python -m tests.bench.localize
 
 bench-tools: $(VENV)/.installed-dev sandbox ## Measure the tools beyond their sandbox, and grep beside ripgrep
 	@$(BIN)/python -P -m tests.bench.tools

@@ -12,6 +12,7 @@ from typing import overload
 
 from agent.events import AnyEvent, Durable, Ephemeral, Noted, StepStarted, TurnStarted
 from agent.session import Clock, Envelope, Record, SessionLog, timestamp, utc_now
+from agent.tokens import TokenLog
 
 Sink = Callable[[AnyEvent, Envelope], None]
 
@@ -31,6 +32,7 @@ class Bus:
         self.sinks = list(sinks)
         self.clock = clock
         self.timer = timer
+        self.tokens = TokenLog(log.artifacts / "tokens.jsonl")
 
     def branch(self, leaf: int = 0, label: str = "") -> Branch:
         """A place after event `leaf`; 0 is the root. This is how a loaded session is continued."""

@@ -4,7 +4,8 @@ Old results of tools are shortened first. Only when that is not enough, the olde
 summary that the model itself writes; system prompt, tools and the newest steps stay. Either is done in one go
 and down to well below the bound: the server's cache loses its place once, not at every step that follows.
 
-What the person said in the turn that is running is never summarised: it comes again behind the summary.
+What the person said in the turn that is running is never summarised: it comes again behind the summary. So
+does the model's list of steps.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 
 from agent.events import Compacted
 from agent.messages import Assistant, Message, System, ToolResult, User
+from tools.checklist import TodoItem, checklist
 from tools.output import clip
 
 SUMMARISE = """\
@@ -25,6 +27,7 @@ that matter, what was changed, what was found out, what failed, and what is left
 """Asked at the end of the conversation, so that the server has all but these words in its cache."""
 
 SUMMED_UP = "[The older part of this conversation was replaced by this summary:]"
+TODO = "[Your todo list as it stands:]"
 
 CLIP_BYTES = 400
 """What is left of an old result when results are shortened."""
@@ -37,6 +40,7 @@ MIN_GAIN = 0.1
 SUMMARY_TOKENS = 1000
 IMAGE_BYTES = 5000
 """What an image counts as; services count 1,000 to 1,600 tokens for one of a usual size."""
+IMAGE_GONE = "[The image is not shown any more.]"
 BYTES_PER_TOKEN = 3.0
 """Until a reply tells how many tokens a request had; code has 3 to 4, so this errs on the safe side."""
 
@@ -47,6 +51,7 @@ class View(NamedTuple):
     messages: tuple[Message, ...]
     asked: tuple[int, ...] = ()
     """Places of what the person said in the turn that is running."""
+    todo: tuple[TodoItem, ...] = ()
 
 
 class Room(NamedTuple):
@@ -90,7 +95,7 @@ def weight(messages: Iterable[Message]) -> int:
     total = 0
     for message in messages:
         total += len(message.text.encode(errors="replace"))
-        if isinstance(message, User):
+        if isinstance(message, User | ToolResult):
             total += IMAGE_BYTES * len(message.images)
         elif isinstance(message, Assistant):
             total += len(message.reasoning) + sum(len(c.name) + len(c.arguments) for c in message.tool_calls)
@@ -106,11 +111,14 @@ def compacted(view: View, event: Compacted) -> View:
         for place, message in enumerate(view.messages)
     )
     if not event.cut:
-        return View(messages, view.asked)
+        return view._replace(messages=messages)
     again = [place for place in view.asked if place < cut]
-    begin = (*messages[:first], User(f"{SUMMED_UP}\n\n{event.summary}"), *(messages[p] for p in again))
+    summary = f"{SUMMED_UP}\n\n{event.summary}"
+    if view.todo:
+        summary += f"\n\n{TODO}\n{checklist(view.todo)}"
+    begin = (*messages[:first], User(summary), *(messages[p] for p in again))
     moved = [place - cut + len(begin) for place in view.asked if place >= cut]
-    return View((*begin, *messages[cut:]), (*range(first + 1, len(begin)), *moved))
+    return View((*begin, *messages[cut:]), (*range(first + 1, len(begin)), *moved), view.todo)
 
 
 def plan(view: View, room: Room, *, forced: bool = False) -> Plan | None:
@@ -151,7 +159,8 @@ def without_summary(messages: Sequence[Message]) -> str:
 def _clipped(message: Message, size: int) -> Message:
     if not isinstance(message, ToolResult):
         return message
-    return msgspec.structs.replace(message, text=clip(message.text, limit=size))
+    gone = f"\n{IMAGE_GONE}" if message.images else ""
+    return msgspec.structs.replace(message, text=clip(message.text, limit=size) + gone, images=())
 
 
 def _first(messages: Sequence[Message]) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -61,12 +62,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What that command can reach, written as `network`; without it the package registries that it needs."""
     strategy: Literal["auto", "loop", "repair"] = "auto"
     """How `fix` works: a tool loop, a direct repair, or what the model's catalogue entry says."""
+    test_cmd: str | None = None
+    """Command that must pass in the end; without one, `fix` and `run_tests` ask how the project is tested."""
     tool_mode: Literal["auto", "native", "dialect", "grammar"] = "auto"
     """How the model is told of its tools: by the server, in the messages, or that with a grammar."""
     refuse_syntax_errors: bool = False
     """Whether an edit that brings a syntax error into a file is refused; else the model is told of it."""
     repo_map: Literal["auto", "on", "off"] | Annotated[int, msgspec.Meta(ge=1, le=16384)] = "auto"
     """Whether the first message has a map of the repository, or of how many tokens; `auto`: with room."""
+    tools: str = ""
+    """Tools beside the default ones or without some of them: `+todo,-grep` (`tools.toolset`)."""
+    record_tokens: bool = False
+    """Whether the token ids and logprobs of each reply are kept beside the session log (for training)."""
     attempts: Positive | None = None
     max_steps: Positive = 40
     """Model calls in one turn or attempt."""
@@ -78,6 +85,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time of the whole run in seconds."""
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     seed: int | None = None
+
+    @property
+    def check(self) -> tuple[str, ...]:
+        """The words of `test_cmd`; empty when there is none."""
+        return tuple(shlex.split(self.test_cmd or ""))
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -186,6 +198,10 @@ def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
             parse_rules(converted)
         if key == "image":
             _check_image(converted, place)
+        if key == "tools":
+            _check_tools(converted, place)
+        if key == "test_cmd":
+            _check_words(converted, place)
         return converted
     except HostError as error:
         raise ConfigError(f"{place}: {error}") from error
@@ -201,6 +217,22 @@ def _check_image(name: str, place: str) -> None:
 
     if not is_image_name(name):
         raise ConfigError(f"{place}: expected the name of an image, such as `python:3-slim`, got {name!r}")
+
+
+def _check_tools(changes: str, place: str) -> None:
+    from tools.toolset import UnknownTool, parse_changes  # brings the sandbox along, as above
+
+    try:
+        parse_changes(changes)
+    except UnknownTool as error:
+        raise ConfigError(f"{place}: {error}") from error
+
+
+def _check_words(command: str, place: str) -> None:
+    try:
+        shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(f"{place}: expected a command, got {command!r}: {error}") from error
 
 
 def _assignment(key: str) -> re.Pattern[str]:

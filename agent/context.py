@@ -21,12 +21,14 @@ from agent.events import (
     FilesRestored,
     Reminded,
     Steered,
+    TodoChanged,
     ToolFinished,
     TurnEnded,
     TurnStarted,
 )
 from agent.messages import Image, Message, System, ToolCall, ToolResult, User
 from agent.models.base import ToolSpec
+from tools.checklist import TodoItem
 
 RESTORED = {
     "undo": "undid the file changes of your last step",
@@ -61,7 +63,7 @@ def view(events: Iterable[Durable]) -> View:
             fold = _Fold()
             fold.messages += [System(event.system)] if event.system else []
         fold.take(event)
-    return View(tuple(fold.messages), tuple(fold.asked))
+    return fold.view()
 
 
 class _Fold:
@@ -70,9 +72,13 @@ class _Fold:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.asked: list[int] = []
+        self._todo: tuple[TodoItem, ...] = ()
         self._open: list[ToolCall] = []
         self._arrived: list[ToolResult] = []
         self._restored: list[str] = []
+
+    def view(self) -> View:
+        return View(tuple(self.messages), tuple(self.asked), self._todo)
 
     def take(self, event: Durable) -> None:
         match event:
@@ -85,11 +91,13 @@ class _Fold:
                 self._say(event.text, asked=True)
             case Reminded():
                 self._say(event.text)
+            case TodoChanged():
+                self._todo = event.items
             case TurnEnded():
                 self.asked.clear()
             case Compacted():
                 self._close()
-                shown = compacted(View(tuple(self.messages), tuple(self.asked)), event)
+                shown = compacted(self.view(), event)
                 self.messages, self.asked = list(shown.messages), list(shown.asked)
             case AssistantReplied():
                 self._close()

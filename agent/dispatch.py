@@ -23,7 +23,7 @@ from agent.bus import Branch
 from agent.context import interrupted
 from agent.events import ToolFinished, ToolStarted
 from agent.forms import Forms
-from agent.messages import ToolCall, ToolResult
+from agent.messages import Image, ToolCall, ToolResult
 from agent.permissions import Permissions
 from tools.base import Effect, Tool, ToolContext, ToolError
 
@@ -40,8 +40,16 @@ class _Job:
     finished: ToolFinished | None = None
     defect: Exception | None = None
 
-    def finish(self, text: str, *, is_error: bool = False, duration_s: float = 0.0, **more: str) -> None:
-        result = ToolResult(self.call.id, self.call.name, text, is_error)
+    def finish(
+        self,
+        text: str,
+        *,
+        is_error: bool = False,
+        images: tuple[Image, ...] = (),
+        duration_s: float = 0.0,
+        **more: str,
+    ) -> None:
+        result = ToolResult(self.call.id, self.call.name, text, is_error, images)
         self.finished = ToolFinished(result, duration_s, **more)
 
     @property
@@ -172,4 +180,10 @@ async def _run(job: _Job, context: ToolContext, timer: Callable[[], float]) -> N
         job.finish(f"{tool.name} failed inside pawl.", is_error=True, duration_s=timer() - started)
     else:
         duration = timer() - started
-        job.finish(output.text, duration_s=duration, view=output.view, artifact=output.artifact)
+        job.finish(
+            output.text,
+            duration_s=duration,
+            images=output.images,
+            view=output.view,
+            artifact=output.artifact,
+        )

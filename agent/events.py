@@ -14,6 +14,7 @@ import msgspec
 
 from agent.messages import Assistant, Image, ToolCall, ToolResult, Usage
 from agent.models.base import ToolSpec
+from tools.checklist import TodoItem
 
 Status = Literal["done", "limit", "loop", "error", "interrupted", "declined"]
 
@@ -113,6 +114,12 @@ class ToolFinished(Event, frozen=True, tag="tool_finished"):
     duration_s: float
     view: str = ""
     artifact: str = ""
+
+
+class TodoChanged(Event, frozen=True, tag="todo_changed"):
+    """The model wrote its list of steps anew."""
+
+    items: tuple[TodoItem, ...]
 
 
 class TurnEnded(Event, frozen=True, tag="turn_ended"):
@@ -233,6 +240,7 @@ Durable = (
     | AssistantReplied
     | ToolStarted
     | ToolFinished
+    | TodoChanged
     | TurnEnded
     | PhaseStarted
     | CheckRan

@@ -31,6 +31,7 @@ from agent.events import (
     Steered,
     StepStarted,
     TextStreamed,
+    TodoChanged,
     TurnEnded,
     TurnStarted,
 )
@@ -94,6 +95,8 @@ class Agent:
             raise ValueError("tools need a context to work on")
         if self.context is not None and self.context.on_output is None:
             self.context.on_output = lambda data: self.branch.emit(OutputStreamed(data))
+        if self.context is not None and self.context.on_todo is None:
+            self.context.on_todo = lambda items: self.branch.emit(TodoChanged(items))
 
 
 async def run_turn(agent: Agent, message: str, images: Sequence[Image] = ()) -> TurnEnded:
@@ -278,8 +281,13 @@ async def _ask_model(agent: Agent) -> AssistantReplied:
     reply = AssistantReplied(
         message, finish.reason, finish.usage, timer() - started, finish.prompt_ms, finish.output_ms
     )
-    recorded = branch.emit(reply).event
+    record = branch.emit(reply)
+    recorded = record.event
     assert isinstance(recorded, AssistantReplied)
+    # Where a secret was masked in the text, the ids would still tell it.
+    tokens = finish.tokens if recorded.message == message else None
+    if tokens and not branch.bus.tokens.add(record.envelope.seq, tokens, request.temperature):
+        branch.emit(Noted("warning", "the file of token ids is full: those of this reply are not kept"))
     return recorded
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from tools.picture import Image as Image
+
 
 class ToolCall(msgspec.Struct, frozen=True):
     """A model's wish to call a tool, as it wrote it."""
@@ -23,15 +25,6 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 class System(msgspec.Struct, frozen=True, tag="system"):
     text: str
-
-
-class Image(msgspec.Struct, frozen=True):
-    """A picture that is shown to the model."""
-
-    media_type: str
-    """Such as `image/png`."""
-    data: bytes
-    """The file's bytes; base64 in JSON."""
 
 
 class User(msgspec.Struct, frozen=True, tag="user", omit_defaults=True):
@@ -57,6 +50,8 @@ class ToolResult(msgspec.Struct, frozen=True, tag="tool"):
     name: str
     text: str
     is_error: bool = False
+    images: tuple[Image, ...] = ()
+    """`text` says what they are, for models that cannot see."""
 
 
 Message = System | User | Assistant | ToolResult

@@ -8,8 +8,8 @@ import msgspec
 
 from agent.messages import Usage
 
-Cause = Literal["", "model", "sandbox", "disk"]
-"""What ended a run with `error` other than pawl itself: the provider, the place, the disk."""
+Cause = Literal["", "model", "quota", "sandbox", "disk"]
+"""What ended a run with `error` other than pawl itself: the provider, the account there, place, disk."""
 Subtype = Literal["success", "tests_fail", "limit", "loop", "error", "interrupted", "declined"]
 
 EXIT_CODES: dict[Subtype, int] = {

@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from agent import pictures
 from agent.events import Durable
 
 FORMAT = "pawl-session/1"
@@ -35,6 +36,8 @@ Scrub = Callable[[str], str]
 
 _SECRET_NAME = re.compile(r"(API_?KEY|TOKEN|SECRET|PASSWORD|ACCESS_KEY)$", re.IGNORECASE)
 _SHORTEST_SECRET = 12
+_NAMED_IMAGE = b'"sha256":'
+"""Only such a line is decoded twice."""
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -176,7 +179,7 @@ class SessionLog:
     @property
     def artifacts(self) -> Path:
         """Folder for whole outputs and other files of this session; made by `new_session`."""
-        return self.path.with_suffix("") / "artifacts"
+        return _artifacts(self.path)
 
     def append(
         self, event: Durable, *, at: datetime, parent: int, turn: int, step: int, branch: str = ""
@@ -190,11 +193,16 @@ class SessionLog:
             raise ValueError(f"event {seq} cannot follow event {parent}")
         envelope = Envelope(seq, parent, timestamp(at), turn, step, branch)
         raw = msgspec.to_builtins(event)
+        images = pictures.named(raw)
         body = _cleaned(raw, self._scrub)
-        if body != raw:
-            event = msgspec.convert(body, type=Durable)
         self._open_for_append()
+        try:
+            pictures.keep(images, _images(self.path))
+        except OSError as error:
+            raise SessionError(_images(self.path), f"cannot keep an image: {error.strerror}") from error
         self._write(msgspec.json.encode({**msgspec.to_builtins(envelope), **body}))
+        if body != raw:
+            event = msgspec.convert(pictures.filled(body, _images(self.path)), type=Durable)
         record = Record(envelope, event)
         self.records.append(record)
         return record
@@ -298,6 +306,14 @@ def project_sessions(project: Path, state: Path) -> list[Header]:
     return found
 
 
+def _artifacts(log: Path) -> Path:
+    return log.with_suffix("") / "artifacts"
+
+
+def _images(log: Path) -> Path:
+    return _artifacts(log) / "images"
+
+
 def _make_private(folder: Path) -> None:
     """Make a folder and its missing parents, each with mode 0700."""
     missing = []
@@ -321,7 +337,11 @@ def _decode_header(path: Path, line: bytes) -> Header:
 def _decode_record(path: Path, number: int, line: bytes) -> Record:
     try:
         envelope = msgspec.json.decode(line, type=Envelope)
-        event = msgspec.json.decode(line, type=Durable)
+        if _NAMED_IMAGE in line:
+            whole = pictures.filled(msgspec.json.decode(line), _images(path))
+            event = msgspec.convert(whole, type=Durable)
+        else:
+            event = msgspec.json.decode(line, type=Durable)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SessionError(path, f"not an event: {error}", number) from error
     if envelope.seq != number - 1:

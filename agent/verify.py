@@ -20,6 +20,7 @@ from agent.workbench import Workbench
 from sandbox.base import Sandbox
 from sandbox.patch import FileChange, Patch
 from tools.probe import run_check
+from tools.runners import steers
 from tools.testreport import CheckResult, is_test_path
 
 _STEERING = {
@@ -81,11 +82,9 @@ def shadows(change: FileChange) -> bool:
 def is_protected(path: str, check: tuple[str, ...] = ()) -> bool:
     """True for tests, what configures or is loaded by their run, and scripts that `check` itself starts."""
     pure = PurePosixPath(path)
-    if pure.name in _STEERING or pure.suffix == ".pth" or is_test_path(path):
+    if pure.name in _STEERING or pure.suffix == ".pth" or is_test_path(path) or steers(path, check):
         return True
     words = {str(PurePosixPath(word)) for part in check for word in _words(part)}
-    if "make" in words and pure.name in ("Makefile", "makefile", "GNUmakefile"):
-        return True
     return str(pure) in words and (pure.suffix in ("", ".sh", ".bash") or (bool(check) and path == check[0]))
 
 

@@ -22,6 +22,10 @@ class Candidate(NamedTuple):
     fork: Fork
     sandbox: Sandbox
 
+    async def changed(self) -> list[str]:
+        """Paths that differ from the base."""
+        return [change.path for change in (await self.fork.diff()).changes]
+
 
 class Workbench:
     """Opens candidates of one workspace, all of one backend and with the same limits.

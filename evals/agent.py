@@ -9,8 +9,9 @@ from typing import Protocol, cast
 
 import msgspec
 
+from agent.models.base import ModelAuth, ModelError, ModelOverloaded, ModelQuota, ModelUnreachable
 from evals import agents
-from evals.types import AgentSpec, Instance, Limits, Rollout, Script, Tests
+from evals.types import AgentSpec, End, Instance, Limits, Rollout, Script, Tests
 
 
 class AgentError(Exception):
@@ -67,6 +68,18 @@ def shown(instance: Instance) -> Instance:
         case Script() as script:
             grading = msgspec.structs.replace(script, folder="")
     return msgspec.structs.replace(instance, reference="", solution="", grading=grading, extra={})
+
+
+def end_by(error: ModelError) -> End:
+    """The end of a unit whose model failed like this."""
+    match error:
+        case ModelAuth():
+            return "key_refused"
+        case ModelQuota():
+            return "quota_used_up"
+        case ModelOverloaded() | ModelUnreachable():
+            return "provider_error"
+    return "agent_error"
 
 
 def known_agents() -> list[str]:

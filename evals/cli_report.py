@@ -106,7 +106,7 @@ def _date(text: str) -> date | None:
 
 def _write(path: Path, data: bytes, *, required: bool) -> None:
     """Whole or not at all. A run's folder that cannot be written is no reason to show nothing."""
-    from evals.reading import RunError
+    from evals.store import StoreError
 
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -116,5 +116,5 @@ def _write(path: Path, data: bytes, *, required: bool) -> None:
         part.unlink(missing_ok=True)
         message = f"cannot write {path}: {error.strerror or error}"
         if required:
-            raise RunError(message) from error
+            raise StoreError(message) from error
         print(f"pawl: {message}", file=sys.stderr)

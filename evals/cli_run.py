@@ -55,6 +55,9 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the agent; may be repeated."),
     ] = None,
+    record_tokens: Annotated[
+        bool, typer.Option("--record-tokens", help="Keep token ids and logprobs, for training exports.")
+    ] = False,
     sandbox: Annotated[
         str, typer.Option("--sandbox", metavar="NAME", help="auto, docker, bubblewrap or local.")
     ] = "auto",
@@ -95,7 +98,12 @@ def run(
     """
     source = planning.find_source(benchmark, dataset)
     instances = planning.select(source.load(), only or [], limit, split)
-    spec = AgentSpec(name=agent, model=model, base_url=base_url, settings=_settings(setting or []))
+    settings = _settings(setting or [])
+    if record_tokens:
+        if agent != "pawl":
+            raise ConfigError(f"--record-tokens: only pawl records them, not {agent}")
+        settings["record_tokens"] = True
+    spec = AgentSpec(name=agent, model=model, base_url=base_url, settings=settings)
     limits = Limits(timeout, unit_tokens, unit_cost, max_tokens, max_cost)
     load_engine(engine)
     folder = out or Path("runs") / _name(source.benchmark, agent, model)
@@ -107,7 +115,7 @@ def run(
         attempts=attempts,
         seed=seed,
         limits=limits,
-        backend=asyncio.run(_backend(sandbox)),
+        backend=asyncio.run(sandbox_of(sandbox)),
     )
     units = plan_units(instances, manifest.agent, attempts, seed, limits)
     made = Run.create(folder, manifest, instances, units)
@@ -223,7 +231,8 @@ class _interruptible:
             self.cancelling = asyncio.create_task(self.runner.cancel())
 
 
-async def _backend(wanted: str) -> str:
+async def sandbox_of(wanted: str) -> str:
+    """The backend that an option means here. Raises ConfigError, SandboxUnavailable."""
     from typing import cast, get_args
 
     from sandbox.open import Wanted, choose

@@ -9,8 +9,8 @@ import msgspec
 
 from evals import metrics
 from evals.metrics import Estimate, Paired
-from evals.reading import RunError
 from evals.rows import AttemptRow, TaskRow, originals
+from evals.store import StoreError
 from evals.summary import RunFacts, Spent, Summary, spent_on
 from evals.types import INFRASTRUCTURE
 
@@ -66,11 +66,11 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(first: Summary, second: Summary) -> Comparison:
-    """Paired by task id. Raises RunError when no task has a known outcome in both."""
+    """Paired by task id. Raises StoreError when no task has a known outcome in both."""
     one, two = _known(first), _known(second)
     common = [task_id for task_id in one if task_id in two]
     if not common:
-        raise RunError(
+        raise StoreError(
             f"{first.run.name} and {second.run.name} have no task in common whose outcome is known in both"
         )
     before, after = [one[i].rate for i in common], [two[i].rate for i in common]

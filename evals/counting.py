@@ -4,6 +4,10 @@
         counter.base_url      what the agent is given instead; same path, loopback, a port of its own
         counter.usage         requests, prompt, cached and output tokens so far
 
+With the `Door` of a sandbox it listens there instead, at the port where the sandbox looks for a proxy. So it
+is all the network of that sandbox, also for a program that knows of no proxy: what is asked of another host
+is refused.
+
 Bodies go through byte for byte, streams piece by piece as they come; when the agent goes away, so does the
 request. Tokens are what the server itself tells (Chat Completions, Responses, Messages, Gemini); `untold`
 counts the answers that tell nothing. Chat Completions tells in a stream only when asked to
@@ -23,16 +27,25 @@ import httpx
 import msgspec
 
 from agent.messages import Usage
+from agent.models.base import ModelAuth, ModelError, ModelQuota
+from agent.models.faults import fault
+from sandbox.door import Door
+from sandbox.outlet import PORT
 
 CONNECT_S = 15.0
+CONNECTIONS = 128
+"""That an agent may have at once."""
 HEAD_BYTES = 64 * 1024
 BODY_BYTES = 64 * 1024**2
 KEPT_BYTES = 32 * 1024**2
 """Of an answer that is no stream, for its usage; a longer one is untold."""
+NAMED = 20
+"""Hosts that were asked for in vain."""
 _HOPS = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
     b"transfer-encoding upgrade content-length host expect accept-encoding".split()
 )
+_KEYS = (b"authorization", b"x-api-key", b"x-goog-api-key")
 _PLAIN = (b"accept-encoding", b"identity")
 _ASKS = (":generateContent", ":streamGenerateContent")
 _PATHS = ("/completions", "/responses", "/messages")
@@ -45,12 +58,25 @@ class _Request(msgspec.Struct, frozen=True):
     body: bytes
     last: bool
     """The client wants the connection closed behind the answer."""
+    host: str = ""
+    """With its port, as a request to a proxy names it; "" when it is to us."""
 
     @property
     def asks(self) -> bool:
         """True when it asks a model for text; lists of models are not counted."""
-        path = self.target.partition("?")[0]
-        return self.method == "POST" and path.endswith((*_PATHS, *_ASKS))
+        return self.method == "POST" and self.path.endswith((*_PATHS, *_ASKS))
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    def keyed(self, key: str) -> tuple[bytes, bytes]:
+        """The header that carries a key on the wire that is spoken here."""
+        if self.path.endswith(_ASKS):
+            return b"x-goog-api-key", key.encode()
+        if "/messages" in self.path:
+            return b"x-api-key", key.encode()
+        return b"authorization", f"Bearer {key}".encode()
 
 
 class Counter:
@@ -60,20 +86,29 @@ class Counter:
     `max_tokens`, prompts and output, everything is refused.
     """
 
-    def __init__(self, upstream: str, *, api_key: str = "", max_tokens: int | None = None) -> None:
+    def __init__(
+        self, upstream: str, *, api_key: str = "", max_tokens: int | None = None, door: Door | None = None
+    ) -> None:
         parts = urlsplit(upstream)
         self._root = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path.rstrip("/")
         # how long a model may think is for the agent to say
         self._client = httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(None, connect=CONNECT_S))
-        self._key = (b"authorization", f"Bearer {api_key}".encode()) if api_key else None
+        self._key = api_key
+        self._door = door
         self._max_tokens = max_tokens
         self._tasks: set[asyncio.Task[None]] = set()
         self.usage = Usage()
         self.untold = 0
         """Requests whose answer said nothing of tokens; the sums are then too small."""
+        self.elsewhere: set[str] = set()
+        """Hosts that the agent wanted to reach in vain, at most NAMED."""
         self.failures: list[int] = []
         """Status of each answer that was an error; 502 when the server could not be reached."""
+        self.fault: ModelError | None = None
+        """What the last answer, if it was an error, means; None after a good one. A hopeless one stays."""
+        self.hopeless = asyncio.Event()
+        """Set when the server refused the key, or its quota is used up: nothing that is asked will do."""
 
     @property
     def spent(self) -> bool:
@@ -82,9 +117,15 @@ class Counter:
         return self._max_tokens is not None and used >= self._max_tokens
 
     async def __aenter__(self) -> Counter:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=HEAD_BYTES)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        self.base_url = f"http://127.0.0.1:{self.port}{self._path}"
+        if self._door is None:
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=HEAD_BYTES)
+            self.port: int = self._server.sockets[0].getsockname()[1]
+        else:
+            listening = self._door.listening
+            self._server = await asyncio.start_unix_server(self._accept, sock=listening, limit=HEAD_BYTES)
+            self.port = PORT
+        self._authority = f"127.0.0.1:{self.port}"
+        self.base_url = f"http://{self._authority}{self._path}"
         return self
 
     async def __aexit__(
@@ -100,6 +141,9 @@ class Counter:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._tasks) >= CONNECTIONS:
+            writer.close()
+            return
         self._tasks.add(task)
         try:
             await self._converse(reader, writer)
@@ -136,12 +180,19 @@ class Counter:
         if request.asks and self.spent:
             writer.write(_refusal(403, "the tokens of this unit are used up"))
             return
+        if request.host not in ("", self._authority):
+            self.elsewhere |= {request.host} if len(self.elsewhere) < NAMED else set()
+            writer.write(_refusal(403, "nothing but the model's server can be reached"))
+            return
+        if request.method == "CONNECT":
+            writer.write(b"HTTP/1.1 200 -\r\n\r\n")
+            return
         body = _with_usage(request)
         headers = [*request.headers, _PLAIN]
         if self._key:
-            headers = [*(field for field in headers if field[0] != self._key[0]), self._key]
+            headers = [*(field for field in headers if field[0] not in _KEYS), request.keyed(self._key)]
         tally = _Tally()
-        status = 502
+        status = 0  # stays so when the agent does not wait for an answer: asked for, and untold
         begun = False
         try:
             async with self._client.stream(
@@ -159,6 +210,7 @@ class Counter:
         except httpx.HTTPError as error:
             if begun:
                 raise ConnectionError("the server broke off") from error
+            status = 502
             writer.write(_refusal(502, f"the model server cannot be reached: {error}"))
         finally:
             if request.asks:
@@ -166,11 +218,21 @@ class Counter:
 
     def _count(self, status: int, tally: _Tally) -> None:
         if status >= 400:
-            self.failures.append(status)
+            self._fail(status, tally.text)
             return
+        if not self.hopeless.is_set():
+            self.fault = None
         found = tally.usage()
         self.untold += found is None
         self.usage += msgspec.structs.replace(found or Usage(), requests=1)
+
+    def _fail(self, status: int, said: str) -> None:
+        self.failures.append(status)
+        if self.hopeless.is_set():
+            return
+        self.fault = fault(status, said, address=self._root, model="the model", secret=self._key)
+        if isinstance(self.fault, ModelAuth | ModelQuota):
+            self.hopeless.set()
 
 
 async def _read(begin: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Request:
@@ -187,11 +249,13 @@ async def _read(begin: bytes, reader: asyncio.StreamReader, writer: asyncio.Stre
         body = b"".join([piece async for piece in _chunks(reader)])
     else:
         body = await reader.readexactly(_bounded(int(named.get(b"content-length", b"0"))))
+    host = target if method == "CONNECT" else ""
     if target.startswith("http://"):
         split = urlsplit(target)
-        target = split.path + (f"?{split.query}" if split.query else "")
+        host, target = split.netloc, split.path + (f"?{split.query}" if split.query else "")
     passed = tuple(field for field in fields if field[0] not in _HOPS)
-    return _Request(method, target, passed, body, named.get(b"connection", b"").lower() == b"close")
+    last = named.get(b"connection", b"").lower() == b"close" and method != "CONNECT"
+    return _Request(method, target, passed, body, last, host)
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -224,7 +288,7 @@ def _refusal(status: int, text: str) -> bytes:
 
 def _with_usage(request: _Request) -> bytes:
     """The body, of a Chat Completions stream with the wish to hear of the usage."""
-    if not request.target.partition("?")[0].endswith("/completions"):
+    if not request.path.endswith("/completions"):
         return request.body
     with contextlib.suppress(msgspec.DecodeError):
         asked = msgspec.json.decode(request.body, type=dict[str, Any])
@@ -251,6 +315,10 @@ class _Tally:
         for line in lines:
             if line.startswith(b"data:"):
                 self._take(line[5:])
+
+    @property
+    def text(self) -> str:
+        return self._whole.decode("utf-8", "replace")
 
     def usage(self) -> Usage | None:
         """What was told; in a stream the last figures count, for some servers repeat and raise them."""

@@ -2,7 +2,7 @@
 
     tree         the task's, at its own path, where the program may write
     program      its folder, or the virtual environment that it is installed in, read-only
-    network      the counting proxy (`evals.counting`), which alone knows the model's key
+    network      the counting proxy (`evals.counting`), which alone knows the model's key: at a loopback port
     patch        what git on the host, with a directory of its own, finds changed in the tree at the end
 
 The sandbox has no state of the person's: no home, no keys, no configuration of the program.
@@ -11,12 +11,14 @@ The sandbox has no state of the person's: no home, no keys, no configuration of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -24,25 +26,40 @@ import msgspec
 
 from agent.models.resolve import KEY_VARIABLE
 from agent.paths import state_dir
-from evals.agent import AgentError, Job
+from evals.agent import AgentError, Job, end_by
 from evals.counting import Counter
 from evals.gitrun import git
 from evals.place import own
-from evals.types import AgentSpec, End, Rollout
-from sandbox.base import BackendName, ExecResult, Limits, Mount, Outlet, SandboxSpec
-from sandbox.network import parse_rules
+from evals.types import HOPELESS, AgentSpec, End, Rollout
+from sandbox.base import BackendName, ExecResult, Limits, Mount, SandboxSpec
+from sandbox.door import Door
 from sandbox.open import open_sandbox, owner
-from sandbox.proxy import Proxy
 from tools.output import readable
 
-PROMPT = "/pawl/prompt.md"
-"""The statement as a file, for programs that read it from one."""
+SHOWN = "/pawl"
+"""Where a program finds `prompt.md`, the statement, and the files that it is given, read-only."""
 OUTPUT_BYTES = 16_000_000
 MEMORY = 4 * 1024**3
 VERSION_S = 60.0
-_FIELDS = re.compile(r"\{(prompt|prompt_file|workdir|model|base_url)\}")
-_BROKEN = frozenset((401, 403, 408, 429, *range(500, 600)))
-"""Status of answers that are the server's trouble, not the agent's."""
+_FIELDS = re.compile(r"\{(prompt|prompt_file|workdir|model|base_url|server|home|given)\}")
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """How a program is called. In all texts are filled in: `{prompt}`, `{prompt_file}`, `{workdir}`,
+    `{model}`, `{base_url}`, `{server}` (the same without `/v1`), `{home}`, and `{given}`, where `files` are.
+    """
+
+    words: Sequence[str]
+    """The program and its arguments; no shell sees them."""
+    env: Mapping[str, str] = {}
+    files: Mapping[str, str] = {}
+    """By their names below `{given}`, read-only there."""
+    piped: bool = False
+    """The statement is its stdin."""
+    litter: Sequence[str] = ()
+    """Patterns of the program's own files in the tree, which are no part of its patch."""
+    key_variable: str = KEY_VARIABLE
+    """Where the person has the key of the model's server."""
 
 
 def split(template: object) -> tuple[str, ...]:
@@ -56,24 +73,22 @@ def split(template: object) -> tuple[str, ...]:
     return words
 
 
-def program(words: Sequence[str]) -> Path:
-    """The program that the first word means, as it is on the PATH. Raises AgentError."""
-    found = shutil.which(words[0])
+def program(word: str) -> Path:
+    """The program that the word means, as it is on the PATH. Raises AgentError."""
+    found = shutil.which(word)
     if found is None:
-        raise AgentError(f"the program {words[0]!r} is not on the PATH; install it, or give its path")
+        raise AgentError(f"the program {word!r} is not on the PATH; install it, or give its path")
     return Path(found).absolute()
 
 
-def checked(spec: AgentSpec, words: Sequence[str], distribution: str = "") -> AgentSpec:
-    """The spec with the version of the program, or of the Python distribution that it belongs to.
-
-    Raises AgentError.
-    """
+def checked(spec: AgentSpec, where: Path, version: str = "") -> AgentSpec:
+    """The spec with the version, of the program itself when none is given. Raises AgentError."""
     if not spec.base_url:
         raise AgentError(f"{spec.name} needs the server of its model: --base-url URL, and -m NAME")
-    where = program(words)
-    if distribution and (version := _installed(where, distribution)):
-        return msgspec.structs.replace(spec, version=version)
+    return msgspec.structs.replace(spec, version=version or _told_version(where) or "unknown")
+
+
+def _told_version(where: Path) -> str:
     try:
         done = subprocess.run(
             [where, "--version"],
@@ -82,21 +97,13 @@ def checked(spec: AgentSpec, words: Sequence[str], distribution: str = "") -> Ag
             timeout=VERSION_S,
             check=False,
         )
-        told = done.stdout.decode("utf-8", "replace").strip().splitlines() if done.returncode == 0 else []
     except (OSError, subprocess.TimeoutExpired):
-        told = []
-    return msgspec.structs.replace(spec, version=told[0][:80] if told else "unknown")
+        return ""
+    told = done.stdout.decode("utf-8", "replace").strip().splitlines()
+    return told[0][:80] if told and done.returncode == 0 else ""
 
 
-def _installed(where: Path, distribution: str) -> str:
-    """Its version in the environment that holds the program, by the name of a folder; "" when unknown."""
-    for path in _links(where):
-        for found in path.parent.parent.glob(f"lib/python3*/site-packages/{distribution}-*.dist-info"):
-            return found.name.removesuffix(".dist-info").rpartition("-")[2]
-    return ""
-
-
-def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
+def filled(words: Iterable[str], values: Mapping[str, str]) -> list[str]:
     """The words with each `{name}` replaced once; what a value holds is not looked at again."""
     return [_FIELDS.sub(lambda found: values[found[1]], word) for word in words]
 
@@ -104,7 +111,7 @@ def filled(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
 def shown(where: Path) -> Iterator[Mount]:
     """What a program needs to be seen: the environment or folder around it, and around each link's target."""
     seen: set[str] = set()
-    for path in _links(where):
+    for path in links(where):
         around = path.parent.parent if path.parent.name == "bin" else path.parent
         folders = [around, *(_base(around) if (around / "pyvenv.cfg").is_file() else ())]
         for folder in map(str, folders):
@@ -113,7 +120,8 @@ def shown(where: Path) -> Iterator[Mount]:
                 yield Mount(os.path.realpath(folder), folder)
 
 
-def _links(path: Path) -> Iterator[Path]:
+def links(path: Path) -> Iterator[Path]:
+    """The path, and where its links lead, one after the other."""
     for _ in range(8):
         yield path
         if not path.is_symlink():
@@ -123,37 +131,28 @@ def _links(path: Path) -> Iterator[Path]:
 
 def _base(environment: Path) -> Iterator[Path]:
     """The folders of the interpreter that a virtual environment leads to."""
-    for path in _links(environment / "bin" / "python"):
+    for path in links(environment / "bin" / "python"):
         yield path.parent.parent
     yield Path(os.path.realpath(environment / "bin" / "python")).parent.parent
 
 
-async def run_external(
-    job: Job, words: Sequence[str], env: Mapping[str, str] | None = None, litter: Sequence[str] = ()
-) -> Rollout:
-    """Run the words, their fields filled, on the job and return what came of it.
+async def run_external(job: Job, call: Call) -> Rollout:
+    """Run the program on the job and return what came of it.
 
-    `litter` are patterns of the program's own files in the tree, which are no part of its patch.
+    Once the server refuses the key, or has no quota left, the program is ended.
     """
-    key = os.environ.get(KEY_VARIABLE, "")
-    index = job.tree.parent / "git"
-    prompt = job.tree.parent / "prompt.md"
-    await asyncio.to_thread(_prepare, job, index, prompt, litter)
-    async with Counter(job.spec.base_url, api_key=key, max_tokens=job.limits.unit_tokens) as counter:
-        values = {
-            "prompt": job.instance.statement,
-            "prompt_file": PROMPT,
-            "workdir": str(job.tree),
-            "model": job.spec.model,
-            "base_url": counter.base_url,
-        }
-        given = {
-            "OPENAI_API_KEY": "none",
-            "OPENAI_BASE_URL": counter.base_url,
-            "OPENAI_API_BASE": counter.base_url,
-            **{name: filled([text], values)[0] for name, text in (env or {}).items()},
-        }
-        done = await _in_sandbox(job, filled(words, values), given, counter.port, prompt)
+    index, given = job.tree.parent / "git", job.tree.parent / "given"
+    started = time.monotonic()
+    async with contextlib.AsyncExitStack() as stack:
+        door = None if job.backend == "local" else stack.enter_context(contextlib.closing(Door()))
+        key, most = os.environ.get(call.key_variable, ""), job.limits.unit_tokens
+        counter = await stack.enter_async_context(
+            Counter(job.spec.base_url, api_key=key, max_tokens=most, door=door)
+        )
+        call = _filled(call, job, counter.base_url, given, shut_in=door is not None)
+        await asyncio.to_thread(_prepare, job, index, given, call)
+        running = _in_sandbox(job, call, door, given)
+        done = await _unless(counter.hopeless, running)
         patch = await asyncio.to_thread(_diff, job.tree, index)
         return Rollout(
             unit=job.unit,
@@ -162,66 +161,100 @@ async def run_external(
             agent=job.spec.name,
             model=job.spec.model,
             end=end_of(done, counter, patch),
-            detail=_detail(done),
+            detail=_detail(done, counter),
             patch=patch,
             usage=counter.usage,
             steps=counter.usage.requests,
-            duration_s=round(done.duration_s, 3),
-            extra={"exit_code": done.exit_code, "untold": counter.untold, "failures": counter.failures},
+            duration_s=round(time.monotonic() - started, 3),
+            extra={
+                "exit_code": done.exit_code if done else None,
+                "untold": counter.untold,
+                "failures": counter.failures,
+                "elsewhere": sorted(counter.elsewhere),
+            },
         )
 
 
-def _prepare(job: Job, index: Path, prompt: Path, litter: Sequence[str]) -> None:
+async def _unless(event: asyncio.Event, doing: Coroutine[None, None, ExecResult]) -> ExecResult | None:
+    """What it comes to; None when the event came first. It has ended by then in any case."""
+    running, waiting = asyncio.create_task(doing), asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+        return running.result() if running.done() else None
+    finally:
+        for task in (running, waiting):
+            task.cancel()
+        await asyncio.gather(running, waiting, return_exceptions=True)
+
+
+def _filled(call: Call, job: Job, base_url: str, given: Path, *, shut_in: bool) -> Call:
+    at = SHOWN if shut_in else str(given)
+    values = {
+        "prompt": job.instance.statement,
+        "prompt_file": f"{at}/prompt.md",
+        "given": at,
+        "home": "/tmp" if shut_in else str(given.parent),
+        "workdir": str(job.tree),
+        "model": job.spec.model,
+        "base_url": base_url,
+        "server": base_url.removesuffix("/v1"),
+    }
+    env = {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": base_url, "OPENAI_API_BASE": base_url, **call.env}
+    return msgspec.structs.replace(
+        call,
+        words=filled(call.words, values),
+        env=dict(zip(env, filled(env.values(), values), strict=True)),
+        files=dict(zip(call.files, filled(call.files.values(), values), strict=True)),
+    )
+
+
+def _prepare(job: Job, index: Path, given: Path, call: Call) -> None:
     shutil.copytree(job.tree / ".git", index)
     (index / "index").unlink(missing_ok=True)
     with (index / "info" / "exclude").open("a") as exclude:
-        exclude.writelines(f"{pattern}\n" for pattern in litter)
-    prompt.write_text(job.instance.statement, "utf-8", "replace")
+        exclude.writelines(f"{pattern}\n" for pattern in call.litter)
+    for name, text in {**call.files, "prompt.md": job.instance.statement}.items():
+        path = given / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8", "replace")
     own(job.tree, owner(cast(BackendName, job.backend)))
 
 
-async def _in_sandbox(
-    job: Job, words: Sequence[str], env: Mapping[str, str], port: int, prompt: Path
-) -> ExecResult:
+async def _in_sandbox(job: Job, call: Call, door: Door | None, given: Path) -> ExecResult:
     backend = cast(BackendName, job.backend)
     unit_s = job.limits.unit_s
     limits = Limits(
         timeout_s=job.instance.timeout_s if unit_s is None else min(unit_s, job.instance.timeout_s),
         memory_bytes=MEMORY,
     )
-    outlet: Outlet | None = None
-    proxy = Proxy(parse_rules(f"127.0.0.1:{port}"), lambda _: None)
+    where = program(call.words[0])
+    spec = SandboxSpec(
+        tree=job.tree,
+        root=str(job.tree),
+        session="eval",
+        limits=limits,
+        image=job.instance.environment.image or None,
+        mounts=(*shown(where), Mount(str(given), SHOWN)) if door else (),
+        outlet=door.outlet((job.spec.base_url,)) if door else None,
+    )
+    sandbox = await open_sandbox(
+        spec,
+        backend,
+        state=state_dir() / "evals" / "sandboxes",
+        project=job.tree.parent / "nothing",
+        environ=_tools(job),
+    )
     try:
-        if backend != "local":
-            outlet = await proxy.open()
-        where = program(words)
-        spec = SandboxSpec(
-            tree=job.tree,
-            root=str(job.tree),
-            session="eval",
-            limits=limits,
-            image=job.instance.environment.image or None,
-            mounts=(*shown(where), Mount(str(prompt), PROMPT)) if backend != "local" else (),
-            outlet=outlet,
-        )
-        sandbox = await open_sandbox(
-            spec,
-            backend,
-            state=state_dir() / "evals" / "sandboxes",
-            project=job.tree.parent / "nothing",
-            environ=_tools(job),
-        )
-        try:
-            with (job.place / "output.txt").open("wb") as output:
+        with (job.place / "output.txt").open("wb") as output:
 
-                def keep(data: bytes) -> None:
-                    output.write(data[: max(0, OUTPUT_BYTES - output.tell())])
+            def keep(data: bytes) -> None:
+                output.write(data[: max(0, OUTPUT_BYTES - output.tell())])
 
-                return await sandbox.run([str(where), *words[1:]], env=env, on_output=keep)
-        finally:
-            await sandbox.aclose()
+            stdin = job.instance.statement.encode("utf-8", "replace") if call.piped else b""
+            words = [str(where), *call.words[1:]]
+            return await sandbox.run(words, env=call.env, stdin=stdin, on_output=keep)
     finally:
-        await proxy.aclose()
+        await sandbox.aclose()
 
 
 def _tools(job: Job) -> dict[str, str]:
@@ -240,17 +273,23 @@ def _diff(tree: Path, index: Path) -> str:
     return text.decode("utf-8", "surrogateescape")
 
 
-def end_of(done: ExecResult, counter: Counter, patch: str) -> End:
-    """The end that an exit code means, and what the proxy saw."""
+def end_of(done: ExecResult | None, counter: Counter, patch: str) -> End:
+    """The end that an exit code means, and what the proxy saw; `done` is None when it was ended for that."""
+    failed = end_by(counter.fault) if counter.fault else None
+    if done is None or failed in HOPELESS:
+        assert failed is not None, "only a fault ends a program"
+        return failed
     if done.timed_out or counter.spent:
         return "limit"
-    if counter.failures and _BROKEN.issuperset(counter.failures[-1:]) and not (done.ok and patch):
-        return "provider_error"
+    if failed == "provider_error" and not (done.ok and patch):
+        return failed
     if not done.ok:
         return "agent_error"
     return "submitted" if patch else "no_change"
 
 
-def _detail(done: ExecResult) -> str:
+def _detail(done: ExecResult | None, counter: Counter) -> str:
+    if done is None or counter.hopeless.is_set():
+        return str(counter.fault)
     text = readable(done.head + done.tail)
     return f"exit {done.exit_code}: {' '.join(text[-600:].split())[-300:]}"

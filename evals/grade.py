@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from evals import verdict
+from evals import crosscheck, verdict
 from evals.integrity import Facts, Verdict, escapes, examine
 from evals.lab import LOGS, PLUGIN_SOURCE, PLUGIN_TARGET, Lab, TestPatchFailed, open_lab
 from evals.patches import paths
@@ -30,10 +30,19 @@ from evals.types import Flag, Instance, Score, Script, TestOutcome, Tests
 from sandbox.base import BackendName, ExecResult, SandboxError
 from tools.ending import how_ended
 from tools.output import readable
-from tools.testparse import parse_output
+from tools.runners import parse_output
 
 _SOURCES = (
-    *("grade.py", "verdict.py", "integrity.py", "codescan.py", "patches.py", "readback.py", "lab.py"),
+    *(
+        "grade.py",
+        "verdict.py",
+        "crosscheck.py",
+        "integrity.py",
+        "codescan.py",
+        "patches.py",
+        "readback.py",
+        "lab.py",
+    ),
     *("place.py", "environment.py", "editable.py"),
 )
 _REWARD_BYTES = 64 * 1024
@@ -159,6 +168,9 @@ async def _by_tests(
         root=lab.sandbox.root,
     )
     flags = (*judged.flags, *found.flags)
+    if found.resolved:
+        crossed, seconds = await _crossed(instance, tests, seconds, lab)
+        flags += crossed
     tampered = any(flag.weight == "tamper" for flag in flags)
     resolved = found.resolved and not tampered
     return Graded(
@@ -180,13 +192,29 @@ async def _by_tests(
     )
 
 
+async def _crossed(
+    instance: Instance, tests: Tests, seconds: float, lab: Lab
+) -> tuple[tuple[Flag, ...], float]:
+    """What the cross-checks of a good result say, and the seconds that all its tests took."""
+    alone = None
+    command = crosscheck.isolated(tests, _plugins(lab))
+    if command is not None:
+        result, records = await _run(msgspec.structs.replace(tests, command=command), lab)
+        alone, seconds = crosscheck.differs(tests, records), round(seconds + result.duration_s, 3)
+    fast = crosscheck.too_fast(seconds, instance.extra.get("reference_s"))
+    return tuple(flag for flag in (fast, alone) if flag is not None), seconds
+
+
+def _plugins(lab: Lab) -> str:
+    return PLUGIN_SOURCE if lab.sandbox.caps.backend == "local" else PLUGIN_TARGET
+
+
 async def _run(tests: Tests, lab: Lab) -> tuple[ExecResult, Readback]:
     """Run the command with the plugin, and read its records from a file that is new each time."""
     key = secrets.token_bytes(32)
     out = f"/tmp/pawl-grade-{uuid.uuid4().hex}"
-    folder = PLUGIN_SOURCE if lab.sandbox.caps.backend == "local" else PLUGIN_TARGET
     env = {
-        "PYTHONPATH": folder,
+        "PYTHONPATH": _plugins(lab),
         "PYTEST_ADDOPTS": "-p pawl_grade -p no:cacheprovider",
         "PYTHONPYCACHEPREFIX": "/tmp/pawl-pycache",
         "PAWL_GRADE_OUT": out,

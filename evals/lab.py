@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -23,9 +24,10 @@ import msgspec
 from evals import environment, interpreters
 from evals.editable import pth
 from evals.gitrun import git
+from evals.image import built
 from evals.place import lay_out, own, scratch
 from evals.types import Instance, Script, Tests
-from sandbox.base import BackendName, Limits, Mount, Sandbox, SandboxError, SandboxSpec, SandboxUnavailable
+from sandbox.base import BackendName, Limits, Mount, Sandbox, SandboxError, SandboxSpec
 from sandbox.open import open_sandbox, owner
 from sandbox.tree import remove_path
 from tools.output import readable
@@ -69,10 +71,17 @@ class Lab:
     """See the module. `root` is the tree's path inside."""
 
     def __init__(
-        self, instance: Instance, place: Path, sandbox: Sandbox, made: environment.Made | None
+        self,
+        instance: Instance,
+        place: Path,
+        sandbox: Sandbox,
+        made: environment.Made | None,
+        hands: Sandbox | None = None,
     ) -> None:
         self.instance = instance
         self.sandbox = sandbox
+        self._hands = hands or sandbox
+        """Where git is: a task's image need not have it."""
         self.made = made
         self.tree = place / "tree"
         self._git = ("--git-dir", str(place / "git"), "--work-tree", str(self.tree))
@@ -90,7 +99,7 @@ class Lab:
         """Put the patch in by the first way that works; an empty one is in. Raises SandboxError."""
         if not patch.strip():
             return True
-        done = await self.sandbox.run(("sh", "-c", _CHAIN), env=_GIT_ENV, stdin=patch, timeout_s=120)
+        done = await self._hands.run(("sh", "-c", _CHAIN), env=_GIT_ENV, stdin=patch, timeout_s=120)
         return done.ok
 
     def diff(self) -> str:
@@ -129,10 +138,10 @@ class Lab:
             await self._must(("git", "apply", "--whitespace=nowarn", "-"), "the tests do not apply", data)
         for path, data in hidden_files(tests).items():
             await self._must(("rm", "-rf", "--", path), "a hidden file's place cannot be cleared")
-            await self.sandbox.write(path, data)
+            await self._hands.write(path, data)
 
     async def _must(self, command: tuple[str, ...], what: str, stdin: bytes = b"") -> None:
-        done = await self.sandbox.run(command, env=_GIT_ENV, stdin=stdin, timeout_s=120)
+        done = await self._hands.run(command, env=_GIT_ENV, stdin=stdin, timeout_s=120)
         if not done.ok:
             raise TestPatchFailed(f"{what}: {readable(done.output).strip()[-500:]}")
 
@@ -157,25 +166,26 @@ async def open_lab(
     mounts: tuple[Mount, ...] = (),
 ) -> AsyncIterator[Lab]:
     """A fresh place, gone with everything in it at the end. Raises SandboxError."""
+    instance = await built(instance, backend)
     made = await environment.obtain(instance, cache, backend)
     place = scratch(cache, "grade")
     try:
         spec = await asyncio.to_thread(_prepare, instance, place, cache, backend, made, timeout_s)
         spec = msgspec.structs.replace(spec, mounts=(*spec.mounts, *mounts))
         python = await asyncio.to_thread(interpreters.find, instance.environment.python)
-        sandbox = await open_sandbox(
-            spec,
-            backend,
-            state=cache / "sandboxes",
-            project=place / "nothing",
-            environ=python.environ if made else None,
+        where = functools.partial(
+            open_sandbox, backend=backend, state=cache / "sandboxes", project=place / "nothing"
         )
-        try:
-            lab = Lab(instance, place, sandbox, made)
+        async with contextlib.AsyncExitStack() as stack:
+            sandbox = await where(spec, environ=python.environ if made else None)
+            stack.push_async_callback(sandbox.aclose)
+            hands = None
+            if spec.image:
+                hands = await where(msgspec.structs.replace(spec, image=None, mounts=(), env={}))
+                stack.push_async_callback(hands.aclose)
+            lab = Lab(instance, place, sandbox, made, hands)
             await asyncio.to_thread(lab.freeze)
             yield lab
-        finally:
-            await sandbox.aclose()
     finally:
         await asyncio.to_thread(remove_path, place)
 
@@ -188,11 +198,6 @@ def _prepare(
     made: environment.Made | None,
     timeout_s: float | None,
 ) -> SandboxSpec:
-    if instance.environment.dockerfile:
-        raise SandboxUnavailable(
-            f"{instance.id} runs in an image that its Dockerfile makes",
-            "build it, and name it as environment.docker_image in task.toml",
-        )
     tree = place / "tree"
     lay_out(instance, tree, cache)
     shutil.copytree(tree / ".git", place / "git")

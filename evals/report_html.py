@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 
 def render_report(run: Run, summary: Summary) -> str:
-    """The report's page. Raises RunError when a session log cannot be read."""
+    """The report's page. Raises StoreError when a session log cannot be read."""
     fields = _report_fields(summary)
     bare = len(_render("report.html.j2", data="", **fields).encode())
     room = max(MAX_BYTES, MAX_BYTES * len(summary.tasks) // 500) - bare - _SLACK

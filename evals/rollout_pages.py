@@ -42,7 +42,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rollout_pages(run: Run, tasks: Iterable[TaskRow]) -> dict[str, Page]:
-    """By unit. Raises RunError when a session log cannot be read."""
+    """By unit. Raises StoreError when a session log cannot be read."""
     return {row.unit: _page(run, task, row) for task in tasks for row in task.attempts}
 
 

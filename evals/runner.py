@@ -7,6 +7,7 @@ again.
     cause of the end                   what follows
     the agent's own (any other End)    it counts, and is graded
     sandbox, provider, engine          tried again up to 3 times with back-off, then it counts as unsolved
+    key refused, quota used up         the run ends at once, exit code 41 or 75; it counts for nothing
     grading failed                     graded once more in a fresh sandbox, then it counts as unsolved
     more than half of the last ten     a pause for this cause, then one try at a time; at last the run stops
     the run's budget is used up        nothing is begun, what runs is finished and graded; exit code 4
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -30,7 +31,8 @@ from agent.messages import Usage
 from evals.engine import ROLLOUT, SCORE, Done, Engine, Parcel, Work
 from evals.patience import Breaker, Patience
 from evals.store import Ended, Run
-from evals.types import INFRASTRUCTURE, End, Limits, Rollout, Score, Unit
+from evals.together import Together
+from evals.types import HOPELESS, INFRASTRUCTURE, End, Limits, Rollout, Score, Unit
 from evals.worker import GRACE_S, failed, ungraded, wall_limit_s
 
 SET_UP_S = 1800.0
@@ -47,7 +49,18 @@ _CAUSES: dict[str, tuple[End, ...]] = {
 }
 """What can go wrong with a stage; while a cause is paused its stages are."""
 
-Stop = Literal["", "budget", "drained", "cancelled", "down"]
+Stop = Literal["", "budget", "drained", "cancelled", "key_refused", "quota_used_up", "provider", "down"]
+_CUT: frozenset[Stop] = frozenset({"cancelled", "key_refused", "quota_used_up"})
+"""What was under way is ended, too."""
+_CODES: dict[Stop, int] = {
+    "budget": 4,
+    "drained": 130,
+    "cancelled": 130,
+    "key_refused": 41,
+    "quota_used_up": 75,
+    "provider": 75,
+    "down": 1,
+}
 
 
 @dataclass
@@ -70,7 +83,8 @@ class Tally:
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """How a run ended. `code` is the exit code: 0 all scored, 4 budget, 75 provider, 1 other trouble, 130."""
+    """How a run ended. `code` is the exit code: 0 all scored, 4 budget, 41 key, 75 provider, 1 other trouble,
+    130."""
 
     code: int
     reason: str = ""
@@ -128,6 +142,8 @@ class Runner:
         """Works that are being begun, or are with the engine."""
         self._ending = 0
         """Works whose outcome is being written down."""
+        self._commit_rollout = Together(run.commit_rollouts)
+        self._commit_score = Together(run.commit_scores)
         self._breakers = {cause: Breaker(self._patience) for causes in _CAUSES.values() for cause in causes}
         self._stop: Stop = ""
         self._why = ""
@@ -158,8 +174,12 @@ class Runner:
 
     async def cancel(self) -> None:
         """End now."""
-        self._stop = ""
-        self._halt("cancelled", "interrupted")
+        await self._cut("cancelled", "interrupted")
+
+    async def _cut(self, stop: Stop, why: str) -> None:
+        if self._stop not in _CUT:
+            self._stop = ""
+            self._halt(stop, why)
         await self.engine.cancel()
 
     def _halt(self, stop: Stop, why: str) -> None:
@@ -171,9 +191,7 @@ class Runner:
         left = self.tally.planned - self.tally.scored
         if not left or not self._stop:
             return Outcome(0)
-        codes = {"budget": 4, "drained": 130, "cancelled": 130, "down": 1}
-        code = 75 if self._why.startswith("provider") else codes[self._stop]
-        return Outcome(code, f"{self._why}; {left} of {self.tally.planned} units are left")
+        return Outcome(_CODES[self._stop], f"{self._why}; {left} of {self.tally.planned} units are left")
 
     # --- planning --------------------------------------------------------------------------------------
 
@@ -183,7 +201,8 @@ class Runner:
         for unit in units:
             rollout = self.run.rollout(unit.id)
             if rollout is None:
-                self._retries[unit.id, ROLLOUT] = len(self.run.ended(unit.id))
+                ended = self.run.ended(unit.id)
+                self._retries[unit.id, ROLLOUT] = sum(one.end not in HOPELESS for one in ended)
                 if self.run.attempt(unit.id).exists():
                     self._begun.add(unit.id)
                 if rollouts:
@@ -251,7 +270,7 @@ class Runner:
             known = self._rolled.get(unit.id)
             rollout, patch = known if known else await asyncio.to_thread(self._read, unit.id)
             number = self._retries[unit.id, SCORE] + 1 + (unit.id in self._regraded)
-        if not number or self._stop == "cancelled":
+        if not number or self._stop in _CUT:
             self._running -= 1
             self._add(unit, todo.stage, LEASED_S)
             return
@@ -267,7 +286,7 @@ class Runner:
             patch=patch,
         )
         if rollout is not None and rollout.end in _NOT_THE_AGENTS:
-            await self._commit_score(ungraded(work, ""))
+            await self._keep_score(ungraded(work, ""))
             self._running -= 1
             self._wake.set()
             return
@@ -294,7 +313,7 @@ class Runner:
         self._ending += 1
         self._wake.set()
         try:
-            if done.result or self._stop != "cancelled":
+            if done.result or self._stop not in _CUT:
                 if done.work.stage == ROLLOUT:
                     await self._finish_rollout(done)
                 else:
@@ -310,14 +329,17 @@ class Runner:
         self._note(ROLLOUT, rollout.end)
         self._check_budget()
         key = (work.unit.id, ROLLOUT)
-        if rollout.end in _NOT_THE_AGENTS and self._retries[key] < self._patience.retries:
-            ended = Ended(rollout.end, rollout.detail, rollout.usage)
+        ended = Ended(rollout.end, rollout.detail, rollout.usage)
+        if rollout.end in HOPELESS:
+            await asyncio.to_thread(self.run.end, work.unit.id, work.try_number, ended)
+            await self._cut(cast(Stop, rollout.end), rollout.detail)
+        elif rollout.end in _NOT_THE_AGENTS and self._retries[key] < self._patience.retries:
             await asyncio.to_thread(self.run.end, work.unit.id, work.try_number, ended)
             self._again(work)
-        elif await asyncio.to_thread(self.run.commit_rollout, rollout, files):
+        elif await self._commit_rollout((rollout, files)):
             self._count(rollout)
             if rollout.end in _NOT_THE_AGENTS:
-                await self._commit_score(ungraded(work, ""))
+                await self._keep_score(ungraded(work, ""))
             else:
                 self._rolled[work.unit.id] = rollout, files.get("patch.diff", rollout.patch.encode())
                 self._add(work.unit, SCORE)
@@ -342,11 +364,11 @@ class Runner:
                 return
         files = parcel.files if parcel else {}
         own = {"unit": work.unit.id, "instance": work.unit.instance, "scorer": self._manifest.scorer}
-        await self._commit_score(msgspec.structs.replace(score, **own), files)
+        await self._keep_score(msgspec.structs.replace(score, **own), files)
 
-    async def _commit_score(self, score: Score, files: dict[str, bytes] | None = None) -> None:
+    async def _keep_score(self, score: Score, files: dict[str, bytes] | None = None) -> None:
         self._rolled.pop(score.unit, None)
-        first = await asyncio.to_thread(self.run.commit_score, score, files)
+        first = await self._commit_score((score, files or {}))
         kept = score if first else self.run.score(score.unit, score.scorer)
         assert kept is not None
         self._count_score(kept)
@@ -376,7 +398,8 @@ class Runner:
             breaker.note(end == cause, now)
             if breaker.given_up:
                 what = cause.removesuffix("_error")
-                self._halt("down", f"{what}: most tries failed, also after {self._patience.pauses} pauses")
+                stop: Stop = "provider" if what == "provider" else "down"
+                self._halt(stop, f"{what}: most tries failed, also after {self._patience.pauses} pauses")
 
     def _check_budget(self) -> None:
         spent, limits = self.tally.usage, self._limits

@@ -10,7 +10,7 @@ import msgspec
 from evals import metrics
 from evals.contamination import LONG_RUN, known_before, says_canary
 from evals.metrics import Estimate
-from evals.reading import Run, read_events
+from evals.reading import Run, read_events, read_output
 from evals.rows import AttemptRow, TaskRow
 
 ALIKE = 0.5
@@ -60,8 +60,12 @@ def signs_of(run: Run, rows: Sequence[AttemptRow], twins: Twins | None) -> Signs
 
 
 def _words(run: Run, unit: str) -> Iterable[str]:
-    """What the model wrote itself: its replies with the arguments of its calls, and its patch."""
+    """What the model wrote itself: its replies with the arguments of its calls, and its patch.
+
+    Of another program all that it printed, for there is no log of what its model said.
+    """
     yield run.rollouts[unit].patch
+    yield read_output(run, unit)
     for event in read_events(run, unit):
         if event["type"] == "assistant_replied":
             yield msgspec.json.encode(event.get("message")).decode()

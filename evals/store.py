@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ import msgspec
 
 from agent.messages import Usage
 from evals import lease
-from evals.commit import commit, parts, replace, sync_folder, write, writing
+from evals.commit import commit, commit_all, parts, replace, write_all, writing
 from evals.types import FORMAT, End, Instance, Rollout, RunManifest, Score, Unit
 
 T = TypeVar("T")
@@ -87,6 +87,8 @@ class Run:
             content = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             raise StoreError(f"there is no run in {folder}: it has no run.json") from None
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror or error}") from error
         version = _decode(content, dict[str, Any], path).get("format")
         if version != FORMAT:
             raise StoreError(
@@ -160,22 +162,32 @@ class Run:
 
     # --- results and scores ----------------------------------------------------------------------------
 
-    def commit_rollout(self, rollout: Rollout, files: dict[str, bytes]) -> bool:
-        """Make the rollout count, with its files; False when the unit had a result: it is kept as `dup`."""
-        folder = self.attempt(rollout.unit)
-        record = msgspec.json.encode(rollout)
-        target = self.folder / "results" / f"{rollout.unit}.json"
-        if not target.exists():
-            own = folder / str(rollout.tries)
-            for name, content in files.items():
-                write(own / _safe(name), content)
-            sync_folder(folder)
-            if commit(target, record):
+    def commit_rollouts(self, made: Sequence[tuple[Rollout, dict[str, bytes]]]) -> list[bool]:
+        """Make rollouts count, with their files; False when the unit had a result: it is kept as `dup`."""
+        fresh = [not self._result(rollout).exists() for rollout, _ in made]
+        new = [one for one, is_new in zip(made, fresh, strict=True) if is_new]
+        files = {
+            self._own(rollout) / _safe(name): content for rollout, own in new for name, content in own.items()
+        }
+        write_all(files, [self.attempt(rollout.unit) for rollout, _ in new])
+        linked = iter(
+            commit_all([(self._result(rollout), msgspec.json.encode(rollout)) for rollout, _ in new])
+        )
+        counts = [is_new and next(linked) for is_new in fresh]
+        for (rollout, _), first in zip(made, counts, strict=True):
+            if first:
                 self._settle(rollout)
-                return True
-            shutil.rmtree(own, ignore_errors=True)
-        commit(folder / f"dup-{rollout.tries}.json", record)
-        return False
+            else:
+                shutil.rmtree(self._own(rollout), ignore_errors=True)
+                commit(self.attempt(rollout.unit) / f"dup-{rollout.tries}.json", msgspec.json.encode(rollout))
+        return counts
+
+    def _result(self, rollout: Rollout) -> Path:
+        return self.folder / "results" / f"{rollout.unit}.json"
+
+    def _own(self, rollout: Rollout) -> Path:
+        """Where its files are until it counts."""
+        return self.attempt(rollout.unit) / str(rollout.tries)
 
     def settle(self) -> None:
         """Finish what a kill cut off after results were committed."""
@@ -184,33 +196,40 @@ class Run:
                 self._settle(rollout)
 
     def _settle(self, rollout: Rollout) -> None:
-        folder = self.attempt(rollout.unit)
-        own = folder / str(rollout.tries)
+        folder, own = self.attempt(rollout.unit), self._own(rollout)
         if own.is_dir():
             for path in own.iterdir():
                 path.replace(folder / path.name)
-        for left in folder.glob("[0-9]*"):
+            own.rmdir()
+        for left in folder.glob("[0-9]*") if rollout.tries > 1 else ():
             if left.is_dir():
                 shutil.rmtree(left)
         cause = {"end": rollout.end, "detail": rollout.detail, "tries": rollout.tries}
-        replace(folder / "usage.json", msgspec.json.encode(rollout.usage), durable=False)
+        with writing(folder):
+            (folder / "usage.json").write_bytes(msgspec.json.encode(rollout.usage))
         replace(folder / "end.json", msgspec.json.encode(cause), durable=False)
 
-    def commit_score(self, score: Score, files: dict[str, bytes] | None = None) -> bool:
-        """Make the score count; False when this scorer had scored the unit.
+    def commit_scores(self, made: Sequence[tuple[Score, dict[str, bytes]]]) -> list[bool]:
+        """Make scores count; False for one whose unit this scorer had scored.
 
-        Its files come into `attempts/<unit>/graded/`, for a person: the last grading's stay.
+        Their files come into `attempts/<unit>/graded/`, for a person: the last grading's stay.
         """
-        first = commit(self._score(score.unit, score.scorer), msgspec.json.encode(score))
-        for name, content in (files or {}).items() if first else ():
-            path = self.attempt(score.unit) / "graded" / _safe(name)
-            with writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            replace(path, content, durable=False)
-        return first
+        records = [(self._score(score.unit, score.scorer), msgspec.json.encode(score)) for score, _ in made]
+        counts = commit_all(records)
+        for (score, files), first in zip(made, counts, strict=True):
+            for name, content in files.items() if first else ():
+                path = self.attempt(score.unit) / "graded" / _safe(name)
+                with writing(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                replace(path, content, durable=False)
+        return counts
 
     def rollout(self, unit: str) -> Rollout | None:
-        return _read(self.folder / "results" / f"{unit}.json", Rollout)
+        path = self.folder / "results" / f"{unit}.json"
+        found = _read(path, Rollout)
+        if found is not None and found.unit != unit:
+            raise StoreError(f"{path}: is the result of another unit, {found.unit!r}")
+        return found
 
     def rollouts(self) -> list[Rollout]:
         """All that count, in the order of the units."""
@@ -220,7 +239,7 @@ class Run:
     def patch(self, rollout: Rollout) -> bytes:
         """The rollout's patch, byte for byte."""
         folder = self.attempt(rollout.unit)
-        for path in (folder / "patch.diff", folder / str(rollout.tries) / "patch.diff"):
+        for path in (folder / "patch.diff", self._own(rollout) / "patch.diff"):
             with contextlib.suppress(FileNotFoundError):
                 return path.read_bytes()
         return rollout.patch.encode()
@@ -241,12 +260,15 @@ class Run:
 
     def spent(self) -> Usage:
         """What all tries of all units cost, those that came to nothing or too late included."""
-        total = sum((rollout.usage for rollout in self.rollouts()), Usage())
+        return sum(self.lost(), sum((rollout.usage for rollout in self.rollouts()), Usage()))
+
+    def lost(self) -> Iterator[Usage]:
+        """What each try cost that came to nothing or too late, unit by unit."""
         for unit in self.units():
-            total = sum((ended.usage for ended in self.ended(unit.id)), total)
-            for path in self.attempt(unit.id).glob("dup-*.json"):
-                total += _decode(path.read_bytes(), Rollout, path).usage
-        return total
+            for ended in self.ended(unit.id):
+                yield ended.usage
+            for path in sorted(self.attempt(unit.id).glob("dup-*.json")):
+                yield _decode(path.read_bytes(), Rollout, path).usage
 
     def _score(self, unit: str, scorer: str) -> Path:
         if not re.fullmatch(r"[\w.+-]+", scorer):
@@ -309,5 +331,5 @@ def _read(path: Path, kind: type[T]) -> T | None:
 def _decode(content: bytes, kind: type[T], where: object) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{where}: {error}") from error

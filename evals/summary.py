@@ -17,9 +17,10 @@ from agent.messages import Usage
 from evals import metrics
 from evals.contamination import parse_date
 from evals.metrics import Estimate, Spread
-from evals.reading import Run, RunError
+from evals.reading import Run
 from evals.rows import AttemptRow, TaskRow, originals, task_rows
 from evals.signs import Signs, before_and_after, signs_of, twins_of
+from evals.store import StoreError
 from evals.types import INFRASTRUCTURE
 
 DRAWS = 2_000
@@ -164,7 +165,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 def summarize(run: Run, cutoff: date | None = None) -> Summary:
     """All figures of a run. Without `cutoff` the agent's setting `cutoff` counts, if there is one.
 
-    Raises RunError for a setting that is no date.
+    Raises StoreError for a setting that is no date.
     """
     cutoff = cutoff or _said_cutoff(run)
     every = task_rows(run)
@@ -216,7 +217,7 @@ def _said_cutoff(run: Run) -> date | None:
     said = run.manifest.agent.settings.get("cutoff", "")
     found = parse_date(str(said))
     if said and found is None:
-        raise RunError(f"{run.folder / 'run.json'}: the agent's setting cutoff is no date: {said!r}")
+        raise StoreError(f"{run.folder / 'run.json'}: the agent's setting cutoff is no date: {said!r}")
     return found
 
 

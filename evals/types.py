@@ -149,12 +149,16 @@ End = Literal[
     "agent_error",  # the agent's own defect: its exit code, a crash of its process
     "sandbox_error",
     "provider_error",
+    "key_refused",  # the model's server does not accept the key
+    "quota_used_up",  # the account has no quota or credit left
     "engine_error",
     "verifier_error",
     "cancelled",
 ]
 INFRASTRUCTURE: frozenset[End] = frozenset({"sandbox_error", "provider_error", "engine_error"})
 """Ends that are not the agent's: tried again, never exported, counted as unsolved when they stay."""
+HOPELESS: frozenset[End] = frozenset({"key_refused", "quota_used_up"})
+"""Ends that every further try would come to as well: they stop the run, and no unit ever counts by one."""
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,8 @@ ENDS = {
     "agent_error": "agent crashed",
     "sandbox_error": "sandbox failed",
     "provider_error": "provider failed",
+    "key_refused": "key refused",
+    "quota_used_up": "quota used up",
     "engine_error": "engine failed",
     "verifier_error": "grading failed",
     "cancelled": "cancelled",

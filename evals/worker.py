@@ -26,10 +26,11 @@ import msgspec
 from agent.models.base import ModelError
 from agent.paths import state_dir
 from evals import lease
-from evals.agent import AgentError, Job, load_agent, shown
+from evals.agent import AgentError, Job, end_by, load_agent, shown
 from evals.engine import ROLLOUT, SCORE, Parcel, Work
 from evals.environment import attach, obtain
 from evals.grade import grade
+from evals.image import built
 from evals.place import lay_out
 from evals.types import End, Rollout, Score, digest
 from sandbox.base import BackendName, SandboxError
@@ -95,7 +96,7 @@ async def _attempted(work: Work, place: Path, kept: Path) -> Rollout:
     except SandboxError as error:
         return failed(work, "sandbox_error", str(error))
     except ModelError as error:
-        return failed(work, "provider_error", str(error))
+        return failed(work, end_by(error), str(error))
     except AgentError as error:
         return failed(work, "agent_error", str(error))
     except Exception as error:
@@ -105,6 +106,7 @@ async def _attempted(work: Work, place: Path, kept: Path) -> Rollout:
 
 async def _job(work: Work, place: Path, kept: Path) -> Job:
     """The job with its tree and environment made."""
+    work = msgspec.structs.replace(work, instance=await built(work.instance, work.manifest.backend))
     tree, environment = await _lay_out(work, place)
     oracle = work.manifest.agent.name == "oracle"
     return Job(

@@ -12,7 +12,8 @@ SOCKET = "socket"
 """Name of the proxy's socket in its folder."""
 
 _FOLDER = "/run/pawl-network"
-_PORT = 3128
+PORT = 3128
+"""On the loopback of the sandbox; what connects there comes out at the socket."""
 _HOST = "Host=127.0.0.1"
 
 
@@ -30,7 +31,7 @@ def environment(spec: SandboxSpec) -> dict[str, str]:
     """The variables by which programs find the proxy."""
     if spec.outlet is None:
         return {}
-    address = f"http://127.0.0.1:{_PORT}"
+    address = f"http://127.0.0.1:{PORT}"
     # tests inside call their own servers directly, unless the person allowed one of the host's loopback
     of_host = any(text.startswith(("127.", "[::1]")) for text in spec.outlet.allowed)
     env = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), address)
@@ -43,7 +44,7 @@ def java(spec: SandboxSpec) -> dict[str, str]:
     if spec.outlet is None:
         return {}
     direct = environment(spec)["no_proxy"].replace("::1", "[::1]").replace(",", "|")
-    words = [f"-D{scheme}.proxy{what}" for scheme in ("http", "https") for what in (_HOST, f"Port={_PORT}")]
+    words = [f"-D{scheme}.proxy{what}" for scheme in ("http", "https") for what in (_HOST, f"Port={PORT}")]
     words += [f"-Dhttp.nonProxyHosts={direct}", "-Daether.connector.http.useSystemProperties=true"]
     return {
         name: " ".join([*filter(None, [spec.env.get(name)]), *words])
@@ -53,4 +54,4 @@ def java(spec: SandboxSpec) -> dict[str, str]:
 
 def relay(spec: SandboxSpec) -> dict[str, object] | None:
     """What the agent is told: the port to listen on, and the socket to carry each connection to."""
-    return {"port": _PORT, "socket": f"{_FOLDER}/{SOCKET}"} if spec.outlet else None
+    return {"port": PORT, "socket": f"{_FOLDER}/{SOCKET}"} if spec.outlet else None

@@ -12,24 +12,19 @@ import asyncio
 import contextlib
 import functools
 import http
-import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 
 import msgspec
 
 from sandbox import hello, network
-from sandbox.base import Outlet, SandboxUnavailable
+from sandbox.base import Outlet
+from sandbox.door import Door
 from sandbox.hello import HelloError
 from sandbox.network import HTTPS, HostError, NetworkRules, Rule, authority, is_literal, normal_host
-from sandbox.outlet import SOCKET
 from sandbox.proxyhead import HEAD_BYTES, Refusal, Request, parse_head
 
-_PREFIX, _SHOWN = "pawl-network-", "shown"
 _BLOCK = 64 * 1024
 _UNREACHABLE = 502
 """Status of an answer for a host that is allowed but not there."""
@@ -97,41 +92,17 @@ class Proxy:
         self._decided = 0
         self._running: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self._private = Path()
+        self._door: Door | None = None
         self.outlet = Outlet("", rules.texts())
 
     async def open(self) -> Outlet:
         """Begin to serve. Gives what a SandboxSpec takes; raises SandboxUnavailable."""
-        try:
-            listening = await asyncio.to_thread(self._listen)
-            self._server = await asyncio.start_unix_server(
-                self._take, sock=listening, limit=HEAD_BYTES, backlog=self._bounds.connections
-            )
-        except OSError as error:
-            await self.aclose()
-            raise SandboxUnavailable(
-                f"the proxy for --network cannot listen: {error}", "see that TMPDIR is a short, writable path"
-            ) from error
+        self._door = door = await asyncio.to_thread(Door, self._bounds.connections)
+        self.outlet = door.outlet(self.rules.texts())
+        self._server = await asyncio.start_unix_server(
+            self._take, sock=door.listening, limit=HEAD_BYTES, backlog=self._bounds.connections
+        )
         return self.outlet
-
-    def _listen(self) -> socket.socket:
-        """Make the socket, in a folder that any user may enter; but only a sandbox gets as far as there."""
-        _sweep()
-        self._private = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        shown = self._private / _SHOWN
-        shown.mkdir()
-        shown.chmod(0o711)
-        listening = socket.socket(socket.AF_UNIX)
-        try:
-            listening.bind(str(shown / "new"))
-            listening.listen(self._bounds.connections)
-            (shown / "new").chmod(0o666)
-            (shown / "new").rename(shown / SOCKET)  # by this name it is served from the start
-        except OSError:
-            listening.close()
-            raise
-        self.outlet = Outlet(str(shown), self.rules.texts())
-        return listening
 
     async def aclose(self) -> None:
         """End every connection and remove the socket. Idempotent."""
@@ -141,8 +112,8 @@ class Proxy:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        if self._private.name:
-            await asyncio.to_thread(shutil.rmtree, self._private, ignore_errors=True)
+        if self._door is not None:
+            await asyncio.to_thread(self._door.close)
 
     # --- one connection ------------------------------------------------------------------------------------
 
@@ -264,18 +235,6 @@ class Proxy:
                             outward.cancel()
                 except* OSError:
                     pass  # one side is gone, and so is the connection
-
-
-def _sweep() -> None:
-    """Remove what a pawl that was killed left behind: folders of ours with a socket that nobody serves."""
-    for folder in Path(tempfile.gettempdir()).glob(_PREFIX + "*"):
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            try:
-                probe.connect(str(folder / _SHOWN / SOCKET))
-            except ConnectionRefusedError:
-                if folder.lstat().st_uid == os.geteuid():
-                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_name(host: str, name: str | None) -> None:

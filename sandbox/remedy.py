@@ -16,12 +16,21 @@ _MANAGERS: dict[str, str] = {
     "suse": "zypper --non-interactive install {}",
     "opensuse-tumbleweed": "zypper --non-interactive install {}",
 }
-_SETTINGS = Path("/proc/sys")
+_PROC = Path("/proc")
 _APPARMOR = "kernel/apparmor_restrict_unprivileged_userns"
 _CLONE = "kernel/unprivileged_userns_clone"
 _MOST = "user/max_user_namespaces"
-_REFUSED = ("uid map: Permission denied", "RTM_NEWADDR: Operation not permitted")
-"""What bwrap says when it gets a user namespace but no capability in it."""
+_PROFILE = "abi <abi/4.0>, profile bwrap /usr/bin/bwrap flags=(unconfined) { userns, }"
+_LIFTED = (
+    "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0; or for bwrap alone, and for good:"
+    f" echo '{_PROFILE}' | sudo tee /etc/apparmor.d/bwrap && sudo apparmor_parser -r /etc/apparmor.d/bwrap"
+)
+_REFUSED = (
+    "new namespace failed: Permission denied",
+    "uid map: Permission denied",
+    "RTM_NEWADDR: Operation not permitted",
+)
+"""What bwrap says when a security module refuses it a user namespace, or any capability in it."""
 
 
 def install(package: str, release: str | None = None, *, root: bool | None = None) -> str:
@@ -38,17 +47,23 @@ def install(package: str, release: str | None = None, *, root: bool | None = Non
     return ("" if root else "sudo ") + command.format(package)
 
 
-def for_bubblewrap(reason: str, settings: Path = _SETTINGS) -> str:
-    """The remedy when bubblewrap cannot be used because of `reason`. `settings` holds the kernel's."""
+def for_bubblewrap(reason: str, proc: Path = _PROC) -> str:
+    """The remedy when bubblewrap cannot be used because of `reason`. `proc` holds what the kernel says."""
     if "not installed" in reason:
         return install("bubblewrap")
     for name, wrong, command in (
-        (_APPARMOR, "1", "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+        (_APPARMOR, "1", _LIFTED),
         (_CLONE, "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
         (_MOST, "0", "sudo sysctl -w user.max_user_namespaces=15000"),
     ):
-        if _text(settings / name).strip() == wrong:
+        if _text(proc / "sys" / name).strip() == wrong:
             return command
+    label = _text(proc / "self/attr/apparmor/current").strip()
+    if label and not label.rstrip(")").endswith("unconfined"):
+        return (
+            f"pawl itself runs under the AppArmor profile `{label.split(' (')[0]}`: it must allow bwrap"
+            " `userns` and `capability`, or start docker"
+        )
     if any(said in reason for said in _REFUSED):
         return (
             "a security module, such as AppArmor, refuses bwrap: `sudo dmesg | grep DENIED` names the profile"

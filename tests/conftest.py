@@ -7,7 +7,6 @@ lacking. With CI or PAWL_REQUIRE_ALL set nothing may be missing: there the same 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import socket
@@ -114,29 +113,6 @@ NEEDS: dict[str, Callable[[], str]] = {
     "model": _no_model,
 }
 """Mark -> a function that says what is missing, or an empty string when all is there."""
-
-
-def _group(item: pytest.Item) -> str:
-    """What one worker runs: a file, for what its tests share; the abuse cases count processes on the host."""
-    folder = item.path.parent
-    return "abuse" if folder.name == "abuse" else str(item.path.relative_to(item.config.rootpath))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A model on the CPU needs all cores: among several workers such a test runs while no other does."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return (yield)
-    alone = item.get_closest_marker("model") is not None
-    with Path(__file__).open() as machine:
-        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -26,6 +26,7 @@ OWNERS = {
     "git": r"sandbox/.*",
     "tree_sitter": r"tools/(syntax|grammars|tags|rename|mutation)\.py",
     "tree_sitter_python": r"tools/syntax\.py",
+    "junitparser": r"tools/runners/_junit\.py",
     "json_repair": r"agent/models/dialects/_json\.py",
     "rapidfuzz": r"tools/.*",
     "genai_prices": r"agent/models/prices\.py",

@@ -131,6 +131,14 @@ def test_without_a_sandbox_a_list_is_refused() -> None:
     assert config.load({"network": "none", "sandbox": "local"}).settings.sandbox == "local"
 
 
+def test_a_test_command_is_words_that_end_their_quotes() -> None:
+    assert config.load({"test_cmd": "make 'a b'"}, environ={}).settings.check == ("make", "a b")
+    assert config.load(environ={"PAWL_TEST_CMD": "npm test"}).settings.check == ("npm", "test")
+    assert config.load(environ={}).settings.check == ()
+    with pytest.raises(ConfigError, match="--test-cmd: expected a command, got"):
+        config.load({"test_cmd": "make 'a"})
+
+
 def test_what_a_set_up_may_reach_is_understood_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config.load({"setup": "npm ci", "setup_network": "good.example:8443"}).settings
     assert (settings.setup, settings.setup_network) == ("npm ci", "good.example:8443")
@@ -140,6 +148,17 @@ def test_what_a_set_up_may_reach_is_understood_or_refused(monkeypatch: pytest.Mo
     with pytest.raises(ConfigError, match=r"^PAWL_SETUP: the sandbox `local` \(--sandbox\) has no set-up"):
         config.load({"sandbox": "local"})
     assert config.load({"sandbox": "local", "setup": ""}).settings.setup == "", "the flag switches it off"
+
+
+def test_tools_are_checked_wherever_they_are_said(file: Path) -> None:
+    assert config.load({"tools": "+repo_map,-grep"}).settings.tools == "+repo_map,-grep"
+    with pytest.raises(ConfigError, match=r"^--tools: there is no tool 'tood'; did you mean todo\?"):
+        config.load({"tools": "+tood"})
+    with pytest.raises(ConfigError, match=r"^PAWL_TOOLS: expected \+todo to add"):
+        config.load(environ={"PAWL_TOOLS": "todo"})
+    file.write_text('\ntools = "-gerp"\n')
+    with pytest.raises(ConfigError, match=r"config\.toml:2: `tools`: there is no tool 'gerp'"):
+        config.load()
 
 
 def test_set_makes_the_file_and_its_folder(isolated: Path) -> None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from sandbox.base import Sandbox
+from tools.checklist import TodoItem
 from tools.output import Spill
+from tools.picture import Image
+from tools.testhistory import TestHistory
 
 
 class Effect(enum.Enum):
@@ -37,6 +40,8 @@ class ToolOutput(msgspec.Struct, frozen=True):
     view: str = ""
     artifact: str = ""
     """Path on the host of the whole output, when `text` is clipped."""
+    images: tuple[Image, ...] = ()
+    """Pictures for models that see; `text` says what they are."""
 
 
 class ToolContext:
@@ -54,11 +59,19 @@ class ToolContext:
         before_change: Callable[[], Awaitable[None]] | None = None,
         refuse_syntax_errors: bool = False,
         map: Callable[[str, int], Awaitable[str]] | None = None,
+        ask: Callable[[str, Sequence[str]], Awaitable[str]] | None = None,
+        on_todo: Callable[[tuple[TodoItem, ...]], object] | None = None,
+        changed: Callable[[], Awaitable[Sequence[str]]] | None = None,
+        history: TestHistory | None = None,
     ) -> None:
         self.sandbox = sandbox
         self.artifacts = artifacts
         self.check = check
         """The person's check command, for `run_tests` without a selection."""
+        self.changed = changed
+        """Gives the paths that differ from the person's files, for `run_tests` of what they touch."""
+        self.history = history or TestHistory()
+        """What earlier runs said of the tests."""
         self.check_env = dict(check_env or {})
         self.timeout_s = timeout_s
         self.on_output = on_output
@@ -68,6 +81,10 @@ class ToolContext:
         """Whether a change that brings a syntax error into a file is refused; else the model is told."""
         self.map = map
         """(task, tokens) -> the repository's map; None where none can be made."""
+        self.ask = ask
+        """(question, options) -> the person's answer, empty when they give none; None where nobody is."""
+        self.on_todo = on_todo
+        """Hears of each new list of `todo`."""
         self.seen: dict[str, str] = {}
         """Path -> sha256 of the content the model last saw; an edit of anything else is stale."""
         self.heard: dict[int, int] = {}

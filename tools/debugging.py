@@ -17,7 +17,7 @@ import msgspec
 
 from sandbox.base import Sandbox
 from tools.probe import probe_folder, run_check, take
-from tools.testparse import placed
+from tools.runners._probe import placed
 from tools.testreport import CheckResult, Frame, TestResult
 
 KEPT = 5

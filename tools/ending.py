@@ -31,26 +31,26 @@ def job_ending(state: JobState, limits: Limits) -> str:
 
 def _how(ended: ExecResult | JobState, limits: Limits) -> str:
     if ended.oom:
-        return f"killed: out of memory, of which it may use {_size(limits.memory_bytes)}"
+        return f"killed: out of memory, of which it may use {size(limits.memory_bytes)}"
     if ended.overflow:
-        return f"killed: too much output, over {_size(limits.stream_bytes)}"
+        return f"killed: too much output, over {size(limits.stream_bytes)}"
     match ended.bound:
         case "processes":
             return f"killed: too many processes at once, over {limits.pids}"
         case "workspace":
-            most = _size(limits.workspace_bytes)
+            most = size(limits.workspace_bytes)
             return f"killed: the workspace takes over {most} of disk; remove what is not needed"
         case "files":
             most = f"{limits.workspace_files:,}"
             return f"killed: over {most} files in the workspace; remove what is not needed"
         case "host":
-            return f"killed: it would leave less than {_size(limits.host_free_bytes)} of free disk here"
+            return f"killed: it would leave less than {size(limits.host_free_bytes)} of free disk here"
     if ended.exit_code is None:
         return f"killed by signal {ended.signal}"
     return f"exit code {ended.exit_code}"
 
 
-def _size(count: int) -> str:
+def size(count: int) -> str:
     """Such as `256 MB`, `4 GB`, in powers of 1024."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1024:

@@ -15,9 +15,6 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f]")
 
 
 _MAGIC = {
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"GIF8": "a GIF image",
     b"%PDF": "a PDF",
     b"\x7fELF": "a program or library",
     b"PK\x03\x04": "a zip archive",
@@ -27,7 +24,7 @@ _MAGIC = {
 
 
 def kind_of(data: bytes) -> str:
-    """What binary data is by its first bytes: `, a PNG image`; empty when that is not known."""
+    """What binary data is by its first bytes: `, a zip archive`; empty when that is not known."""
     return next((f", {kind}" for magic, kind in _MAGIC.items() if data.startswith(magic)), "")
 
 
@@ -47,6 +44,11 @@ def _overwritten(line: str) -> str:
     """The last state of a line that was drawn over itself."""
     states = [state for state in re.sub(r"[^\r]\x08", "", line).split("\r") if state]
     return states[-1] if states else ""
+
+
+def ended_line(text: str) -> str:
+    """The text with its last line ended, so that something can stand on the next."""
+    return text if not text or text.endswith("\n") else text + "\n"
 
 
 def clip(text: str, *, limit: int = 16_000, lines: int = 400) -> str:

@@ -1,9 +1,13 @@
 """How much the lines that failing tests ran say against each function. Pure.
 
-The measure is Ochiai's coefficient of a line, failed / sqrt(all failed * (failed + passed)), where `failed`
-and `passed` count the tests that ran it (Abreu, Zoeteweij, van Gemund: An Evaluation of Similarity
-Coefficients for Software Fault Localization, PRDC 2006). A function is as suspicious as its most suspicious
-line: one branch that only failing tests take is enough.
+The measure is Ochiai's coefficient, failed / sqrt(all failed * (failed + passed)), where `failed` and
+`passed` count the tests that ran a line (Abreu, Zoeteweij, van Gemund: An Evaluation of Similarity
+Coefficients for Software Fault Localization, PRDC 2006). For a function it is the geometric mean of that of
+its most suspicious line, as one branch that only failing tests take is enough, and of its first line: where a
+caller's branch leads to a callee that no other test enters, both have such a line, but the callee is the
+better explanation. It is multiplied by the square of the share of failing tests that entered the function, as
+one fault explains all failures more often than several do (weighting by that share: Sarhan, Beszedes:
+Effective Spectrum Based Fault Localization Using Contextual Based Importance Weight, 2022).
 """
 
 from __future__ import annotations
@@ -24,21 +28,31 @@ def suspicion(
     Empty when nothing was measured. A line counts for the innermost function that it is in; the line of the
     `def` itself, which an import runs, for none.
     """
-    whole = len(report.failures)
     found: dict[tuple[str, int], tuple[Symbol, float]] = {}
     for path, lines in report.lines.items():
         if path not in sources or is_test_path(path):
             continue
         bodies = _innermost(sources[path])
-        for line, (failed, passed) in lines.items():
-            if (symbol := bodies.get(line)) is None or not failed:
-                continue
-            # more failed tests than the report names would make the share larger than one
-            share = failed / math.sqrt(max(whole, failed) * (failed + passed))
-            key = (path, symbol.start_byte)
-            if key not in found or found[key][1] < share:
-                found[key] = (symbol, share)
+        seen: dict[int, tuple[Symbol, list[tuple[int, int]]]] = {}
+        for line, counts in lines.items():
+            if (symbol := bodies.get(line)) is not None and counts[0]:
+                seen.setdefault(symbol.start_byte, (symbol, []))[1].append(counts)
+        for start, (symbol, ran) in seen.items():
+            found[path, start] = (symbol, _share(ran, len(report.failures)))
     return found
+
+
+def _share(ran: list[tuple[int, int]], failures: int) -> float:
+    """0..1 from the (failed, passed) tests that ran each line of a function."""
+    # whoever enters a function runs its first line; more may have failed than the report names
+    entered = max(ran, key=sum)
+    whole = max(failures, *(failed for failed, _ in ran))
+    worst = max(_ochiai(failed, passed, whole) for failed, passed in ran)
+    return math.sqrt(worst * _ochiai(*entered, whole)) * (entered[0] / whole) ** 2
+
+
+def _ochiai(failed: int, passed: int, whole: int) -> float:
+    return failed / math.sqrt(whole * (failed + passed))
 
 
 def _innermost(source: bytes) -> dict[int, Symbol]:

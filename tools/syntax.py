@@ -15,8 +15,9 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import msgspec
-from tree_sitter import Language, Node, Parser, Tree
+from tree_sitter import Language, Node, Parser, Query, QueryCursor, Tree
 
+from tools import special
 from tools.base import ToolError
 from tools.layout import body_below
 
@@ -118,6 +119,13 @@ _LANGUAGES: dict[str, _Grammar] = {
 }
 
 
+_CALL, _IDENTIFIER = frozenset({"call"}), frozenset({"identifier"})
+_COMMENT, _STRING = frozenset({"comment"}), frozenset({"string"})
+
+_OPERATIONS = frozenset({"comparison_operator", "binary_operator", "augmented_assignment"})
+_IMPLYING = _OPERATIONS | {"attribute", "call", *special.SYNTAX}
+
+
 def language_of(path: str) -> str | None:
     """Name of the language of a file, by its suffix; None when it is not one of ours."""
     suffix = PurePosixPath(path).suffix.lower()
@@ -128,15 +136,16 @@ def symbols(source: bytes, language: str = "python") -> list[Symbol]:
     """Every function, method and class, nested ones included, in the order of the text."""
     grammar, tree = _grammar(language), _tree(source, language)
     found: list[Symbol] = []
-    stack: list[tuple[Node, str, bool]] = [(tree.root_node, "", False)]
-    while stack:
-        node, scope, in_class = stack.pop()
-        if node.type in grammar.functions | grammar.classes and (name := node.child_by_field_name("name")):
+    around: list[tuple[int, str, bool]] = []
+    for node in _nodes(source, grammar.functions | grammar.classes, language):
+        while around and around[-1][0] <= node.start_byte:
+            around.pop()
+        if name := node.child_by_field_name("name"):
+            _, scope, in_class = around[-1] if around else (0, "", False)
             qualname = f"{scope}.{_text(name)}" if scope else _text(name)
             is_class = node.type in grammar.classes
             found.append(_symbol(node, qualname, is_class, in_class, grammar))
-            scope, in_class = qualname, is_class
-        stack.extend((child, scope, in_class) for child in reversed(node.children))
+            around.append((node.end_byte, qualname, is_class))
     if tree.root_node.has_error and language == "python":
         return [_reaching(source, symbol) for symbol in found]
     return found
@@ -196,18 +205,13 @@ def assigning(
 ) -> list[Statement]:
     """The assignments, loops over and bindings of any of `names` inside a definition."""
     grammar = _grammar(language)
-    nodes = [
-        n
-        for n in _span_nodes(source, within.body_byte, within.end_byte, language)
-        if n.type in grammar.assignments
-    ]
+    nodes = _nodes(source, grammar.assignments, language, within.body_byte, within.end_byte)
     return [s for s in (_statement(n, grammar) for n in nodes) if s.names & names]
 
 
 def imports(source: bytes, language: str = "python") -> list[Import]:
     """Everything that imports bind anywhere in the file, functions included, in the order of the text."""
-    kinds = _grammar(language).imports
-    nodes = [n for n in _walk(_tree(source, language).root_node) if n.type in kinds]
+    nodes = _nodes(source, _grammar(language).imports, language)
     return [found for node in nodes for found in _imported(node)]
 
 
@@ -215,23 +219,77 @@ def calls(source: bytes, start: int = 0, end: int | None = None, language: str =
     """The calls whose text lies in the span, in the order in which they are written."""
     return [
         Call(_dotted(node.child_by_field_name("function")), node.start_point.row + 1, node.start_byte)
-        for node in _span_nodes(source, start, end, language)
-        if node.type == "call"
+        for node in _nodes(source, _CALL, language, start, end)
     ]
+
+
+def implied(source: bytes, start: int = 0, end: int | None = None) -> list[Call]:
+    """What Python may call for what is written in the span without a call, as `?.method`: special methods,
+    and for an attribute that may be a property, the method of its name.
+    """
+    return [
+        Call(f"?.{name}", node.start_point.row + 1, node.start_byte)
+        for node in _nodes(source, _IMPLYING, "python", start, end)
+        for name in _implied(node)
+    ]
+
+
+def _implied(node: Node) -> Iterator[str]:
+    if node.type in _OPERATIONS:
+        for child in node.children:
+            yield from special.OPERATORS.get(child.type, ())
+    elif node.type == "call":
+        yield from special.BUILTINS.get(_dotted(node.child_by_field_name("function")), ())
+    elif node.type == "attribute":
+        yield _dotted(node).rpartition(".")[2]
+    else:
+        yield from special.SYNTAX[node.type]
 
 
 def identifiers(source: bytes, start: int = 0, end: int | None = None, language: str = "python") -> set[str]:
     """Every identifier in the span, attributes included."""
-    return {_text(n) for n in _span_nodes(source, start, end, language) if n.type == "identifier"}
+    return {_text(n) for n in _nodes(source, _IDENTIFIER, language, start, end)}
+
+
+def handed(source: bytes, start: int = 0, end: int | None = None) -> list[Call]:
+    """The plain names that are read in the span, each as a call: so functions are handed to others.
+
+    No attributes, and no names of parameters and arguments.
+    """
+    return [
+        Call(_text(node), node.start_point.row + 1, node.start_byte)
+        for node in _nodes(source, _IDENTIFIER, "python", start, end)
+        if node.parent is None or not _only_names(node, node.parent)
+    ]
+
+
+_BINDING = {"attribute": "attribute"} | dict.fromkeys(
+    (
+        "keyword_argument",
+        "default_parameter",
+        "typed_default_parameter",
+        "function_definition",
+        "class_definition",
+    ),
+    "name",
+)
+"""Type of a node -> its field that is no value."""
+
+
+def _only_names(node: Node, parent: Node) -> bool:
+    """Whether an identifier binds or selects, rather than stands for a value."""
+    if field := _BINDING.get(parent.type):
+        return bool(parent.child_by_field_name(field) == node)
+    return parent.type in ("parameters", "lambda_parameters", "dotted_name")
 
 
 def comments(source: bytes, start: int = 0, end: int | None = None, language: str = "python") -> list[str]:
-    return [_text(n) for n in _span_nodes(source, start, end, language) if n.type == "comment"]
+    return [_text(n) for n in _nodes(source, _COMMENT, language, start, end)]
 
 
 def multiline_strings(source: bytes, language: str = "python") -> list[tuple[int, int]]:
     """Spans of string literals over several lines: there a change of indentation changes the value."""
-    nodes = (n for n in _walk(_tree(source, language).root_node) if n.type == "string")
+    nodes = _nodes(source, _STRING, language)
     return [(n.start_byte, n.end_byte) for n in nodes if n.start_point.row != n.end_point.row]
 
 
@@ -242,8 +300,8 @@ def _grammar(language: str) -> _Grammar:
 
 
 @functools.cache
-def _parser(language: str) -> Parser:
-    return Parser(Language(_grammar(language).load()))
+def _loaded(language: str) -> Language:
+    return Language(_grammar(language).load())
 
 
 @functools.lru_cache(maxsize=32)
@@ -253,7 +311,8 @@ def _tree(source: bytes, language: str) -> Tree:
         source.decode()
     except UnicodeDecodeError:
         source = bytes(byte if byte < 0x80 else 0x5F for byte in source)
-    return _parser(language).parse(source)
+    # a parser of its own: two threads must not parse with one
+    return Parser(_loaded(language)).parse(source)
 
 
 def _walk(root: Node, enter: Callable[[Node], bool] = lambda node: True) -> Iterator[Node]:
@@ -266,13 +325,21 @@ def _walk(root: Node, enter: Callable[[Node], bool] = lambda node: True) -> Iter
             stack.extend(reversed(node.children))
 
 
-def _span_nodes(source: bytes, start: int, end: int | None, language: str) -> Iterator[Node]:
+def _nodes(
+    source: bytes, kinds: frozenset[str], language: str, start: int = 0, end: int | None = None
+) -> list[Node]:
+    """The nodes of these types whose text lies in the span, in the order of the text, parents first."""
     stop = len(source) if end is None else end
-    for node in _walk(
-        _tree(source, language).root_node, enter=lambda n: n.end_byte > start and n.start_byte < stop
-    ):
-        if start <= node.start_byte and node.end_byte <= stop:
-            yield node
+    cursor = QueryCursor(_query(kinds, language))
+    cursor.set_byte_range(start, stop)
+    found = cursor.captures(_tree(source, language).root_node).get("node", [])
+    inside = (node for node in found if start <= node.start_byte and node.end_byte <= stop)
+    return sorted(inside, key=lambda node: (node.start_byte, -node.end_byte))
+
+
+@functools.cache
+def _query(kinds: frozenset[str], language: str) -> Query:
+    return Query(_loaded(language), "[" + " ".join(f"({kind})" for kind in sorted(kinds)) + "] @node")
 
 
 def _holds(node: Node, line: int) -> bool:

@@ -1,10 +1,11 @@
 """What a test run said, in one form for every runner: which tests, how they ended, where and why they failed.
 
-Pure. `tools/testparse.py` makes reports from what runners print and from the probe's records.
+Pure. `tools/runners/` makes reports from what runners print and write.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from pathlib import PurePosixPath
@@ -49,6 +50,8 @@ class TestResult(msgspec.Struct, frozen=True):
     """The runner's own words: source lines, assertion explanation, captured output. Bounded."""
     hung: bool = False
     """True when the test was stopped because it did not end."""
+    flaky: bool = False
+    """True when it passed as it was run once more, with nothing changed in between."""
 
     @property
     def bad(self) -> bool:
@@ -65,9 +68,10 @@ class TestReport(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     """Number of tests per outcome, as the runner counts them."""
     ok: bool
-    """True when the command ended with 0, at least one test ran and none failed."""
+    """True when the command ended with 0, at least one test passed and none failed: skipped tests prove
+    nothing."""
     runner: str
-    """`pytest`, `unittest`, or `python` for a bare traceback."""
+    """A name of `tools/runners/`; `python` is a bare traceback."""
     collected: int
     """Number of tests that were found; 0 also for a bare traceback."""
     lines: dict[str, dict[int, tuple[int, int]]] = {}
@@ -102,7 +106,11 @@ class CheckResult(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Exit code 0, and not a test run without tests."""
+        """Exit code 0, and not a test run in which none passed.
+
+        A command of which nobody knows the output, or that is silent, passes by its exit code alone: that is
+        what compilers, linters and scripts of a project have, and the person chose it.
+        """
         return self.exec.ok and (self.report is None or self.report.ok)
 
 
@@ -112,14 +120,21 @@ def make_report(
     """A report whose counts, unless the runner told them, are those of `tests`."""
     counted = counts if counts is not None else dict(Counter[str](test.outcome for test in tests))
     collected = sum(counted.values())
-    ran = counted.get("passed", 0) + counted.get("skipped", 0)
-    ok = exit_code == 0 and ran > 0 and not counted.get("failed") and not counted.get("error")
+    ok = exit_code == 0 and counted.get("passed", 0) > 0
+    ok = ok and not counted.get("failed") and not counted.get("error")
     return TestReport(tuple(tests), counted, ok, runner, collected)
 
 
 _TEST_FOLDER = re.compile(r"(^|[_.-])(tests?|testing|testcases?|testdata|specs?)($|[_.-])", re.IGNORECASE)
 
 
+_TEST_ENDS = (".test", ".tests", ".spec", ".cy", "-test", "-spec", "_spec")
+"""Of stems, as JavaScript, TypeScript and Ruby name test files."""
+_OF_CLASSES = (".java", ".kt", ".groovy", ".scala", ".php", ".cs", ".swift")
+_TEST_CLASS = re.compile(r"^Test[A-Z]|(?:Test|Tests|TestCase|Spec|IT)$")
+
+
+@functools.lru_cache(maxsize=20_000)
 def is_test_path(path: str) -> bool:
     """True for a file that tests and their support live in, by the usual names."""
     parts = PurePosixPath(path)
@@ -127,7 +142,11 @@ def is_test_path(path: str) -> bool:
     if name == "conftest.py" or any(_TEST_FOLDER.search(folder) for folder in parts.parts[:-1]):
         return True
     stem = parts.stem
-    return stem.startswith("test_") or stem.endswith(("_test", "_tests")) or stem in ("test", "tests")
+    if stem.startswith("test_") or stem.endswith(("_test", "_tests")) or stem in ("test", "tests"):
+        return True
+    if parts.suffix in _OF_CLASSES:
+        return bool(_TEST_CLASS.search(stem))
+    return parts.suffix != ".py" and stem.endswith(_TEST_ENDS)
 
 
 def workspace_path(path: str, root: str) -> tuple[str, bool]:
@@ -139,18 +158,45 @@ def workspace_path(path: str, root: str) -> tuple[str, bool]:
         pure = pure.relative_to(root)
     parts = pure.parts
     outside = (
-        ".." in parts or path.startswith("<") or {"site-packages", "dist-packages", ".venv"} & set(parts)
+        ".." in parts
+        or path.startswith("<")
+        or {"site-packages", "dist-packages", ".venv", "node_modules"} & set(parts)
     )
     return (path, False) if outside else (str(pure), True)
 
 
-_NOT_STARTED = re.compile(
+_NOT_INSTALLED = re.compile(
     r"No module named '?(?:pytest|unittest|tox|nox)\b.*"
-    r"|^make: \*\*\* No rule to make target.*"
-    r"|^.*can't open file .*\[Errno 2\].*"
-    r"|^ERROR: (?:file or directory not found|usage:|not found:).*",
+    r"|^npm (?:ERR!|error) npx canceled due to missing packages.*"
+    r"|^.*Command \"?[\w./-]+\"? not found.*"
+    r"|^(?:sh|/bin/sh|bash|env):.*: (?:command )?not found$"
+    r"|^bundler: command not found: .*"
+    r"|^Could not find .* in (?:cached|locally installed) gems.*",
     re.MULTILINE,
 )
+_NOT_STARTED = re.compile(
+    r"^make: \*\*\* No rule to make target.*"
+    r"|^.*can't open file .*\[Errno 2\].*"
+    r"|^ERROR: (?:file or directory not found|usage:|not found:).*"
+    r"|^npm (?:ERR!|error) Missing script: .*"
+    r"|^error: could not find `Cargo\.toml`.*"
+    r"|^error: no matching package named .*"
+    r"|^go: (?:cannot find main module|.*: module lookup disabled|.*dial tcp).*"
+    r"|^\[ERROR\].*(?:no POM in this directory|Could not resolve dependencies|in offline mode).*"
+    r"|^> No cached version of .* available for offline mode.*"
+    r"|^CMake Error: .*",
+    re.MULTILINE,
+)
+
+
+def not_installed(result: CheckResult) -> str | None:
+    """What says that the runner itself is not where the command ran; None when it is."""
+    if result.exec.ok or result.exec.timed_out or _ran_tests(result):
+        return None
+    if result.exec.exit_code == 127:
+        return f"the command was not found: {_last_line(result)}"
+    found = _NOT_INSTALLED.search(result.output)
+    return found[0].strip() if found else None
 
 
 def could_not_start(result: CheckResult) -> str | None:
@@ -160,38 +206,55 @@ def could_not_start(result: CheckResult) -> str | None:
     collected), https://docs.pytest.org/en/stable/reference/exit-codes.html; unittest's 5 (no tests ran).
     """
     code, output = result.exec.exit_code, result.output
-    last = output.strip().rpartition("\n")[2]
     if result.exec.timed_out or (result.exec.ok and result.report is None):
         return None
-    if code == 127:
-        return f"the command was not found: {last}"
+    if reason := not_installed(result):
+        return reason
     if code == 126:
-        return f"the command cannot be executed: {last}"
-    if match := _NOT_STARTED.search(output):
+        return f"the command cannot be executed: {_last_line(result)}"
+    if not _ran_tests(result) and (match := _NOT_STARTED.search(output)):
         return match[0].strip()
     if result.report is not None and result.report.runner != "python":
         return _nothing_ran(result.report, code, output)
     return None
 
 
+def _ran_tests(result: CheckResult) -> bool:
+    report = result.report
+    return report is not None and report.runner != "python" and report.collected > 0
+
+
+def _last_line(result: CheckResult) -> str:
+    return result.output.strip().rpartition("\n")[2]
+
+
 def _nothing_ran(report: TestReport, code: int | None, output: str) -> str | None:
-    if report.failures:
+    if report.failures or report.counts.get("failed") or report.counts.get("error"):
         return None
-    if code == 5 or (report.collected == 0 and code == 0):
-        return "no tests were collected"
     # a conftest.py that does not import is a fault of the code under test, though pytest calls it usage
-    if report.runner == "pytest" and code in (3, 4) and "while loading conftest" not in output:
+    if report.runner == "pytest" and code in (3, 4):
+        if "while loading conftest" in output:
+            return None
         lines = [line for line in output.splitlines() if line.startswith(("ERROR:", "INTERNALERROR>"))]
         return (lines[-1] if lines else f"pytest ended with exit code {code}").strip()
+    if code is not None and report.collected == 0:
+        return "no tests were collected"
+    if code == 0 and not report.counts.get("passed"):
+        return f"no test ran: {report.summary}; skipped tests prove nothing"
     return None
 
 
-def describe(report: TestReport, *, limit: int = 5, details_chars: int = 1500) -> str:
-    """The report in short, for a model: the counts, then each failure with its place, reason and details."""
-    parts = [report.summary]
+def describe(report: TestReport, *, limit: int = 5, details_chars: int = 1500, change: str = "") -> str:
+    """The report in short, for a model: counts, `change`, then each failure: places, values, details."""
+    parts = ["\n".join(filter(None, [report.summary, change and f"Since the last run: {change}"]))]
     for test in report.failures[:limit]:
-        lines = [f"{test.outcome.upper()} {test.id}"]
-        lines += [f"  {frame.path}:{frame.line} in {frame.function}" for frame in _shown_frames(test)]
+        lines = [f"{test.outcome.upper()} {test.id}{_FLAKY if test.flaky else ''}"]
+        frames = _shown_frames(test)
+        lines += [
+            f"  {frame.path}:{frame.line}" + (f" in {frame.function}" if frame.function else "")
+            for frame in frames
+        ]
+        lines += [f"    with {_values(frames[-1])}"] if frames and frames[-1].locals else []
         reason = f"{test.exception}: {test.message}".strip(": ")
         if test.details and not test.hung:
             lines.append(clip(test.details, limit=details_chars).strip("\n"))
@@ -202,6 +265,20 @@ def describe(report: TestReport, *, limit: int = 5, details_chars: int = 1500) -
         names = ", ".join(test.id for test in report.failures[limit : limit + 20])
         parts.append(f"{len(report.failures) - limit} more failed: {names}")
     return "\n\n".join(parts)
+
+
+_FLAKY = " (flaky: it passes when it is run once more alone, with nothing changed)"
+_VALUES_CHARS = 300
+
+
+def _values(frame: Frame) -> str:
+    """Local variables of a frame, as many as fit into one line."""
+    shown: list[str] = []
+    for name, value in frame.locals:
+        shown.append(f"{name} = {' '.join(value.split())}")
+        if len("; ".join(shown)) > _VALUES_CHARS:
+            return "; ".join([*shown[:-1], "..."])
+    return "; ".join(shown)
 
 
 def _shown_frames(test: TestResult) -> list[Frame]:

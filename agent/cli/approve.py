@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -13,6 +13,9 @@ from rich.console import Console
 from agent.cli.render import visible
 from agent.messages import ToolCall
 from tools.base import Effect
+
+ALT_ENTER = "\x1b"
+"""What a terminal sends of Alt in front of the end of the line."""
 
 
 def can_ask(output_format: str = "text") -> bool:
@@ -96,6 +99,25 @@ class Lines:
             loop.remove_reader(self._fd)
             if self._hear:
                 loop.add_reader(self._fd, self._listen)
+
+
+class TerminalAsker:
+    """Puts a question of the model's to the person, one at a time."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._alone = asyncio.Lock()
+
+    async def ask(self, question: str, options: Sequence[str]) -> str:
+        """The answer in the person's words, or the option whose number they gave; empty for none."""
+        rows = [question, *(f"  {number}. {option}" for number, option in enumerate(options, 1))]
+        how = "a number or your own words" if options else "your answer"
+        async with self._alone:
+            line = await self._lines.read(visible("\n".join([*rows, f"({how}; Enter alone gives none) "])))
+        answer = (line or "").strip(f" \t{ALT_ENTER}")
+        if answer.isdecimal() and 1 <= int(answer) <= len(options):
+            return options[int(answer) - 1]
+        return answer
 
 
 class TerminalApprover:

@@ -10,12 +10,12 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, nullcontext, suppress
 from typing import Any, Literal
 
-from agent.cli.approve import Lines, TerminalApprover, can_ask
+from agent.cli.approve import ALT_ENTER, Lines, TerminalApprover, TerminalAsker, can_ask
 from agent.cli.desk import Desk
 from agent.cli.model import opener
 from agent.cli.render import show_patch, visible
 from agent.context import conversation
-from agent.events import FilesRestored, Noted, OutputStreamed
+from agent.events import FilesRestored, Noted, OutputStreamed, TodoChanged
 from agent.guards import LoopGuard, MaxSteps
 from agent.loop import Agent, compact, last_reply, run_turn
 from agent.mapped import maker, with_map
@@ -33,6 +33,7 @@ from sandbox.history import History
 from sandbox.patch import Patch
 from sandbox.rejected import KEPT_DAYS, keep
 from tools.base import ToolContext
+from tools.testhistory import TestHistory
 from tools.toolset import default_toolset
 
 HELP = (
@@ -41,8 +42,6 @@ HELP = (
     "after the turn."
 )
 _COMMAND = re.compile(r"/[a-z]+")
-_ALT_ENTER = "\x1b"
-"""What a terminal sends of Alt in front of the end of the line."""
 
 
 async def converse(desk: Desk, prompt: str) -> Outcome:
@@ -78,6 +77,7 @@ class Conversation:
         """What was typed during a turn, for after it."""
         self._turn: asyncio.Task[object] | None = None
         self._leaving = False
+        self._tests = TestHistory()
         instructions = project_instructions(desk.options.cwd, config=config_dir())
         self.agent = Agent(
             model=model,
@@ -105,14 +105,19 @@ class Conversation:
         self._offered = Patch()
         backend = self._candidate.sandbox.caps.backend
         approver = TerminalApprover(self._lines) if self.asking else None
-        self.agent.toolset = default_toolset(self._plan.edit_form)
+        self.agent.toolset = default_toolset(self._plan.edit_form, self._plan.tools)
         self.agent.context = ToolContext(
             self._candidate.sandbox,
             self.desk.log.artifacts,
+            check=self.desk.options.settings.check or None,
+            changed=self._candidate.changed,
+            history=self._tests,
             on_output=lambda data: self.desk.branch.emit(OutputStreamed(data)),
             before_change=self._record,
             refuse_syntax_errors=self._plan.refuse_syntax_errors,
             map=maker(self.desk.options.cwd),
+            ask=TerminalAsker(self._lines).ask if self.asking else None,
+            on_todo=lambda items: self.desk.branch.emit(TodoChanged(items)),
         )
         self.agent.permissions = Permissions.inside_sandbox(backend, approver=approver)
 
@@ -147,11 +152,11 @@ class Conversation:
             self.desk.console.print(visible(f"\n> {message}"), markup=False, highlight=False)
             return message
         line = await self._lines.read("\n> " if self.asking else "")
-        return line and line.removesuffix(_ALT_ENTER)
+        return line and line.removesuffix(ALT_ENTER)
 
     def _hear(self, line: str) -> None:
         """A line typed while a turn runs: for its next step, or with Alt-Enter or a command for after it."""
-        text = line.removesuffix(_ALT_ENTER)
+        text = line.removesuffix(ALT_ENTER)
         if not text.strip():
             return
         if text != line or _COMMAND.fullmatch(text.strip()):
@@ -293,7 +298,7 @@ class Conversation:
         answer = line.strip().lower()
         if answer in ("y", "yes", "n", "no", "d", "discard", ""):
             return answer[:1]
-        self._hear(line + _ALT_ENTER)
+        self._hear(line + ALT_ENTER)
         return "n"
 
     async def _apply(self, patch: Patch) -> None:

@@ -26,9 +26,9 @@ from agent.cli.options import Options
 from agent.cli.render import Renderer
 from agent.events import Finished, NetworkDecided, Noted, PhaseStarted
 from agent.guards import Budget
-from agent.models.base import ModelError
+from agent.models.base import ModelError, ModelQuota
 from agent.paths import state_dir
-from agent.result import Result
+from agent.result import Cause, Result
 from agent.session import SessionError, SessionLog, known_secrets, new_session, scrubber
 from agent.setup import set_up
 from agent.solve.fix import Outcome
@@ -232,7 +232,8 @@ async def _bounded(desk: Desk, body: Body, seconds: float | None) -> tuple[Outco
             raise
         return Outcome("limit", f"The time limit of {seconds:g} s was reached; nothing was changed."), None
     except ModelError as error:
-        return Outcome("error", str(error), cause="model"), error.exit_code
+        cause: Cause = "quota" if isinstance(error, ModelQuota) else "model"
+        return Outcome("error", str(error), cause=cause), error.exit_code
     except SandboxError as error:
         remedy = getattr(error, "remedy", "")
         return Outcome("error", f"{error}\n{remedy}".strip(), cause="sandbox"), None

@@ -18,14 +18,21 @@ app = typer.Typer(add_completion=False)
 def fix(
     options: Options,
     command: Annotated[
-        list[str], typer.Argument(metavar="-- CMD...", help="The command that fails, and is to pass.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="-- CMD...",
+            help="The command that is to pass; without it --test-cmd, or how the project is tested.",
+            show_default=False,
+        ),
+    ] = None,
     allow_test_edits: Annotated[
         bool, typer.Option("--allow-test-edits", help="Let the patch change tests too.")
     ] = False,
 ) -> None:
     """Make CMD pass: run it in the sandbox, repair, and prove it by a run in a clean copy."""
-    raise typer.Exit(run_fix(options, tuple(command), allow_test_edits=allow_test_edits))
+    raise typer.Exit(
+        run_fix(options, tuple(command or options.settings.check), allow_test_edits=allow_test_edits)
+    )
 
 
 def run_fix(
@@ -35,7 +42,10 @@ def run_fix(
     allow_test_edits: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> int:
-    """Run `fix` and return its exit code. `environ` is where the tools for `command` are looked up."""
+    """Run `fix` and return its exit code; an empty `command` stands for how the project is tested.
+
+    `environ` is where the tools for `command` are looked up.
+    """
     from agent.cli.desk import Desk, run_headless
     from agent.cli.model import check_name, opener
     from agent.solve.fix import Outcome

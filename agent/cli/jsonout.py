@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from agent import pictures
 from agent.events import AnyEvent, Ephemeral
 from agent.result import Result
 from agent.session import Envelope
@@ -25,7 +26,9 @@ class JsonStream:
 
     def __call__(self, event: AnyEvent, envelope: Envelope) -> None:
         if not isinstance(event, Ephemeral):
-            self._write({**msgspec.to_builtins(envelope), **msgspec.to_builtins(event)})
+            body = msgspec.to_builtins(event)
+            pictures.named(body)
+            self._write({**msgspec.to_builtins(envelope), **body})
 
     def result(self, result: Result) -> None:
         self._write(result.as_dict())

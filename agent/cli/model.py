@@ -53,6 +53,8 @@ def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaita
                 wire=settings.wire,
                 key_command=settings.api_key_command,
                 on_key=desk.log.hide,
+                own=desk.options.models,
+                record_tokens=settings.record_tokens,
             )
         return await _completed(model, desk.options)
 
@@ -102,6 +104,7 @@ def plan_for(model: str, options: Options, *, allow_test_edits: bool = False) ->
         tool_mode=known.tool_mode if settings.tool_mode == "auto" else settings.tool_mode,
         dialect=known.dialect,
         edit_form=known.edit_form,
+        tools=settings.tools,
         refuse_syntax_errors=settings.refuse_syntax_errors,
         map_tokens=map_tokens(settings.repo_map, known.context_tokens),
         allow_test_edits=allow_test_edits,

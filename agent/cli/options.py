@@ -71,6 +71,15 @@ def _shared(
     seed: Annotated[
         int | None, _option("--seed", panel=_MODEL, metavar="N", help="Seed of the sampling.")
     ] = None,
+    tools: Annotated[
+        str | None,
+        _option(
+            "--tools",
+            panel=_MODEL,
+            metavar="+NAME,-NAME",
+            help="Tools to add to the usual ones (+todo, +ask_user, +terminal, ...) or to take away (-grep).",
+        ),
+    ] = None,
     sandbox: Annotated[
         str | None,
         _option(
@@ -130,6 +139,12 @@ def _shared(
         str | None,
         _option("--strategy", panel=_EFFORT, metavar="NAME", help="How fix works: auto, loop or repair."),
     ] = None,
+    test_cmd: Annotated[
+        str | None,
+        _option(
+            "--test-cmd", panel=_EFFORT, metavar="CMD", help="What must pass in the end; pawl runs it itself."
+        ),
+    ] = None,
     max_steps: Annotated[
         int | None, _option("--max-steps", panel=_EFFORT, metavar="N", help="Model calls in one try.")
     ] = None,
@@ -179,6 +194,7 @@ def _shared(
         "base_url": base_url,
         "temperature": temperature,
         "seed": seed,
+        "tools": tools,
         "sandbox": sandbox,
         "copy": copy,
         "image": image,
@@ -187,6 +203,7 @@ def _shared(
         "setup_network": setup_network,
         "attempts": attempts,
         "strategy": strategy,
+        "test_cmd": test_cmd,
         "max_steps": max_steps,
         "max_tokens": max_tokens,
         "max_cost": max_cost,

@@ -35,12 +35,14 @@ from agent.events import (
     SetupRan,
     Steered,
     TextStreamed,
+    TodoChanged,
     ToolFinished,
     ToolStarted,
 )
 from agent.messages import Usage
 from agent.session import Envelope
 from sandbox.patch import Patch
+from tools.checklist import checklist
 from tools.output import readable
 
 # C0 but for tab and newline, DEL, C1, lone surrogates, and what reorders text (https://trojansource.codes)
@@ -136,6 +138,8 @@ class Renderer:
                 colour = "red" if event.result.is_error else "dim"
                 text = event.view or event.result.text
                 self._line(f"[{colour}]{escape(_block(text, 8 if self.verbosity < 1 else 80))}[/]")
+            case TodoChanged(items=items):
+                self._line(escape(_block(checklist(items), len(items))))
             case Reminded(text=text) if self.verbosity >= 1:
                 self._line(f"[dim]pawl: {escape(_short(text, 300))}[/]")
             case Steered(text=text):

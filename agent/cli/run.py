@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 import sys
 from typing import Annotated
@@ -23,9 +22,6 @@ MAX_STDIN_BYTES = 1024 * 1024
 def run(
     options: Options,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to do, or a question.")] = "",
-    test_cmd: Annotated[
-        str, typer.Option("--test-cmd", metavar="CMD", help="What must pass in the end; pawl runs it itself.")
-    ] = "",
     allow_test_edits: Annotated[
         bool, typer.Option("--allow-test-edits", help="Let what --test-cmd runs be changed too.")
     ] = False,
@@ -34,21 +30,11 @@ def run(
     request = with_input(prompt)
     if not request:
         raise ConfigError('there is nothing to do: say it as `pawl run "PROMPT"`, or pipe it in')
-    raise typer.Exit(run_request(options, request, check_of(test_cmd), allow_test_edits=allow_test_edits))
+    raise typer.Exit(run_request(options, request, allow_test_edits=allow_test_edits))
 
 
-def check_of(test_cmd: str) -> tuple[str, ...]:
-    """The words of a check command; ConfigError when its quotes do not match."""
-    try:
-        return tuple(shlex.split(test_cmd))
-    except ValueError as error:
-        raise ConfigError(f"--test-cmd: {test_cmd!r} is no command: {error}") from error
-
-
-def run_request(
-    options: Options, request: str, check: tuple[str, ...], *, allow_test_edits: bool = False
-) -> int:
-    """Do `request` headless and return the exit code; `check` proves it, when there is one."""
+def run_request(options: Options, request: str, *, allow_test_edits: bool = False) -> int:
+    """Do `request` headless and return the exit code; `--test-cmd` proves it, when there is one."""
     from agent.cli.desk import Desk, run_headless
     from agent.cli.model import check_name, opener
     from agent.paths import config_dir
@@ -66,7 +52,7 @@ def run_request(
             desk.branch,
             desk.budget,
             instructions=project_instructions(options.cwd, config=config_dir()),
-            check=check,
+            check=options.settings.check,
             open_model=opener(desk, allow_test_edits=allow_test_edits),
             wall_s=options.settings.timeout,
         )

@@ -128,6 +128,10 @@ class Quirks(msgspec.Struct, frozen=True):
     """Whether the model sees images; None: not known."""
     prefill: bool = False
     """Goes on with a last message of the assistant's: a reply that was cut off can be resumed."""
+    tokens: Mapping[str, Any] = {}
+    """What asks for token ids and logprobs, merged like `extra` to record them; empty: it has none."""
+    prompt_route: bool = False
+    """The ids of the prompt come from llama.cpp's `/apply-template` and `/tokenize`, not with the reply."""
     grammar: Literal["", "gbnf", "structural_tag"] = ""
     """What the server takes for `Request.constrain` (agent.models.constrain); llama.cpp takes GBNF."""
 
@@ -163,6 +167,17 @@ class Restart(msgspec.Struct, frozen=True, tag="restart"):
     """The connection broke in the middle of the reply: all deltas before this one are void."""
 
 
+class Tokens(msgspec.Struct, frozen=True):
+    """One request and its reply in the model's own tokens, as the server told them."""
+
+    prompt: tuple[int, ...]
+    """Empty when it is not known."""
+    completion: tuple[int, ...]
+    """All that was sampled, with what ended the reply where the server counts it."""
+    logprobs: tuple[float | None, ...]
+    """One for each of `completion`; None where the server told none."""
+
+
 StopReason = Literal["stop", "tool_calls", "length", "content_filter", "unknown"]
 
 
@@ -178,6 +193,8 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
     """Name of the model that wrote the reply."""
     native: tuple[dict[str, Any], ...] = ()
     """See `Assistant.native`."""
+    tokens: Tokens | None = None
+    """Where they were asked for, and the server told all of them."""
 
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta | PromptProgress | Restart | Finish

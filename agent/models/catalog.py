@@ -14,7 +14,7 @@ from typing import Annotated
 import msgspec
 
 from agent.models.base import ModelError
-from agent.models.families import EditForm, Strategy, ToolMode, family
+from agent.models.families import EditForm, Strategy, ToolMode, family, sees
 
 EMBEDDED = "local/"
 """Prefix of a model's name that pawl serves by itself."""
@@ -83,6 +83,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
     """How many repairs `fix` tries."""
     temperature: float | None = None
     """Of the first try. None: the server's default."""
+    images: bool | None = None
+    """Whether it sees images; None: nobody knows."""
     prices: Prices | None = None
     """What its tokens cost, where the person says so."""
     weights: Weights | None = None
@@ -100,6 +102,7 @@ class ModelSettings(
     edit_form: EditForm | None = None
     context_tokens: Annotated[int, msgspec.Meta(ge=256)] | None = None
     attempts: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    images: bool | None = None
     prices: Prices | None = None
 
     def over(self, info: ModelInfo) -> ModelInfo:
@@ -196,10 +199,20 @@ def traits(name: str, own: Mapping[str, ModelSettings] | None = None) -> ModelIn
     entries, by name or pattern (`qwen3*`): all that fit are laid over that, the most special one last.
     """
     info = _traits(name)
-    fitting = [pattern for pattern in own or {} if _names(pattern, name)]
-    for pattern in sorted(fitting, key=len):
-        info = (own or {})[pattern].over(info)
+    for settings in _fitting(name, own or {}):
+        info = settings.over(info)
     return info
+
+
+def sees_images(name: str, own: Mapping[str, ModelSettings]) -> bool | None:
+    """What the person says of the model's eyes; None when they say nothing."""
+    said = [settings.images for settings in _fitting(name, own) if settings.images is not None]
+    return said[-1] if said else None
+
+
+def _fitting(name: str, own: Mapping[str, ModelSettings]) -> list[ModelSettings]:
+    """The most special one last."""
+    return [own[pattern] for pattern in sorted(own, key=len) if _names(pattern, name)]
 
 
 def _traits(name: str) -> ModelInfo:
@@ -208,9 +221,10 @@ def _traits(name: str) -> ModelInfo:
         if plain == model.name or (model.weights and plain == model.weights.file.lower()):
             return model
     if (found := family(name)) is None:
-        return ModelInfo(name=name)
+        return ModelInfo(name=name, images=sees(name) or None)
     return ModelInfo(
         name=name,
+        images=sees(name) or None,
         family=found.name,
         context_tokens=found.context_tokens,
         strategy=found.strategy,

@@ -98,6 +98,19 @@ FAMILIES: tuple[Family, ...] = (
 """More special names before more general ones."""
 
 
+_SEES = re.compile(
+    r"claude|gemini|gpt-(4o|4\.1|4-turbo|5)|chatgpt-4o|(^|/)(o1|o3|o4-mini)(?!-mini|-preview)"
+    r"|grok-(4(?!-code)|2-vision)|pixtral|llava|[-_.]vl\b|\dvl\b|vision|llama-?4"
+    r"|gemma-?3(?!n|.*(?<![\d.])(1b|270m))|mistral-(medium-3|small-3\.[12])"
+)
+"""Models that take images at their provider; a local server tells of its own what it has loaded."""
+
+
+def sees(name: str) -> bool:
+    """Whether a model of this name is known to see images, by its provider's documentation."""
+    return bool(_SEES.search(name.rpartition("#")[2].lower()))
+
+
 def family(name: str) -> Family | None:
     """The family of a model's name, whoever serves it. Small models repair directly, of whatever family."""
     plain = name.rpartition("#")[2].lower()

@@ -189,7 +189,8 @@ def blind(model: str, words: str = "") -> ModelRefusedRequest:
     """The error that an image for a model without eyes ends in."""
     said = f": {words}" if words else ""
     return ModelRefusedRequest(
-        f"{model} cannot see images{said}; choose a model that can, or describe the image in words"
+        f"{model} cannot see images{said}; choose a model that can, or describe the image in words. "
+        f'If it can: [models."{model}"] with images = true in the configuration'
     )
 
 

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from agent.models.address import normal_base_url, server_root
-from agent.models.base import Delta, ModelError, ModelRefusedRequest, ModelUnreachable, Request
+from agent.models.base import Delta, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks, Request
 from agent.models.gguf import NotGguf, read_head
 from agent.models.providers import LLAMA_CPP
 from agent.models.retry import Retries
@@ -188,7 +188,7 @@ class LocalServer:
 class LocalModel:
     """A model served by pawl itself; closing it ends its server."""
 
-    def __init__(self, name: str, server: LocalServer) -> None:
+    def __init__(self, name: str, server: LocalServer, quirks: Quirks = LLAMA_CPP) -> None:
         self.name = name
         self.server = server
         self.context_tokens = server.context_tokens
@@ -198,7 +198,7 @@ class LocalModel:
             server.base_url,
             server.model,
             server.api_key,
-            quirks=LLAMA_CPP,
+            quirks=msgspec.structs.replace(quirks, images=False),  # no projector is loaded
             context_tokens=server.context_tokens,
             retries=RETRIES,
         )

@@ -54,6 +54,8 @@ LLAMA_CPP = Quirks(
     grammar="gbnf",
     reasoning_field="reasoning_content",
     prefill=True,
+    tokens={"stream": False, "stream_options": None, "n_probs": 1, "return_tokens": True, "verbose": True},
+    prompt_route=True,
 )
 _REASONING_BACK = Quirks(reasoning_field="reasoning_content")
 _BRIDGE = "I have the results."
@@ -273,7 +275,11 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         name="vllm",
         base_url="http://127.0.0.1:8000/v1",
-        quirks=Quirks(reasoning_field="reasoning", grammar="structural_tag"),
+        quirks=Quirks(
+            reasoning_field="reasoning",
+            grammar="structural_tag",
+            tokens={"logprobs": True, "return_token_ids": True},
+        ),
         owner="vllm",
     ),
     Provider(

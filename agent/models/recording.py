@@ -93,7 +93,8 @@ class RecordedModel:
             where,
             lambda status, body: fault(status, body, address=where, model=exchange.model),
         )
-        for delta in reply.feed(exchange.answer.encode()):
+        read = reply.whole if exchange.content_type.startswith("application/json") else reply.feed
+        for delta in read(exchange.answer.encode()):
             yield delta
         yield self._named(reply.finish())
 

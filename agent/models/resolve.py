@@ -16,11 +16,11 @@ import msgspec
 from agent.models import catalog, names, providers
 from agent.models.address import public_base_url
 from agent.models.base import Model, ModelAuth, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks
-from agent.models.catalog import UnknownModel
+from agent.models.catalog import ModelSettings, UnknownModel
 from agent.models.fetching import OnProgress
 from agent.models.keys import find_key
 from agent.models.local import LocalModel, LocalServer, OnNote
-from agent.models.providers import Provider, WireName
+from agent.models.providers import LLAMA_CPP, Provider, WireName
 from agent.models.recording import RecordedModel, Recorder
 from agent.models.serving import ServerSettings
 from agent.models.transport import HttpModel, ServerInfo, server_info
@@ -57,16 +57,30 @@ async def open_model(
     wire: WireName | None = None,
     key_command: str | None = None,
     on_key: Callable[[str], None] = lambda key: None,
+    own: Mapping[str, ModelSettings] | None = None,
+    record_tokens: bool = False,
 ) -> Model:
     """Open the model; the caller closes it. `on_note` hears which one and why, `on_progress` of a download.
 
     `spec` is a model string; with `base_url` it is the model's name at that server. `settings` are for the
     embedded server, `wire` is for a server that is named by its URL, `key_command` gives keys (see `keys`);
-    `on_key` hears the key of a service, to keep it out of logs.
+    `on_key` hears the key of a service, to keep it out of logs; `own` is what the person says of models.
+    `record_tokens` asks for token ids and logprobs, where the server has them.
     With PAWL_RECORD in the environment every exchange is appended to that file (see `recording`). Raises
     UnknownModel, ModelAuth, WeightsError, ServerFailed and ModelUnreachable.
     """
-    opener = _Opener(environ, on_note, on_progress, settings, cache or cache_dir(), wire, key_command, on_key)
+    opener = _Opener(
+        environ,
+        on_note,
+        on_progress,
+        settings,
+        cache or cache_dir(),
+        wire,
+        key_command,
+        on_key,
+        own or {},
+        record_tokens,
+    )
     spec = spec or environ.get("PAWL_MODEL") or None
     if base_url:
         return await opener.server(base_url, spec or "")
@@ -108,6 +122,8 @@ class _Opener:
         wire: WireName | None,
         key_command: str | None,
         on_key: Callable[[str], None],
+        own: Mapping[str, ModelSettings],
+        record_tokens: bool,
     ) -> None:
         self.environ = environ
         self.on_note = on_note
@@ -117,6 +133,8 @@ class _Opener:
         self.wire = wire
         self.key_command = key_command
         self.on_key = on_key
+        self.own = own
+        self.record_tokens = record_tokens
 
     async def named(self, spec: str) -> Model:
         match names.parse(spec):
@@ -137,7 +155,7 @@ class _Opener:
             name, cache=self.cache, on_progress=self.on_progress, on_note=self.on_note, environ=self.environ
         )
         server = await LocalServer.launch(weights, self.settings, on_note=self.on_note)
-        return LocalModel(name, server)
+        return LocalModel(name, server, self.asking(name, LLAMA_CPP))
 
     async def server(
         self, base_url: str, model: str, provider: Provider | None = None, effort: str = ""
@@ -186,6 +204,8 @@ class _Opener:
             wire, quirks = provider.elsewhere
             quirks = msgspec.structs.replace(quirks, effort=effort)
         name = f"{provider.name}/{model}"
+        quirks = self._with_eyes(name, quirks)
+        quirks = self.asking(name, quirks)
         return HttpModel(
             name,
             url or provider.base_url,
@@ -209,9 +229,9 @@ class _Opener:
     ) -> HttpModel:
         """The model of a server that is named by its URL."""
         quirks = kind.quirks_of(model, effort) if kind else Quirks(effort=effort)
-        if info.images is not None:
-            quirks = msgspec.structs.replace(quirks, images=info.images)
+        quirks = self._with_eyes(name, quirks, info.images)
         wire = self.wire or "openai_chat"
+        quirks = self.asking(name, quirks)
         return HttpModel(
             name,
             base_url,
@@ -223,6 +243,27 @@ class _Opener:
             on_retry=self.on_retry,
             recorder=self.recorder(name, wire, model, quirks),
         )
+
+    def _with_eyes(self, name: str, quirks: Quirks, served: bool | None = None) -> Quirks:
+        """Whether the model sees: as the person says, the server, the provider, the catalogue; else it does
+        not, for an image that is refused would be refused again in every later request.
+        """
+        said, listed = catalog.sees_images(name, self.own), catalog.traits(name).images
+        known = (sees for sees in (said, served, quirks.images, listed) if sees is not None)
+        return msgspec.structs.replace(quirks, images=next(known, False))
+
+    def asking(self, name: str, quirks: Quirks) -> Quirks:
+        """The quirks that also ask for token ids, when they are wanted and the server has them.
+
+        A reply that broke off is then begun anew: the ids of its two halves would not make one reply.
+        """
+        if not self.record_tokens:
+            return quirks
+        if not quirks.tokens:
+            self.on_note(f"{name} tells no token ids; none are recorded")
+            return quirks
+        extra = {**quirks.extra, **quirks.tokens}
+        return msgspec.structs.replace(quirks, extra=extra, prefill=False)
 
     def on_retry(self, error: ModelError, wait_s: float) -> None:
         self.on_note(f"{error}; asking again in {wait_s:.1f} s")

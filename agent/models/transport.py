@@ -89,6 +89,7 @@ class HttpModel:
         self._retries = retries
         self._recorder = recorder
         self._base_url = base_url
+        self._whole = quirks.extra.get("stream") is False
         self._wire = spoken = wires.load(wire)
         self._root = normal_base_url(base_url, spoken.VERSION, always=spoken.VERSION_ALWAYS)
         self._url = self._root + spoken.PATH.format(model=quote(model))
@@ -120,7 +121,9 @@ class HttpModel:
             )
         ) as deltas:
             async for delta in deltas:
-                yield self._finished(request, delta) if isinstance(delta, Finish) else delta
+                if isinstance(delta, Finish):
+                    delta = await self._with_prompt(request, self._finished(request, delta))
+                yield delta
 
     def on_wire(self, wire: str) -> HttpModel:
         """The same model at the same address, spoken to on another wire, and asked once only."""
@@ -159,6 +162,13 @@ class HttpModel:
         ) as response:
             await self._check(response, body)
             reply = Reply(self._wire, self._address, self._fault)
+            if self._whole:
+                raw = await connections.read(response, MAX_JSON_BYTES)
+                self._record(body, response, raw)
+                for delta in reply.whole(raw):
+                    yield delta
+                yield reply.finish()
+                return
             stall_s = self._first_byte_s
             async with connections.body(response) as chunks:
                 while not reply.done:
@@ -183,9 +193,10 @@ class HttpModel:
         yield finish
 
     async def _check(self, response: httpx.Response, body: bytes) -> None:
-        """Raise unless an event stream follows."""
+        """Raise unless a reply follows: an event stream, or one object where that was asked for."""
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if response.status_code == 200 and kind in ("text/event-stream", ""):
+        due = "application/json" if self._whole else "text/event-stream"
+        if response.status_code == 200 and kind in (due, ""):
             return
         raw = await self._connections.read(response, MAX_ERROR_BYTES)
         self._record(body, response, raw)
@@ -232,6 +243,22 @@ class HttpModel:
                 limit,
             )
         return msgspec.structs.replace(finish, origin=self.name, reason=reason)
+
+    async def _with_prompt(self, request: Request, finish: Finish) -> Finish:
+        """The end with the prompt's ids, where another route has them and the server counted as many."""
+        tokens = finish.tokens
+        if tokens is None or not self._quirks.prompt_route:
+            return finish
+        root, key = server_root(self._base_url), self._key
+        ids: list[int] = []
+        with suppress(ModelError):
+            url, body = f"{root}/apply-template", self._body(request, "")
+            shown = await _get_json(self._connections, url, key, LIST_S, body)
+            asked = {"content": shown.get("prompt"), "add_special": True, "parse_special": True}
+            url, body = f"{root}/tokenize", msgspec.json.encode(asked)
+            ids = (await _get_json(self._connections, url, key, LIST_S, body)).get("tokens") or []
+        prompt = tuple(ids) if len(ids) == finish.usage.input_tokens else ()
+        return msgspec.structs.replace(finish, tokens=msgspec.structs.replace(tokens, prompt=prompt))
 
     def _record(self, body: bytes, response: httpx.Response, said: bytes) -> None:
         if self._recorder:
@@ -281,6 +308,10 @@ class Reply:
             raise ModelBadReply(
                 f"{self._address} sent an event that cannot be understood: {error}"
             ) from error
+
+    def whole(self, body: bytes) -> Iterator[Delta]:
+        """Deltas of a reply that came at once, as one object. Raises as `feed` does."""
+        return self.feed(b"data: " + body.replace(b"\n", b" ") + b"\n\n")
 
     def finish(self) -> Finish:
         """The end of the reply. Raises when there was none."""
@@ -347,9 +378,12 @@ def _context_tokens(model: dict[str, Any]) -> int | None:
     return next((tokens for tokens in named if isinstance(tokens, int)), None)
 
 
-async def _get_json(connections: Connections, url: str, key: str | None, timeout_s: float) -> dict[str, Any]:
-    address = shown_address(url)
-    async with connections.request("GET", url, header_s=timeout_s) as response:
+async def _get_json(
+    connections: Connections, url: str, key: str | None, timeout_s: float, content: bytes = b""
+) -> dict[str, Any]:
+    """What a page answers; with `content` that is posted to it."""
+    address, method = shown_address(url), "POST" if content else "GET"
+    async with connections.request(method, url, content=content, header_s=timeout_s) as response:
         body = (await connections.read(response, MAX_JSON_BYTES)).decode(errors="replace")
     if response.status_code != 200:
         raise fault(response.status_code, body, address=address, model="", secret=key)

@@ -73,7 +73,7 @@ def _prompt(task: Task, number: int) -> str:
     times in a row a repair that every second independent reply had.
     """
     tried = task.tried if number % 2 == 0 else ()
-    return build_prompt(task.targets, task.sources, task.failures, task.before.output, tried)
+    return build_prompt(task.targets, task.sources, task.located.failures, task.before.output, tried)
 
 
 async def _judge(task: Task, number: int, branch: Branch, files: dict[str, bytes]) -> Try:

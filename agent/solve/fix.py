@@ -25,7 +25,13 @@ from agent.solve.task import BASE_TEST_SHARE, CHECK_SHARE, MIN_BASE_TEST_LIMIT_S
 from agent.verify import Verdict, run_and_log
 from agent.workbench import Workbench
 from sandbox.patch import Patch
+from tools.testplan import own_command
 from tools.testreport import CheckResult, could_not_start
+
+_NO_COMMAND = (
+    "No way to run this project's tests is found, so there is nothing to make pass; "
+    "name the command: `pawl fix -- CMD...`, or set `test_cmd`."
+)
 
 
 class Outcome(NamedTuple):
@@ -53,13 +59,17 @@ async def fix(
 ) -> Outcome:
     """Make `command` pass within `wall_s` seconds, which the caller enforces.
 
-    The model is opened only once there is something to repair.
+    An empty command stands for how the project is tested, which is looked for. The model is opened only once
+    there is something to repair.
     """
-    shown = shlex.join(command)
     check_timeout_s = CHECK_SHARE * wall_s
     limit_s = max(MIN_BASE_TEST_LIMIT_S, BASE_TEST_SHARE * wall_s)
-    branch.emit(PhaseStarted("run", shown))
     async with bench.candidate() as base:
+        command = command or await own_command(base.sandbox)
+        if not command:
+            return Outcome("error", _NO_COMMAND)
+        shown = shlex.join(command)
+        branch.emit(PhaseStarted("run", shown))
         before, _ = await run_and_log(
             base.sandbox, command, "base", branch=branch, timeout_s=check_timeout_s, limit_s=limit_s
         )
@@ -78,7 +88,7 @@ async def fix(
     model, plan = await open_model()
     try:
         task = Task(command, bench, model, branch, plan, before, budget, sources, found, check_timeout_s)
-        if plan.strategy == "repair" and not found:
+        if plan.strategy == "repair" and not found.suspects:
             task.plan = _plan_without_suspects(plan, branch)
         branch.emit(PhaseStarted("repair", f"{task.plan.strategy} with {model.name}"))
         tries = await solve(task)

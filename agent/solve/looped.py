@@ -18,7 +18,8 @@ from agent.verify import Verdict
 from agent.workbench import Candidate
 from tools.base import ToolContext
 from tools.output import clip
-from tools.testreport import CheckResult, describe
+from tools.testhistory import TestHistory
+from tools.testreport import CheckResult, TestReport, describe
 from tools.toolset import default_toolset
 
 ROUNDS = 3
@@ -45,11 +46,12 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
         kind="run" if task.request else "fix",
         instructions=task.instructions,
         check=task.command,
+        before=task.before.report,
         temperature=task.temperature(number),
         seed=task.plan.seed + 100 * number,
     )
     message = _task_message(task)
-    if not task.suspects:
+    if not task.located.suspects:
         message = await with_map(message, task.bench.workspace.tree, task.plan.map_tokens)
     ended = Try("no_change", "nothing was changed")
     for _ in range(ROUNDS):
@@ -88,18 +90,21 @@ def loop_agent(
     kind: str,
     instructions: str = "",
     check: tuple[str, ...] = (),
+    before: TestReport | None = None,
     temperature: float | None = None,
     seed: int | None = None,
 ) -> Agent:
     """An agent at work on a candidate, with nobody to ask; `kind` is a key of `prompt.ENDINGS`.
 
-    `tree` is the person's own, of which a map can be made.
+    `tree` is the person's own, of which a map can be made; `before` is what the check said at first.
     `temperature` and `seed` are the plan's unless given.
     """
     context = ToolContext(
         candidate.sandbox,
         branch.bus.log.artifacts,
         check=check or None,
+        changed=candidate.changed,
+        history=TestHistory(before),
         timeout_s=candidate.sandbox.limits.timeout_s,
         refuse_syntax_errors=plan.refuse_syntax_errors,
         map=maker(tree),
@@ -108,7 +113,7 @@ def loop_agent(
         model=model,
         branch=branch,
         system=system_prompt(kind, instructions),
-        toolset=default_toolset(plan.edit_form),
+        toolset=default_toolset(plan.edit_form, plan.tools),
         context=context,
         permissions=Permissions.inside_sandbox(candidate.sandbox.caps.backend, mode="yolo"),
         guards=(budget, MaxSteps(plan.max_steps), LoopGuard()),
@@ -124,7 +129,7 @@ def _task_message(task: Task) -> str:
     if task.request:
         return f"{task.request}\n\nIn the end this command must pass: {shlex.join(task.command)}"
     failure = _failure(task.before, 6000)
-    places = "\n".join(f"- {s.path}: {s.qualname} ({s.reason})" for s in task.suspects[:5])
+    places = "\n".join(f"- {s.path}: {s.qualname} ({s.reason})" for s in task.located.suspects[:5])
     hint = f"\n\nThe failure points at:\n{places}" if places else ""
     return (
         f"This command fails: {shlex.join(task.command)}\n\n{failure}{hint}\n\n"

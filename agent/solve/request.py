@@ -19,6 +19,7 @@ from agent.mapped import with_map
 from agent.models.base import Model
 from agent.solve.attempts import solve
 from agent.solve.fix import Outcome, outcome_of
+from agent.solve.locate import Located
 from agent.solve.looped import loop_agent
 from agent.solve.task import BASE_TEST_SHARE, CHECK_SHARE, MIN_BASE_TEST_LIMIT_S, Plan, Task
 from agent.unfinished import kept_when_cut_off
@@ -103,7 +104,18 @@ async def _checked(
     plan = msgspec.structs.replace(plan, strategy="loop")
     try:
         task = Task(
-            check, bench, model, branch, plan, before, budget, {}, (), check_timeout_s, request, instructions
+            check,
+            bench,
+            model,
+            branch,
+            plan,
+            before,
+            budget,
+            {},
+            Located(),
+            check_timeout_s,
+            request,
+            instructions,
         )
         branch.emit(PhaseStarted("work", f"with {model.name}"))
         tries = await solve(task)

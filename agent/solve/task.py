@@ -14,13 +14,14 @@ from agent.guards import Budget
 from agent.models.base import Model
 from agent.models.families import EditForm
 from agent.models.toolmode import ToolMode
+from agent.solve.locate import Located
 from agent.solve.repair import Tried, targets
 from agent.verify import Verdict, run_and_log, verify
 from agent.workbench import Workbench
 from sandbox.base import Sandbox
 from sandbox.patch import Patch
-from tools.localize import Suspect, most_telling
-from tools.testreport import CheckResult, TestResult
+from tools.localize import Suspect
+from tools.testreport import CheckResult
 
 Strategy = Literal["loop", "repair"]
 
@@ -49,6 +50,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     tool_mode: ToolMode = "auto"
     dialect: str = ""
     edit_form: EditForm = "tool"
+    tools: str = ""
+    """What the person adds to the default tools or takes away (`tools.toolset.parse_changes`)."""
     refuse_syntax_errors: bool = False
     map_tokens: int = 0
     """How many tokens of the repository's map the first message may have; 0 for none."""
@@ -68,7 +71,7 @@ class Task:
     budget: Budget
     sources: Mapping[str, bytes]
     """Source files of the base by path."""
-    suspects: tuple[Suspect, ...]
+    located: Located
     check_timeout_s: float
     request: str = ""
     """What the person asked for; empty when the command is all that is to pass."""
@@ -81,12 +84,7 @@ class Task:
     @cached_property
     def targets(self) -> tuple[Suspect, ...]:
         """The functions that a direct repair shows and may rewrite."""
-        return targets(self.suspects, self.sources)
-
-    @cached_property
-    def failures(self) -> tuple[TestResult, ...]:
-        """What failed before the change, most telling first; empty when no test is known by name."""
-        return most_telling(self.before.report, self.sources) if self.before.report else ()
+        return targets(self.located.suspects, self.sources)
 
     @property
     def test_limit_s(self) -> float:

@@ -1,15 +1,13 @@
 """Any program with a command line: `--set command="PROGRAM ... {prompt}"`.
 
-`{prompt}`, `{prompt_file}`, `{workdir}`, `{model}` and `{base_url}` are filled in. The text is split as a
-shell would split it, and no shell sees it.
-
-See `evals.external` for where it runs. `--set env={"NAME": "text with {base_url}"}` gives it variables.
+The text is split as a shell would split it, and no shell sees it. `--set env={"NAME": "text"}` gives it
+variables. See `evals.external.Call` for what is filled in in both, and `evals.external` for where it runs.
 """
 
 from __future__ import annotations
 
 from evals.agent import AgentError, Job
-from evals.external import checked, run_external, split
+from evals.external import Call, checked, program, run_external, split
 from evals.types import AgentSpec, Rollout
 
 name = "command"
@@ -20,7 +18,7 @@ def check(spec: AgentSpec) -> AgentSpec:
     if unknown := sorted(set(spec.settings) - {"command", "env"}):
         raise AgentError(f"command has no setting {unknown[0]!r}; there are command, env")
     _env(spec)
-    return checked(spec, split(spec.settings.get("command")))
+    return checked(spec, program(split(spec.settings.get("command"))[0]))
 
 
 def _env(spec: AgentSpec) -> dict[str, str]:
@@ -31,4 +29,5 @@ def _env(spec: AgentSpec) -> dict[str, str]:
 
 
 async def run(job: Job) -> Rollout:
-    return await run_external(job, split(job.spec.settings.get("command")), _env(job.spec))
+    words = split(job.spec.settings.get("command"))
+    return await run_external(job, Call(words=words, env=_env(job.spec)))

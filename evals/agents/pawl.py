@@ -38,7 +38,7 @@ summary = "pawl run, or pawl fix, with the product's own loop"
 
 SPARE_S = 30.0
 """So much longer than its own time limit the process may take to end."""
-PROVIDER_CODES = (41, 75)
+_BY_CODE: dict[int, End] = {41: "key_refused", 75: "provider_error"}
 _OWN = {"command", "check"}
 _BY_RUN = {
     "model": "-m",
@@ -50,7 +50,9 @@ _BY_RUN = {
     "max_cost": "--unit-cost",
 }
 """Settings that an option of `pawl eval run` decides."""
-_FLAGS = ("temperature", "max_steps", "attempts", "strategy", "image", "network", "setup", "setup_network")
+_FLAGS = (
+    "temperature", "max_steps", "attempts", "strategy", "tools", "image", "network", "setup", "setup_network",
+)  # fmt: skip
 """Settings that have an option; the others go by the environment."""
 
 
@@ -143,6 +145,8 @@ def words(job: Job, patch: Path, wall_s: float) -> list[str]:
         **{f"--{key.replace('_', '-')}": spec.settings.get(key) for key in _FLAGS},
         "--test-cmd": spec.settings.get("check") if command == "run" else None,
     }
+    if job.backend == "docker":
+        given["--image"] = given["--image"] or job.instance.environment.image or None
     flags = [f"{key}={value}" if key[:2] == "--" else f"{key}{value}" for key, value in _given(given)]
     if command == "run":
         return ["run", "--bare", *flags]
@@ -244,17 +248,19 @@ def end_of(ended: Ended, result: Result | None, patch: bytes) -> End:
     if result is None:
         if ended.timed_out:
             return "limit"
-        return "provider_error" if ended.code in PROVIDER_CODES else "agent_error"
+        return _BY_CODE.get(ended.code, "agent_error")
     own: dict[str, End] = {"limit": "limit", "loop": "loop", "declined": "refused"}
     match result.subtype:
         case "success" | "tests_fail":
             return "submitted" if patch.strip() else "no_change"
         case "interrupted":
             return "limit" if ended.timed_out else "cancelled"
-        case "error" if result.exit_code in PROVIDER_CODES:
-            return "provider_error"
+        case "error" if result.cause == "quota":
+            return "quota_used_up"
+        case "error" if result.cause in ("sandbox", "disk"):
+            return "sandbox_error"
         case "error":
-            return "sandbox_error" if result.cause in ("sandbox", "disk") else "agent_error"
+            return _BY_CODE.get(result.exit_code, "agent_error")
         case other:
             return own[other]
 

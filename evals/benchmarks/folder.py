@@ -15,7 +15,7 @@
     python = "3.11"
 
 Further keys: id (the file's name without it), repo, created_at, difficulty, licence, canary, timeout_s,
-quarantined.
+quarantined, reference_s (what the tests take with the reference, as `pawl eval check` tells it).
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class _Task(msgspec.Struct, forbid_unknown_fields=True):
     canary: str = ""
     timeout_s: float = 1800.0
     quarantined: tuple[str, ...] = ()
+    reference_s: float | None = None
 
 
 def recognises(source: Path) -> bool:
@@ -121,6 +122,7 @@ def _instance(path: Path, benchmark: str) -> Instance:
         canary=task.canary,
         timeout_s=task.timeout_s,
         quarantined=task.quarantined,
+        extra={} if task.reference_s is None else {"reference_s": task.reference_s},
     )
 
 

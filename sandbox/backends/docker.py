@@ -15,9 +15,9 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import docker
 import docker.errors
@@ -135,12 +135,27 @@ def _inside() -> tuple[int, int]:
     return (0, 0) if rootless() else owner()
 
 
+class Kernel(NamedTuple):
+    """What the kernel does for containers, as the daemon says; for a rootless one often nothing."""
+
+    counts_processes: bool
+    counts_memory: bool
+    cgroup_namespace: Literal["private"] | None
+    """Asked for by name: a daemon may be set up to show every control group of the host, which with
+    cgroup v2 also leaves no counter of what was killed for memory. None leaves it to the daemon."""
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> Kernel:
+        """By the daemon's answer to `GET /info`."""
+        private: Literal["private"] | None = "private" if about.get("CgroupVersion") == "2" else None
+        return cls(bool(about.get("PidsLimit")), bool(about.get("MemoryLimit")), private)
+
+
 @functools.cache
-def _kernel_counts(path: Path) -> tuple[bool, bool]:
-    """Whether the daemon at this socket bounds (processes, memory): a rootless one often has no cgroup."""
+def _kernel(path: Path) -> Kernel:
+    """Of the daemon at this socket."""
     with contextlib.closing(_client()) as client:
-        about = client.info()
-    return bool(about.get("PidsLimit")), bool(about.get("MemoryLimit"))
+        return Kernel.of(client.info())
 
 
 async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
@@ -191,7 +206,7 @@ class _Container:
         self._client = client
         self._id = ""
         self._image = ""
-        self._counts = (False, False)
+        self._kernel = Kernel(False, False, None)
         self._ended = False
         self._complaint = bytearray()
 
@@ -202,11 +217,11 @@ class _Container:
             runs = Interpreter((toolchain.python,), (*toolchain.mounts, made_up))
         else:
             runs = await _blocking(lambda: own() or Interpreter(("python3",), ()))
-        options = _options(self._client, spec, runs)
-        await _blocking(self._make, options)
         path = socket_path()
         assert path is not None
-        self._counts = await _blocking(_kernel_counts, path)
+        self._kernel = await _blocking(_kernel, path)
+        options = _options(self._client, spec, runs, self._kernel)
+        await _blocking(self._make, options)
         self._image = "host-toolchain"
         if spec.image is not None:
             self._image = (await _blocking(self._client.inspect_container, self._id))["Image"]
@@ -220,8 +235,8 @@ class _Container:
         caps = Caps(
             backend="docker",
             network=True,
-            pids=self._counts[0],
-            memory=self._counts[1],
+            pids=self._kernel.counts_processes,
+            memory=self._kernel.counts_memory,
             read_scope=True,
             image=self._image,
             allowed=outlet.allowed(spec),
@@ -268,7 +283,9 @@ class _Container:
                 self._client.remove_container(self._id, force=True, v=True)
 
 
-def _options(client: docker.APIClient, spec: SandboxSpec, runs: Interpreter) -> dict[str, Any]:
+def _options(
+    client: docker.APIClient, spec: SandboxSpec, runs: Interpreter, kernel: Kernel
+) -> dict[str, Any]:
     """Everything that the container is. The model chooses none of it."""
     limits = spec.limits
     shown = laid_out((*runs.mounts, *spec.mounts, *outlet.mounts(spec)))
@@ -296,6 +313,7 @@ def _options(client: docker.APIClient, spec: SandboxSpec, runs: Interpreter) -> 
         tmpfs={"/tmp": f"exec,nosuid,nodev,mode=1777,size={limits.tmp_bytes}"},
         shm_size=256 * 1024 * 1024,
         ipc_mode="private",
+        cgroupns=kernel.cgroup_namespace,
         log_config=LogConfig(type=LogConfig.types.NONE),
         mounts=mounts,
         init=False,

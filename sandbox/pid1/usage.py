@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from contextlib import suppress
 from typing import Dict, List, NamedTuple, Set, Tuple
 
@@ -16,6 +17,7 @@ from sandbox.pid1.frames import Header
 _DEPTH = 200
 _SLACK_BYTES = 16 * 1024 * 1024
 """What the host's disk may lose during a command without being laid to it."""
+_WEIGHING_S = 0.1
 _OOM_COUNTERS = (
     "/sys/fs/cgroup/memory.events",
     "/sys/fs/cgroup/memory/memory.oom_control",
@@ -111,26 +113,52 @@ class Share(NamedTuple):
     memory: int
 
 
-def shares(owners: Dict[int, int | None]) -> Dict[int | None, Share]:
-    """The share of each owner, from the owner of each pid. Memory is what is private and no file's."""
+def shares(owners: Dict[int, int | None], weighed: bool = False) -> Dict[int | None, Share]:
+    """The share of each owner, from the owner of each pid. Memory is what is private and no file's.
+
+    A page that a fork left to several processes counts for each of them, unless it is `weighed`: then
+    each has its part of it. That takes far longer, so after _WEIGHING_S the rest is counted as before.
+    """
     found: Dict[int | None, Share] = {}
+    deadline = time.monotonic() + _WEIGHING_S
     for pid, owner in owners.items():
-        pages = (0, 0)
-        with suppress(OSError):
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                _size, resident, shared = map(int, file.read().split()[:3])
-            pages = resident, shared
+        memory = _weighed(pid) if weighed and time.monotonic() < deadline else None
+        if memory is None:
+            memory = _counted(pid)
         before = found.get(owner, Share(0, 0))
-        found[owner] = Share(before.processes + 1, before.memory + (pages[0] - pages[1]) * _PAGE)
+        found[owner] = Share(before.processes + 1, before.memory + memory)
     return found
+
+
+def _counted(pid: int) -> int:
+    """Bytes of memory that are no file's; 0 of a process that is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            _size, resident, shared = map(int, file.read().split()[:3])
+    except OSError:
+        return 0
+    return (resident - shared) * _PAGE
+
+
+def _weighed(pid: int) -> int | None:
+    """The same, each page divided by the number of its users.
+
+    None before Linux 5.4, and of a process that hides its memory (PR_SET_DUMPABLE).
+    """
+    with suppress(OSError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pss_Anon:"):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 class OutOfMemory:
     """The kernel's counter of the processes that it killed for memory here."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Tuple[str, ...] = _OOM_COUNTERS) -> None:
+        """Of `counters` the first that is there."""
         self._file: int | None = None
-        for path in _OOM_COUNTERS:
+        for path in counters:
             with suppress(OSError):
                 self._file = os.open(path, os.O_RDONLY)
                 break

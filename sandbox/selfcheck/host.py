@@ -46,6 +46,13 @@ async def check_around_workspace(sandbox: Sandbox) -> None:
 
 
 @needs("read_scope")
+async def check_control_groups(sandbox: Sandbox) -> None:
+    """no control group of the host's services and users is seen"""
+    places = " ".join(f"/sys/fs/cgroup/{each}" for each in ("*.slice", "*.scope", "*/*.slice", "*/*.scope"))
+    expect_equal((await sandbox.run(f"ls -d {places} 2>/dev/null; true")).output, b"")
+
+
+@needs("read_scope")
 async def check_read_only(sandbox: Sandbox) -> None:
     """nothing but the workspace and the sandbox's own /tmp and /dev can be written"""
     program = (

@@ -33,8 +33,10 @@ from agent.models.toolmode import ToolMode
 from agent.models.transport import HttpModel
 from agent.session import Envelope, SessionLog
 from tests.support.model_server import Answer, Body, ModelServer, Received, error
-from tests.support.scene import Gate, Scene, call
+from tests.support.scene import TOOLS, Board, Gate, Scene, call
 from tests.support.spoken import all_spoken, extends, head
+from tools.base import Effect, ToolOutput, tool
+from tools.builtin.todo import todo
 
 pytestmark = pytest.mark.anyio
 
@@ -49,11 +51,17 @@ def wire(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@tool(Effect.READ)
+async def see(ctx: Board) -> ToolOutput:
+    """Show a picture."""
+    return ToolOutput("a PNG image", images=(PIXEL,))
+
+
 class Stage:
     """A session on a server that answers by a script, with a second one to fall back to."""
 
     def __init__(self, folder: Path, wire: str, servers: Sequence[ModelServer], context: int | None) -> None:
-        self.scene = Scene(folder, guards=(self,))
+        self.scene = Scene(folder, guards=(self,), toolset={**TOOLS, "todo": todo, "see": see})
         self.scene.board.notes["a"] = "A line of the note.\n" * 150
         self.wire = wire
         self.context = context
@@ -216,6 +224,19 @@ async def an_image(stage: Stage) -> None:
     await stage.turn(DONE, images=(PIXEL,))
 
 
+async def images_in_results(stage: Stage) -> None:
+    stage.calls += 2
+    both = (call(stage.calls - 1, "see"), call(stage.calls, "look", '{"name": "b"}'))
+    in_text = 'I see.\n```json\n{"name": "see", "arguments": {}}\n```'
+    await stage.turn(Answer("", both, usage=None), in_text, DONE)
+
+
+async def a_todo_list(stage: Stage) -> None:
+    stage.calls += 1
+    made = (call(stage.calls, "todo", '{"items": [{"text": "Water the plants."}]}'),)
+    await stage.turn(Answer("", made, usage=None), DONE)
+
+
 async def a_fallback(stage: Stage) -> None:
     model = stage.agent.model
     assert isinstance(model, Fallback)
@@ -249,6 +270,8 @@ FEATURES = (
     a_refusal,
     an_undo,
     an_image,
+    images_in_results,
+    a_todo_list,
     a_fallback,
     a_resumed_session,
     a_compaction,

@@ -44,7 +44,7 @@ def test_then_the_older_part_is_summed_up_and_the_request_of_the_turn_comes_agai
     planned = plan(View(talk, (3,)), Room(2200, 200))
     assert planned is not None
     assert planned.summarise == (*talk, User(SUMMARISE))
-    messages, asked = compacted(View(talk, (3,)), planned.event)
+    messages, asked, _ = compacted(View(talk, (3,)), planned.event)
     assert messages[0] == System("s")
     assert messages[1].text.startswith(SUMMED_UP)
     assert messages[2] == User("go") and asked == (2,)

@@ -8,7 +8,7 @@ import pytest
 from agent.verify import is_protected, lost_tests, shadows
 from sandbox.base import ExecResult
 from sandbox.patch import FileChange
-from tools.testparse import parse_output
+from tools.runners import parse_output
 from tools.testreport import CheckResult, TestResult, make_report
 
 PYTEST = ("python", "-m", "pytest", "-q")
@@ -33,6 +33,11 @@ PYTEST = ("python", "-m", "pytest", "-q")
         ("check.sh", ("./check.sh",)),
         ("scripts/check.sh", ("bash", "scripts/check.sh")),
         ("run", ("./run",)),
+        ("package.json", ("npm", "test")),
+        ("jest.config.ts", ("npx", "jest")),
+        ("sub/pom.xml", ("mvn", "test")),
+        (".cargo/config.toml", ("cargo", "test")),
+        ("CMakeLists.txt", ("sh", "-c", "cmake --build b && ctest")),
     ],
 )
 def test_protected(path: str, command: tuple[str, ...]) -> None:
@@ -49,6 +54,9 @@ def test_protected(path: str, command: tuple[str, ...]) -> None:
         ("Makefile", PYTEST),
         ("main.py", ("python", "main.py")),
         ("check.sh", PYTEST),
+        ("package.json", PYTEST),
+        ("src/index.js", ("npm", "test")),
+        ("Cargo.toml", ("make", "test")),
     ],
 )
 def test_not_protected(path: str, command: tuple[str, ...]) -> None:

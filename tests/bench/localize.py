@@ -1,55 +1,51 @@
-"""Whether the functions that a failure points at hold the fault: QuixBugs programs and injected faults.
+"""Whether the functions that a failure points at hold the fault: QuixBugs programs and mutants of packages.
 
-    python -P tests/bench/localize.py quixbugs REPOSITORY NAMES
-    python -P tests/bench/localize.py mutants REPOSITORY ... --count 10 --seed 1
+    python -m tests.bench.localize [--only NAME ...] [--count 15] [--seed 2] [--repositories FOLDER]
 
-REPOSITORY is a git repository; NAMES is a file with the programs to take, one a line: no others are opened. A
-mutant is the repository's newest tree with one operator of one line changed, chosen by chance among those
-that a test notices; tests that fail without it are deselected. Everything runs in a sandbox; each failure is
-ranked as read and as measured.
+NAME is `quixbugs` or a package of `tests/bench/faults.py`; by default QuixBugs and the packages that the
+ranking was not tuned on. FOLDER has git repositories by name; what is not in it is fetched from GitHub.
+A mutant that no test notices does not count; one that fails at an import, so that no test runs, counts apart.
+Tests that fail without the mutant are deselected. Everything runs in a sandbox, measured by coverage.py, and
+each failure is ranked three times: as read, as measured, and as `pawl fix` does it, which measures where
+reading leaves it open. Prints a table in Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import asyncio
 import importlib.util
-import io
-import random
-import subprocess
 import sys
-import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
+from evals.metrics import wilson
 from sandbox.base import Limits, SandboxSpec
 from sandbox.open import open_sandbox
-from tools import syntax
-from tools.localize import suspects
+from tests.bench.faults import HELD_OUT, PROGRAMS, TUNED_ON, Fault, Repository, mutants, program
+from tools.localize import Suspect, is_weak, suspects
 from tools.probe import PROBE_MOUNT, run_check
-from tools.testreport import TestReport, is_test_path
+from tools.testreport import TestReport
 
 LIMIT_S = 120.0
 TEST_LIMIT_S = 5.0
-TABLE = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "+": "-", "-": "+", "*": "//"}
+MAX_FILE = 500_000
 
 
-class Fault(NamedTuple):
-    path: str
-    qualname: str
-    source: bytes
-    """The whole file, with the fault."""
+class Place(NamedTuple):
+    """Where the faulty function came: 1 is first, 0 is not among the ten."""
 
-
-def archive(repository: Path, target: Path, *paths: str) -> None:
-    done = subprocess.run(
-        ["git", "-C", str(repository), "archive", "HEAD", *paths], capture_output=True, check=True
-    )
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as tar:
-        tar.extractall(target, filter="data")
+    read: int
+    measured: int
+    fix: int
+    seconds: float
+    """Of the processor, for ranking the report as read."""
+    at_import: bool = False
 
 
 async def run(tree: Path, backend: str, tests: list[str]) -> TestReport | None:
@@ -74,152 +70,117 @@ async def run(tree: Path, backend: str, tests: list[str]) -> TestReport | None:
     return check.report
 
 
-async def places(tree: Path, fault: Fault, backend: str, tests: list[str]) -> tuple[int, int] | None:
-    """(place of the faulty function by reading alone, and measured), 0 for none; None if no test fails."""
+async def place(tree: Path, fault: Fault, backend: str, tests: list[str]) -> Place | None:
+    """Where the ranking of a tree with a fault in it puts the fault; None if no test fails."""
     report = await run(tree, backend, tests)
     if report is None or not report.failures:
         return None
     sources = {
         str(file.relative_to(tree)): file.read_bytes()
         for file in sorted(tree.rglob("*.py"))
-        if file.is_file() and file.stat().st_size < 500_000
+        if file.is_file() and file.stat().st_size < MAX_FILE
     }
-    read = type(report)(report.tests, report.counts, report.ok, report.runner, report.collected)
+    read = msgspec.structs.replace(report, lines={})
+    started = time.process_time()
+    as_read = suspects(read, sources)
+    seconds = time.process_time() - started
+    measured = suspects(report, sources)
+    fix = measured if report.lines and is_weak(read, as_read) else as_read
+    at_import = any("::" not in test.id for test in report.failures)
+    return Place(_of(fault, as_read), _of(fault, measured), _of(fault, fix), seconds, at_import)
+
+
+def _of(fault: Fault, found: list[Suspect]) -> int:
+    ranked = [(suspect.path, suspect.qualname) for suspect in found]
+    wanted = (fault.path, fault.qualname)
+    return ranked.index(wanted) + 1 if wanted in ranked else 0
+
+
+async def quixbugs(folder: Path, backend: str) -> list[Place]:
     found = []
-    for seen in (read, report):
-        ranked = [(suspect.path, suspect.qualname) for suspect in suspects(seen, sources)]
-        wanted = (fault.path, fault.qualname)
-        found.append(ranked.index(wanted) + 1 if wanted in ranked else 0)
-    return found[0], found[1]
-
-
-def mutants(tree: Path, seed: int) -> Iterator[Fault]:
-    """Faults of one line each, in an order by chance; at most one for each function."""
-    chance = random.Random(seed)
-    faults = []
-    for file in sorted(tree.rglob("*.py")):
-        path = str(file.relative_to(tree))
-        if is_test_path(path) or path.startswith(
-            ("docs", "benchmark", "examples", "misc", "setup", "scripts")
-        ):
-            continue
-        source = file.read_bytes()
-        for symbol in syntax.functions(source):
-            options = list(changes(source, symbol))
-            if options:
-                faults.append(Fault(path, symbol.qualname, chance.choice(options)))
-    chance.shuffle(faults)
-    yield from faults
-
-
-def changes(source: bytes, symbol: syntax.Symbol) -> Iterator[bytes]:
-    """The file with one operator, number or truth value of a function's body changed."""
-    lines = source.splitlines(keepends=True)
-    first = source.count(b"\n", 0, symbol.body_byte)
-    docstring = symbol.docstring or (0, 0)
-    for row in range(first, symbol.end_line):
-        start = sum(map(len, lines[:row]))
-        owner = syntax.function_at(source, row + 1)
-        if docstring[0] <= start <= docstring[1] or owner is None or owner.qualname != symbol.qualname:
-            continue
-        for old, new in TABLE.items():
-            if f" {old} ".encode() in lines[row]:
-                changed = lines[row].replace(f" {old} ".encode(), f" {new} ".encode(), 1)
-                whole = b"".join([*lines[:row], changed, *lines[row + 1 :]])
-                if parses(whole):
-                    yield whole
-
-
-def parses(source: bytes) -> bool:
-    try:
-        ast.parse(source)
-    except SyntaxError:
-        return False
-    return True
-
-
-async def quixbugs(repository: Path, names: list[str], backend: str) -> list[tuple[int, int]]:
-    found = []
-    listed = subprocess.run(
-        ["git", "-C", str(repository), "ls-tree", "-r", "--name-only", "HEAD"],
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout.split()
-    shared = {"conftest.py", "python_testcases/load_testdata.py", "python_testcases/node.py"}
-    shared |= {"python_programs/node.py"}
-    for name in names:
-        own = {
-            f"python_programs/{name}.py",
-            f"python_testcases/test_{name}.py",
-            f"json_testcases/{name}.json",
-        }
-        with tempfile.TemporaryDirectory(prefix="pawl-bench-") as folder:
-            tree = Path(folder) / "tree"
-            archive(repository, tree, *sorted((own | shared) & set(listed)))
-            path = f"python_programs/{name}.py"
-            fault = Fault(path, name, (tree / path).read_bytes())
-            place = await places(tree, fault, backend, [f"python_testcases/test_{name}.py"])
-            print(f"  {name:28} {place}", flush=True)
-            if place is not None:
-                found.append(place)
+    for name in PROGRAMS:
+        with tempfile.TemporaryDirectory(prefix="pawl-bench-") as work:
+            tree = Path(work) / "tree"
+            fault = program(name, folder, tree)
+            where = await place(tree, fault, backend, [f"python_testcases/test_{name}.py"])
+        if where is not None:
+            found.append(_told(name, where))
     return found
 
 
-async def injected(
-    repository: Path, count: int, seed: int, backend: str, tests: str
-) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    with tempfile.TemporaryDirectory(prefix="pawl-bench-") as folder:
-        tree = Path(folder) / "tree"
-        archive(repository, tree)
-        clean = await run(tree, backend, tests.split())
-        assert clean is not None and clean.counts.get("passed"), "the repository's own tests do not run"
-        selected = [*tests.split(), *(f"--deselect={test.id}" for test in clean.failures)]
+async def injected(repository: Repository, folder: Path, count: int, seed: int, backend: str) -> list[Place]:
+    found: list[Place] = []
+    with tempfile.TemporaryDirectory(prefix="pawl-bench-") as work:
+        tree = Path(work) / "tree"
+        repository.archive(folder, tree)
+        clean = await run(tree, backend, list(repository.tests))
+        if clean is None or not clean.counts.get("passed"):
+            raise SystemExit(f"the tests of {repository.name} do not run here; do they need a package?")
+        tests = [*repository.tests, *(f"--deselect={test.id}" for test in clean.failures)]
         for fault in mutants(tree, seed):
             if len(found) == count:
                 break
             before = (tree / fault.path).read_bytes()
             (tree / fault.path).write_bytes(fault.source)
-            place = await places(tree, fault, backend, selected)
+            where = await place(tree, fault, backend, tests)
             (tree / fault.path).write_bytes(before)
-            if place is not None:
-                found.append(place)
-                print(f"  {fault.path}:{fault.qualname} {place}", flush=True)
+            if where is not None:
+                found.append(_told(f"{fault.path}:{fault.qualname}", where))
     return found
 
 
-def table(name: str, found: list[tuple[int, int]]) -> None:
-    count = len(found) or 1
-    for what, kind in ((0, "as read"), (1, "as measured")):
-        first = sum(place[what] == 1 for place in found)
-        five = sum(0 < place[what] <= 5 for place in found)
-        print(f"{name:24}{kind:14}{len(found):4} faults, first {first / count:4.0%}, 5 {five / count:4.0%}")
+def _told(name: str, where: Place) -> Place:
+    aside = " at import" if where.at_import else ""
+    print(f"  {name:60} {where.read:3} {where.measured:3} {where.fix:3}{aside}", file=sys.stderr, flush=True)
+    return where
+
+
+def table(rows: dict[str, list[Place]]) -> Iterator[str]:
+    kinds = ("as read", "as measured", "as in fix")
+    heads = [f"{most}, {kind}" for most in ("first", "among five") for kind in kinds]
+    yield f"| faults | number | at import | {' | '.join(heads)} | s a report |"
+    yield "|---" * (len(heads) + 4) + "|"
+    for name, places in rows.items():
+        counted = [where for where in places if not where.at_import]
+        if not counted:
+            continue
+        cells = [name, str(len(counted)), str(len(places) - len(counted))]
+        for most in (1, 5):
+            for kind in ("read", "measured", "fix"):
+                cells.append(_share([0 < getattr(where, kind) <= most for where in counted]))
+        cells.append(f"{sum(where.seconds for where in counted) / len(counted):.2f}")
+        yield f"| {' | '.join(cells)} |"
+
+
+def _share(hits: list[bool]) -> str:
+    between = wilson(sum(hits), len(hits))
+    return f"{sum(hits) / len(hits):.0%} ({between.low:.0%} to {between.high:.0%})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["quixbugs", "mutants"])
-    parser.add_argument("paths", nargs="+", type=Path)
-    parser.add_argument("--count", type=int, default=10, help="mutants of each repository")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--tests", default="", help="which tests to run; the whole suite by default")
-    if importlib.util.find_spec("coverage") is None:
-        raise SystemExit("coverage is not installed: nothing could be measured")
+    packages = {repository.name: repository for repository in (*TUNED_ON, *HELD_OUT)}
+    usual = ["quixbugs", *(repository.name for repository in HELD_OUT)]
+    parser.add_argument("--only", nargs="+", choices=["quixbugs", *packages], default=usual)
+    parser.add_argument("--count", type=int, default=15, help="mutants of each package")
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--repositories", type=Path, default=Path("build/bench-localise"))
     parser.add_argument("--sandbox", default="bubblewrap", choices=["docker", "bubblewrap", "local"])
     options = parser.parse_args()
-    if options.what == "quixbugs":
-        repository, names = options.paths
-        found = asyncio.run(quixbugs(repository, names.read_text().split(), options.sandbox))
-        table("QuixBugs", found)
-        return
-    everything = []
-    for repository in options.paths:
-        name = repository.parent.name if repository.name == "repo" else repository.name
-        found = asyncio.run(injected(repository, options.count, options.seed, options.sandbox, options.tests))
-        table(name, found)
-        everything += found
-    table("all mutants", everything)
+    if importlib.util.find_spec("coverage") is None:
+        raise SystemExit("coverage is not installed: nothing could be measured")
+    folder = options.repositories.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, list[Place]] = {}
+    for name in options.only:
+        print(name, file=sys.stderr)
+        rows[name] = asyncio.run(
+            quixbugs(folder, options.sandbox)
+            if name == "quixbugs"
+            else injected(packages[name], folder, options.count, options.seed, options.sandbox)
+        )
+    rows["all mutants"] = [where for name, found in rows.items() if name != "quixbugs" for where in found]
+    print(*table(rows), sep="\n")
 
 
 if __name__ == "__main__":

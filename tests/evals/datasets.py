@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from evals import cli_twins
 from evals.gitrun import git
 from tests.evals.tasks import BASE, FAIL, KEEP, REFERENCE, TESTS, changed
 from tools.patch import unified
@@ -128,6 +129,12 @@ def smoke(folder: Path) -> None:
     """It ships."""
 
 
+def twins(place: Path) -> Path:
+    """As the command makes it of a task that ships."""
+    cli_twins.twins("smoke", place / "twins", ["running-mean"])
+    return place / "twins"
+
+
 MAKERS: dict[str, Callable[[Path], Path | None]] = {
     "exercism": exercism,
     "folder": folder,
@@ -136,4 +143,5 @@ MAKERS: dict[str, Callable[[Path], Path | None]] = {
     "quixbugs": quixbugs,
     "smoke": smoke,
     "swebench": swebench,
+    "twins": twins,
 }

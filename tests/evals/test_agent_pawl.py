@@ -19,7 +19,8 @@ from evals.process import Ended, run_process
 from evals.store import Run
 from evals.types import AgentSpec, End, Files, Instance, Limits, Tests
 from tests.e2e.conftest import CHECK, FIXED, MODULE, TESTS
-from tests.support.model_server import Answer, ModelServer
+from tests.support.byte_tokens import Reply, byte_server, decode, template
+from tests.support.model_server import Answer, ModelServer, error
 from tests.support.pawl import run_pawl
 
 EDIT = ToolCall(
@@ -61,6 +62,53 @@ async def test_a_run_from_end_to_end(tmp_path: Path, isolated: Path) -> None:
     assert {"events.jsonl.gz", "result.json", "stderr.txt", "patch.diff"} <= names
     assert "home" not in names
     assert not (isolated / "state" / "sessions").exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+async def test_recorded_tokens_come_with_the_attempt_and_leave_with_an_export(tmp_path: Path) -> None:
+    replies = (Reply("", (MISSED,)), Reply("So.", (EDIT,)), "Done.")
+    async with byte_server(replies, append_only=True) as server:
+        words = ("-a", "pawl", "-m", "m", "--base-url", server.base_url, "--sandbox", "bubblewrap")
+        more = ("--only", "leap-year", "--out", "r", "--record-tokens", "--fail-under", "100")
+        done = await run_pawl("eval", "run", "smoke", *words, *more, cwd=tmp_path)
+        assert done.code == 0, done.err
+        sent = [template(request.body) for request in server.requests]
+    written = await run_pawl(
+        "eval", "export", "r", "--format", "rollouts", "--out", "out.jsonl", cwd=tmp_path
+    )
+    assert written.out == "out.jsonl: 1 conversations, 0 drift, 0 untold turns\n"
+    (row,) = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [decode(turn["prompt_token_ids"]) for turn in row["turns"]] == sent
+    assert decode(row["segments"][0]["token_ids"]) == sent[-1] + "Done.<end>"
+    assert (row["reward"], row["tokens"]) == (1.0, "all")
+    assert [turn["step_rewards"] for turn in row["turns"]] == [
+        {"edit_applied": 0.0, "tool_error": 1.0},
+        {"edit_applied": 1.0, "syntax_ok": 1.0, "tool_error": 0.0},
+        {},
+    ]
+
+
+QUOTA = error(429, "You exceeded your current quota", "insufficient_quota")
+
+
+@pytest.mark.anyio
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize(
+    ("key", "code", "asked", "said"),
+    [("wrong", 41, 0, "does not accept the API key (401)"), ("right", 75, 1, "quota or credit at")],
+)
+async def test_a_refused_key_or_no_quota_ends_the_run_with_the_first_answer(
+    tmp_path: Path, key: str, code: int, asked: int, said: str
+) -> None:
+    async with ModelServer(lambda _: QUOTA, api_key="right") as server:
+        words = ("-a", "pawl", "-m", "m", "--base-url", server.base_url, "--sandbox", "bubblewrap")
+        run = ("eval", "run", "smoke", *words, "--out", "r", "-j", "1")
+        done = await run_pawl(*run, cwd=tmp_path, OPENAI_API_KEY=key)
+        assert len(server.requests) == asked
+    assert done.code == code, done.err
+    assert said in done.err and "5 of 5 units are left: pawl eval resume r" in done.err
+    assert Run.open(tmp_path / "r").rollouts() == []
 
 
 TASK = Instance(
@@ -142,7 +190,8 @@ def result(subtype: str, code: int = 1, cause: str = "") -> Result:
         (ended(4), result("limit", 4), b"diff", "limit"),
         (ended(5), result("loop", 5), b"", "loop"),
         (ended(6), result("declined", 6), b"", "refused"),
-        (ended(41), result("error", 41, "model"), b"", "provider_error"),
+        (ended(41), result("error", 41, "model"), b"", "key_refused"),
+        (ended(75), result("error", 75, "quota"), b"", "quota_used_up"),
         (ended(75), result("error", 75, "model"), b"", "provider_error"),
         (ended(1), result("error", 1, "model"), b"", "agent_error"),
         (ended(1), result("error", 1, "sandbox"), b"", "sandbox_error"),
@@ -152,6 +201,7 @@ def result(subtype: str, code: int = 1, cause: str = "") -> Result:
         (ended(130, timed_out=True), result("interrupted", 130), b"", "limit"),
         (ended(2), None, b"", "agent_error"),
         (ended(75), None, b"", "provider_error"),
+        (ended(41), None, b"", "key_refused"),
         (ended(-9), None, b"", "agent_error"),
         (ended(-9, timed_out=True), None, b"", "limit"),
     ],

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from agent.messages import ToolCall, Usage
+from agent.models.base import ModelUnreachable
 from evals.counting import Counter, told_in
 from tests.support.model_server import Answer, Body, ModelServer, error, refused_url
 from tests.support.spoken import all_spoken
@@ -58,6 +59,19 @@ async def test_every_wire_is_passed_on_byte_for_byte_and_counted(wire: str) -> N
             assert counter.usage == Usage(100 * number, 90 * number, 5 * number, number)
         assert (counter.untold, counter.failures) == (0, [])
         assert server.requests[0].headers["host"] == server.root.removeprefix("http://")
+
+
+@pytest.mark.parametrize("wire", sorted(all_spoken()))
+async def test_the_agent_need_not_know_the_key(wire: str) -> None:
+    async with (
+        ModelServer(["a"], api_key="key-12345") as server,
+        httpx.AsyncClient(trust_env=False) as client,
+        Counter(server.root, api_key="key-12345") as counter,
+    ):
+        wrong = {"authorization": "Bearer none", "x-api-key": "none", "x-goog-api-key": "none"}
+        got = await client.post(counter.base_url + WHERE[wire], json=ASKED[wire], headers=wrong)
+        assert (got.status_code, counter.fault) == (200, None)
+        assert "none" not in server.requests[0].headers.values()
 
 
 async def test_a_stream_comes_piece_by_piece_and_its_end_is_told() -> None:
@@ -109,7 +123,8 @@ async def test_a_server_that_is_not_there_is_a_502_that_says_so() -> None:
         got = await client.post(f"{counter.base_url}/chat/completions", json=ASKED["openai_chat"])
         assert got.status_code == 502
         assert "cannot be reached" in got.json()["error"]["message"]
-        assert counter.failures == [502]
+        assert (counter.failures, type(counter.fault)) == ([502], ModelUnreachable)
+        assert not counter.hopeless.is_set()
 
 
 async def test_what_is_no_http_ends_its_connection_alone() -> None:

@@ -16,7 +16,7 @@ from evals.engine import ROLLOUT, SCORE, Setup
 from evals.engines import local
 from evals.patience import Breaker, Patience
 from evals.runner import Outcome, Runner
-from evals.store import Run
+from evals.store import Ended, Run
 from evals.types import Instance, Limits
 from tests.support import works
 from tests.support.works import instance, manifest, units
@@ -189,6 +189,28 @@ async def test_a_provider_that_stays_down_stops_the_run_before_it_spoils_it(tmp_
     assert outcome.reason.startswith("provider: most tries failed, also after 2 pauses; 30 of 30 units")
     assert run.rollouts() == []
     assert runner.tally.retried < 12
+
+
+@pytest.mark.parametrize(("end", "code"), [("key_refused", 41), ("quota_used_up", 75)])
+async def test_what_every_try_would_come_to_ends_the_run_at_once(tmp_path: Path, end: str, code: int) -> None:
+    log = tmp_path / "log"
+    tasks = [instance(str(n), sleep_s=30, seen=str(log)) for n in range(8)]
+    run = create(tmp_path / "r", instance("first", end=end, seen=str(log)), *tasks)
+    async with asyncio.timeout(10):
+        outcome, runner = await finish(run)
+    assert outcome == Outcome(code, f"told: {end}; 9 of 9 units are left")
+    assert (runner.tally.retried, run.rollouts(), run.scores()) == (0, [], [])
+    assert seen(log)[ROLLOUT] <= 2
+    assert [ended.end for ended in run.ended(run.units()[0].id)] == [end]
+
+
+async def test_tries_with_a_refused_key_do_not_use_the_tries_up(tmp_path: Path) -> None:
+    run = create(tmp_path / "r", instance(end="sandbox_error", fails=3))
+    unit = run.units()[0].id
+    for _ in range(2):
+        run.end(unit, run.begin(unit), Ended("key_refused", ""))
+    outcome, _ = await finish(run, Patience(first_s=0.01, retries=1))
+    assert (outcome.code, run.rollouts()[0].end, run.rollouts()[0].tries) == (0, "submitted", 4)
 
 
 async def test_another_hosts_worker_is_waited_for_and_a_dead_one_is_not(

@@ -11,7 +11,8 @@ import pytest
 from agent.messages import Usage
 from evals.comparison import compare
 from evals.metrics import Spread
-from evals.reading import RunError, read_events, read_run
+from evals.reading import read_events, read_run
+from evals.store import Ended, Run, StoreError
 from evals.summary import Lost, Summary, encode, summarize
 from evals.types import AgentSpec, End, Flag, Instance, TestOutcome
 from tests.support.made_run import HOSTILE, SCORER, MadeRun, big_run, diff, events, task
@@ -119,9 +120,11 @@ def test_spent_counts_all_and_is_divided_by_what_was_solved(tmp_path: Path) -> N
 def test_tries_that_came_to_nothing_are_paid_for_too(tmp_path: Path) -> None:
     run = graded(tmp_path / "run", [[True]])
     place = run.folder / "attempts" / run.units[0].id
-    usage = {"input_tokens": 700, "output_tokens": 50, "requests": 2, "cost_usd": 0.25}
-    (place / "1.ended").write_bytes(msgspec.json.encode({"end": "sandbox_error", "usage": usage}))
-    (place / "dup-2.json").write_bytes(msgspec.json.encode({"usage": {"input_tokens": 50}}))
+    ended = Ended("sandbox_error", "why", Usage(700, 0, 50, 2, 0.25))
+    (place / "1.ended").write_bytes(msgspec.json.encode(ended))
+    (late,) = Run.open(run.folder).rollouts()
+    late = msgspec.structs.replace(late, usage=Usage(input_tokens=50))
+    (place / "dup-2.json").write_bytes(msgspec.json.encode(late))
     (place / "3.started").write_bytes(b"{}")
     assert summary_of(run).lost == Lost(2, 800, 0.25)
     assert summary_of(run).spent.tokens == Spread(0, 0, 0, 0, 0)
@@ -145,24 +148,28 @@ def test_before_and_after_the_cut_off(tmp_path: Path) -> None:
 
 def test_the_cut_off_may_be_a_setting_of_the_agent(tmp_path: Path) -> None:
     agent = AgentSpec(name="pawl", settings={"cutoff": "2026-02"})
-    with pytest.raises(RunError, match="cutoff is no date: '2026-02'"):
+    with pytest.raises(StoreError, match="cutoff is no date: '2026-02'"):
         summary_of(graded(tmp_path / "a", [[True]], agent=agent))
     agent = AgentSpec(name="pawl", settings={"cutoff": "2026-02-01"})
     assert summary_of(graded(tmp_path / "b", [[True]], agent=agent)).by_age[0].name == "until 2026-02-01"
 
 
 def test_a_canary_in_the_models_words_is_found_and_one_in_a_result_is_not(tmp_path: Path) -> None:
-    marked = [task(number, canary=f"canary GUID {GUID}") for number in range(3)]
+    marked = [task(number, canary=f"canary GUID {GUID}") for number in range(4)]
     run = MadeRun(tmp_path / "run", marked)
     said = events(0, 1, lambda step: f"I know {GUID.upper()}" if step > 0 else "")
     read = events(1, 1, lambda step: f"file: {GUID}" if step < 0 else "")
     run.roll(run.units[0], events=said)
     run.roll(run.units[1], events=read)
     run.roll(run.units[2], patch=f"+# {GUID}\n")
+    run.roll(run.units[3], patch="+#\n")
+    other = run.folder / "attempts" / run.units[3].id
+    other.mkdir(parents=True, exist_ok=True)
+    (other / "output.txt").write_bytes(f"another program \xff: {GUID}".encode("latin-1"))
     for unit in run.units:
         run.grade(unit, False)
     signs = summary_of(run).signs
-    assert (signs.canaries, signs.canary_said) == (3, (run.units[0].id, run.units[2].id))
+    assert (signs.canaries, signs.canary_said) == (4, tuple(run.units[n].id for n in (0, 2, 3)))
 
 
 def test_twins_give_the_paired_drop_and_do_not_count_twice(tmp_path: Path) -> None:
@@ -220,7 +227,7 @@ def test_several_attempts_are_judged_by_the_paired_interval(tmp_path: Path) -> N
 def test_runs_without_a_common_task_cannot_be_compared(tmp_path: Path) -> None:
     first = summary_of(graded(tmp_path / "old", [[True]]))
     second = summary_of(MadeRun(tmp_path / "new", [task(0)]))
-    with pytest.raises(RunError, match="no task in common"):
+    with pytest.raises(StoreError, match="no task in common"):
         compare(first, second)
 
 
@@ -232,14 +239,14 @@ def one_task(folder: Path) -> MadeRun:
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"is no run's folder: it has no run\.json"):
+    with pytest.raises(StoreError, match=r"it has no run\.json"):
         read_run(tmp_path)
 
 
 def test_a_run_of_another_format_is_refused(tmp_path: Path) -> None:
     run = one_task(tmp_path)
     (run.folder / "run.json").write_text('{"format": 7}')
-    with pytest.raises(RunError, match="a run of format 7; this pawl reads format 1"):
+    with pytest.raises(StoreError, match="has format 7, this pawl reads format 1"):
         read_run(run.folder)
 
 
@@ -247,7 +254,7 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     run = one_task(tmp_path)
     with (run.folder / "instances.jsonl").open("a") as file:
         file.write('{"id": 3}\n{"torn": ')
-    with pytest.raises(RunError, match=r"instances\.jsonl:2: .*`\$\.id`"):
+    with pytest.raises(StoreError, match=r"instances\.jsonl:2: .*`\$\.id`"):
         read_run(run.folder)
 
 
@@ -255,14 +262,14 @@ def test_a_result_of_another_unit_is_refused(tmp_path: Path) -> None:
     run = one_task(tmp_path)
     path = run.folder / "results" / f"{run.units[0].id}.json"
     path.write_bytes(path.read_bytes().replace(run.units[0].id.encode(), b"other"))
-    with pytest.raises(RunError, match="is the result of another unit, 'other'"):
+    with pytest.raises(StoreError, match="is the result of another unit, 'other'"):
         read_run(run.folder)
 
 
 def test_a_unit_without_its_task_is_refused(tmp_path: Path) -> None:
     run = one_task(tmp_path)
     (run.folder / "instances.jsonl").write_bytes(b"")
-    with pytest.raises(RunError, match="no instance is called 'task-000'"):
+    with pytest.raises(StoreError, match="no instance is called 'task-000'"):
         read_run(run.folder)
 
 
@@ -271,11 +278,11 @@ def test_which_scorer_counts(tmp_path: Path) -> None:
     run.grade(run.units[0], False, scorer="other-2")
     assert read_run(run.folder).scorer == SCORER
     assert not read_run(run.folder, "other-2").scores[run.units[0].id].resolved
-    with pytest.raises(RunError, match=r"nothing is graded by 'third'; there is other-2, tests-1"):
+    with pytest.raises(StoreError, match=r"nothing is graded by 'third'; there is other-2, tests-1"):
         read_run(run.folder, "third")
     run.grade(run.units[0], False, scorer="other-3")
     (run.folder / "scores" / f"{run.units[0].id}.{SCORER}.json").unlink()
-    with pytest.raises(RunError, match="--scorer says whose"):
+    with pytest.raises(StoreError, match="--scorer says whose"):
         read_run(run.folder)
 
 

@@ -135,26 +135,60 @@ def test_a_security_module_that_refuses_bubblewrap_its_user_namespace(
     assert "Traceback" not in said
 
 
+DENIED = "bwrap: Creating new namespace failed: Permission denied"
+STRIPPED = "bwrap: setting up uid map: Permission denied"
+CONFINED = (
+    "bwrap: No permissions to create a new namespace, likely because the kernel does not allow non-privileged"
+)
+"""What bwrap 0.12 said on Debian 13 (Linux 6.12, AppArmor 4.1) in a virtual machine, as a user: under a
+profile for /usr/bin/bwrap with `deny userns`; started by `aa-exec -p unprivileged_userns`, which denies every
+capability and else only complains; and so with that profile of the system enforced."""
+
+
 @pytest.mark.parametrize(
-    ("name", "value", "command", "said"),
+    ("name", "value", "reason", "remedies", "said"),
     [
-        ("kernel/apparmor_restrict_unprivileged_userns", "1", "apparmor_restrict", "restricted by AppArmor"),
-        ("kernel/unprivileged_userns_clone", "0", "unprivileged_userns_clone=1", "off"),
-        ("user/max_user_namespaces", "0", "max_user_namespaces=15000", "off"),
-        ("kernel/nothing", "1", "AppArmor, refuses bwrap", "on"),
+        (
+            "sys/kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            STRIPPED,
+            (
+                "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+                "{ userns, }' | sudo tee /etc/apparmor",
+            ),
+            "restricted by AppArmor",
+        ),
+        ("sys/kernel/unprivileged_userns_clone", "0", CONFINED, ("unprivileged_userns_clone=1",), "off"),
+        ("sys/user/max_user_namespaces", "0", CONFINED, ("max_user_namespaces=15000",), "off"),
+        ("self/attr/apparmor/current", "unconfined", DENIED, ("names the profile", "`userns`"), "on"),
+        (
+            "self/attr/apparmor/current",
+            "code (unconfined)",
+            STRIPPED,
+            ("names the profile", "`userns`"),
+            "on",
+        ),
+        (
+            "self/attr/apparmor/current",
+            "docker-default (enforce)",
+            CONFINED,
+            ("profile `docker-default`",),
+            "on",
+        ),
+        ("sys/kernel/nothing", "1", STRIPPED, ("AppArmor, refuses bwrap",), "on"),
+        ("sys/kernel/nothing", "1", CONFINED, ("allow user namespaces to this user",), "on"),
     ],
 )
 def test_what_refuses_bubblewrap_has_its_remedy(
-    name: str, value: str, command: str, said: str, tmp_path: Path
+    name: str, value: str, reason: str, remedies: tuple[str, ...], said: str, tmp_path: Path
 ) -> None:
-    """AppArmor's own setting cannot be made without AppArmor: by what the kernel says of it."""
-    settings = tmp_path / "proc/sys"
-    for folder in ("kernel", "user"):
-        (settings / folder).mkdir(parents=True)
-    (settings / "user/max_user_namespaces").write_text("15000\n")
-    (settings / name).write_text(f"{value}\n")
-    reason = "bwrap does not work: bwrap: setting up uid map: Permission denied"
-    assert command in remedy.for_bubblewrap(reason, settings)
+    """The setting of AppArmor is of Ubuntu's kernels alone, so it is a file made by hand."""
+    proc = tmp_path / "proc"
+    for file, text in (("sys/user/max_user_namespaces", "15000"), (name, value)):
+        (proc / file).parent.mkdir(parents=True, exist_ok=True)
+        (proc / file).write_text(f"{text}\n")
+    told = remedy.for_bubblewrap(f"bwrap does not work: {reason}", proc)
+    assert [each for each in remedies if each not in told] == []
     assert user_namespaces(tmp_path).startswith(said)
 
 

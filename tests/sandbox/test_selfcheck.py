@@ -92,6 +92,7 @@ FATAL = {"kill_everything", "agent_signals"}
 HOLDS_ANYWHERE = {
     *("own_loopback", "no_names", "interfaces", "no_route"),  # on a machine without a network
     "foreign_abi",  # with a kernel that has no x32
+    "control_groups",  # where no systemd made any
     *("agent_out_of_reach", "kernel_memory"),  # for a root that may not trace or has no devices
 }
 HELD_FOR_A_USER = {

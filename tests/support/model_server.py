@@ -80,7 +80,8 @@ class ModelServer:
     """Answers completion N with answer N, a plain string being an answer of that text, or by a function.
 
     With `append_only`, each completion must extend the one before it; with `prefill` it may end in a message
-    of the assistant's. A wrong key gets a 401.
+    of the assistant's. A wrong key gets a 401. `pages` are further JSON pages by path, or
+    functions of what is posted to them.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class ModelServer:
         tls: ssl.SSLContext | None = None,
         models: Iterable[Mapping[str, Any]] = ({"id": "m", "owned_by": "llamacpp"},),
         props: Mapping[str, Any] | None = None,
+        pages: Mapping[str, Any] | None = None,
     ) -> None:
         self._answer_to = answers if callable(answers) else None
         self._answers = [] if callable(answers) else list(answers)
@@ -103,7 +105,7 @@ class ModelServer:
         self._prefill = prefill
         self._tls = tls
         listed = {"object": "list", "data": list(models)}
-        self._pages = {"/v1/models": listed, "/v1beta/models": listed, "/props": props}
+        self._pages = {"/v1/models": listed, "/v1beta/models": listed, "/props": props, **(pages or {})}
         self._tasks: set[asyncio.Task[None]] = set()
         self.requests: list[Received] = []
         """The completions that were asked for."""
@@ -163,7 +165,8 @@ class ModelServer:
         elif spoken_at(received.path):
             answer = self._next(received)
         elif page:
-            answer = Answer(body=json.dumps(page).encode(), content_type="application/json")
+            shown = page(received.body) if callable(page) else page
+            answer = Answer(body=json.dumps(shown).encode(), content_type="application/json")
         else:
             answer = error(404, "File Not Found", "not_found_error")
         return await _Sender(reader, writer, self.left).send(answer, spoken)

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -22,13 +23,19 @@ try:
     with urllib.request.urlopen(request) as answer:
         said = json.load(answer)["choices"][0]["message"]["content"]
 except urllib.error.HTTPError as error:
+    if how == "stay":
+        time.sleep(60)
     sys.exit(f"the model: {error}")
-if how == "outside":
-    port = int(base_url.split(":")[2].split("/")[0])
+if how.startswith("http"):
     try:
-        socket.create_connection(("127.0.0.1", port), 2).close()
+        socket.create_connection(("127.0.0.1", int(how.rpartition(":")[2])), 2).close()
     except OSError:
         print("no way out")
+    try:
+        proxy = urllib.request.ProxyHandler({"http": base_url})
+        urllib.request.build_opener(proxy).open("http://elsewhere.invalid/")
+    except urllib.error.HTTPError as error:
+        print(error.code, json.load(error)["error"]["message"])
 if how != "nothing":
     Path("calendar_rules.py").write_text(said)
 if how == "commit":

@@ -148,6 +148,7 @@ def _rollout(unit: Unit, number: int, end: Any, usage: Usage) -> Rollout:
         agent="null",
         model="",
         end=end,
+        detail=f"told: {end}",
         usage=usage,
         tries=number,
     )

@@ -296,7 +296,8 @@ async def test_run_tests_reports_what_fails(ctx: ToolContext, project: Path) -> 
     assert "1 failed, 1 passed" in content(output.artifact)
     assert (await call(ctx, "run_tests", selection="test_mod.py::test_ok")).startswith("1 passed\n")
     (project / "mod.py").write_text("def add(a, b):\n    return a + b\n")
-    assert (await call(ctx, "run_tests")).startswith("2 passed\n[exit code 0")
+    mended = "Since the last run: 1 pass now that failed (test_mod.py::test_add)"
+    assert (await call(ctx, "run_tests")).startswith(f"2 passed\n{mended}\n[exit code 0")
 
 
 async def test_run_tests_says_when_nothing_could_be_run(ctx: ToolContext, project: Path) -> None:

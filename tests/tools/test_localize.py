@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from tools.localize import suspects
+import msgspec
+import pytest
+
+from tools.localize import Suspect, is_weak, most_telling, suspects
+from tools.syntax import Symbol
 from tools.testreport import Frame, TestReport, TestResult, make_report
 
 SHOP = b"""\
@@ -191,3 +195,117 @@ def test_broken_and_cyclic_sources_do_no_harm() -> None:
         "test_a.py::test_f", "failed", frames=(Frame("test_a.py", 3, "test_f", in_workspace=True),)
     )
     assert suspects(report(test), sources) == []
+
+
+BOX = b"""\
+class Box:
+    def __init__(self, size):
+        self.limit = size
+
+    def __eq__(self, other):
+        return self.limit > other.limit
+
+    def __contains__(self, thing):
+        return True
+
+    @property
+    def half(self):
+        return self.limit / 3
+
+    def fill(self, things):
+        return things[self.limit]
+
+
+class Other:
+    def __eq__(self, other):
+        return True
+
+
+def square(n):
+    return n + n
+
+
+def square_root(n):
+    return n * n * n * n
+"""
+BOX_TESTS = b"""\
+from box import Box, square, square_root
+
+
+def test_operators():
+    box = Box(2)
+    assert box == Box(2)
+
+
+def test_property():
+    assert Box(2).half == 1
+
+
+def test_square():
+    assert square(square_root(9)) == 9
+
+
+def test_given(box):
+    box.fill([1])
+
+
+def test_handed_over():
+    assert list(map(square, [3])) == [9]
+"""
+
+
+def in_box(name: str, *frames: tuple[str, int], lines: dict[int, tuple[int, int]] | None = None) -> list[str]:
+    sources = {"box.py": BOX, "test_box.py": BOX_TESTS}
+    found = suspects(box_report(name, *frames, lines=lines), sources)
+    assert all(0 <= suspect.score <= 1 for suspect in found)
+    return [suspect.qualname for suspect in found]
+
+
+def box_report(
+    name: str, *frames: tuple[str, int], lines: dict[int, tuple[int, int]] | None = None
+) -> TestReport:
+    where = tuple(Frame(path, line, "", in_workspace=True) for path, line in frames)
+    made = make_report([TestResult(f"test_box.py::{name}", "failed", frames=where)], 1, "pytest")
+    return msgspec.structs.replace(made, lines={"box.py": lines} if lines else {})
+
+
+def test_operators_and_properties_are_calls_of_the_classes_that_the_test_can_reach() -> None:
+    found = in_box("test_operators", ("test_box.py", 6))
+    assert found[0] == "Box.__eq__" and "Other.__eq__" not in found and "Box.__contains__" not in found
+    assert "Box.half" in in_box("test_property", ("test_box.py", 10))[:2]
+
+
+def test_the_constructor_made_what_a_method_fails_on() -> None:
+    assert in_box("test_given", ("test_box.py", 18), ("box.py", 16))[:2] == ["Box.fill", "Box.__init__"]
+
+
+def test_functions_that_are_handed_over_are_called() -> None:
+    assert in_box("test_handed_over", ("test_box.py", 22))[0] == "square"
+
+
+def test_the_name_of_the_test_decides_between_equals() -> None:
+    assert in_box("test_square", ("test_box.py", 14))[:2] == ["square", "square_root"]
+
+
+def test_what_was_measured_leads_and_the_longer_function_is_first_of_equals() -> None:
+    lines = {3: (1, 0), 6: (1, 0), 9: (1, 0), 13: (1, 3)}
+    assert in_box("test_gone", lines=lines) == ["Box.__eq__", "Box.__init__", "Box.__contains__", "Box.half"]
+    assert in_box("test_operators", ("test_box.py", 6), lines={3: (1, 9), 9: (1, 0)})[0] == "Box.__contains__"
+
+
+SYMBOL = Symbol("f", "function", 1, 2, 0, 9, 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "weak"),
+    [([], True), ([1.0], False), ([1.0, 0.8], False), ([1.0, 0.9], True), ([0.5, 0.1], True)],
+)
+def test_a_ranking_is_weak_without_a_clear_first(scores: list[float], weak: bool) -> None:
+    found = [Suspect("a.py", "f", SYMBOL, score, "") for score in scores]
+    assert is_weak(report(failing("test_value")), found) is weak
+    assert not is_weak(report(), found)
+
+
+def test_the_test_that_reaches_the_least_tells_most() -> None:
+    wide, narrow = failing("test_value", at(b"assert result")), failing("test_direct", at(b"assert rounded"))
+    assert most_telling(report(wide, narrow), SOURCES) == (narrow, wide)

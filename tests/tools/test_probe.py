@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tools.probe import PROBE_MOUNT_SOURCE, probe_env
-from tools.testparse import read_probe
+from tools.runners._probe import read_probe
 from tools.testreport import TestReport, TestResult
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tools.localize import suspects
 from tools.probe import PROBE_MOUNT_SOURCE, probe_env
+from tools.runners._probe import read_probe
 from tools.spectrum import suspicion
-from tools.testparse import read_probe
 from tools.testreport import TestReport, TestResult
 
 SOURCE = b"""\
@@ -30,11 +30,24 @@ def report(lines: dict[int, tuple[int, int]], failed: int = 1) -> TestReport:
     return TestReport(tests, {}, False, "pytest", failed, {"a.py": lines})
 
 
-def test_a_line_counts_for_the_innermost_function_and_the_worst_line_decides() -> None:
-    seen = report({2: (1, 0), 3: (1, 0), 4: (1, 3), 8: (1, 8), 99: (1, 0)})
-    found = {s.qualname: round(share, 3) for s, share in suspicion(seen, {"a.py": SOURCE}).values()}
-    assert found == {"outer.inner": 1.0, "outer": 1.0, "other": 0.333}
-    assert suspicion(report({}), {"a.py": SOURCE}) == {} and suspicion(seen, {}) == {}
+def shares(lines: dict[int, tuple[int, int]], failed: int = 1) -> dict[str, float]:
+    found = suspicion(report(lines, failed), {"a.py": SOURCE}).values()
+    return {symbol.qualname: round(share, 3) for symbol, share in found}
+
+
+def test_a_line_counts_for_the_innermost_function() -> None:
+    lines = {2: (1, 3), 3: (1, 0), 4: (1, 3), 8: (1, 8), 99: (1, 0)}
+    assert shares(lines) == {"outer.inner": 1.0, "outer": 0.5, "other": 0.333}
+    assert shares({}) == {} and suspicion(report(lines), {}) == {}
+
+
+def test_the_worst_line_counts_beside_the_first_one() -> None:
+    # line 4 is a branch that only the failing test takes
+    assert shares({2: (1, 3), 4: (1, 0)}) == {"outer": round((0.5 * 1.0) ** 0.5, 3)}
+
+
+def test_what_all_failing_tests_ran_comes_before_what_one_of_them_ran() -> None:
+    assert shares({3: (3, 9), 8: (1, 0)}, failed=3) == {"outer.inner": 0.5, "other": 0.064}
 
 
 @given(st.dictionaries(st.integers(1, 9), st.tuples(st.integers(0, 9), st.integers(0, 9))), st.integers(1, 9))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tools import syntax
@@ -93,6 +95,42 @@ def test_statements_bind_names() -> None:
         for s in syntax.statements(b"import a.b\nX: int = 1\ny, (z) = 2\nif c:\n    d = 1\n")
     ]
     assert kinds == [("import", {"a"}), ("assignment", {"X"}), ("assignment", {"y", "z"}), ("other", {"d"})]
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        (b"a == b", ["__eq__"]),
+        (b"a != b", ["__ne__", "__eq__"]),
+        (b"a not in b", ["__contains__", "__iter__", "__next__", "__getitem__"]),
+        (b"a += 1", ["__add__", "__radd__", "__iadd__"]),
+        (b"a[0]", ["__getitem__", "__setitem__", "__delitem__", "__missing__"]),
+        (b"not len(a)", ["__bool__", "__len__", "__len__"]),
+        (b"a.size", ["size"]),
+        (b"with a: pass", ["__enter__", "__exit__", "__aenter__", "__aexit__"]),
+        (b"f(a)", []),
+    ],
+)
+def test_methods_that_are_called_without_a_call(line: bytes, names: list[str]) -> None:
+    assert [call.path for call in syntax.implied(line)] == [f"?.{name}" for name in names]
+
+
+def test_names_that_are_read_may_hand_over_functions() -> None:
+    source = b"def f(p, q=r):\n    return map(g, x.y, key=h)\n"
+    assert [c.path for c in syntax.handed(source, 15)] == ["map", "g", "x", "h"]
+    assert [c.path for c in syntax.handed(source, 0, 12)] == ["r"]
+
+
+def test_what_is_cut_by_the_end_of_a_span_is_left_out() -> None:
+    assert [c.path for c in syntax.calls(b"f(g(1), 2)", 2, 6)] == ["g"]
+    assert syntax.calls(b"f(g(1), 2)", 2, 5) == syntax.calls(b"f(g(1), 2)", 3, 6) == []
+
+
+def test_two_threads_parse_at_once() -> None:
+    sources = [b"def f%d():\n    return [%s]\n" % (n, b"g(1), " * 500) for n in range(60)]
+    expected = [syntax.symbols(source) for source in sources]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(syntax.symbols, sources * 4)) == expected * 4
 
 
 def test_errors_name_the_line_and_none_is_found_in_good_code() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,23 @@ import pytest
 from tools.base import Effect, Tool
 from tools.toolset import DEFAULT, UnknownTool, builtin_names, default_toolset, load, select
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "tools.json"
+GOLDEN = {
+    Path(__file__).parents[1] / "golden" / "tools.json": DEFAULT,
+    Path(__file__).parents[1] / "golden" / "more_tools.json": sorted({*builtin_names()} - {*DEFAULT}),
+}
 
 
-def catalogue() -> list[dict[str, object]]:
+def catalogue(names: Sequence[str] = DEFAULT) -> list[dict[str, object]]:
     return [
         {"name": t.name, "description": t.description, "parameters": t.parameters, "effect": t.effect.value}
-        for t in default_toolset().values()
+        for t in select(names).values()
     ]
 
 
-def test_the_catalogue_is_the_golden_one() -> None:
-    """A change here changes what every model reads: `python -m tests.tools.test_toolset` writes it anew."""
-    assert catalogue() == json.loads(GOLDEN.read_text())
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
+def test_the_catalogue_is_the_golden_one(golden: Path) -> None:
+    """A change here changes what models read: `python -m tests.tools.test_toolset` writes it anew."""
+    assert catalogue(GOLDEN[golden]) == json.loads(golden.read_text())
 
 
 def test_the_catalogue_is_short() -> None:
@@ -70,5 +75,41 @@ def test_tools_are_selected_by_name_in_order() -> None:
         select(["gerp"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "edit_form", "names"),
+    [
+        ("", "tool", [*DEFAULT]),
+        ("+repo_map", "tool", [*DEFAULT, "repo_map"]),
+        (" +symbols , -grep,+outline,", "tool", [*DEFAULT[:3], *DEFAULT[4:], "outline", "symbols"]),
+        ("+outline,-grep,+symbols", "tool", [*DEFAULT[:3], *DEFAULT[4:], "outline", "symbols"]),
+        ("+read,+grep", "tool", [*DEFAULT]),
+        ("-symbols", "tool", [*DEFAULT]),
+        ("-grep,+grep", "tool", [*DEFAULT]),
+        ("-edit,-write", "apply_patch", ["read", *DEFAULT[3:]]),
+        ("-apply_patch", "apply_patch", ["read", *DEFAULT[2:]]),
+        ("+edit", "apply_patch", ["read", "apply_patch", *DEFAULT[2:], "edit"]),
+        (",".join(f"-{name}" for name in DEFAULT), "tool", []),
+    ],
+)
+def test_a_person_adds_tools_and_takes_some_away(changes: str, edit_form: str, names: list[str]) -> None:
+    """What is added stands behind the rest and by name: the order of the wish does not change the prompt."""
+    assert list(default_toolset(edit_form, changes)) == names
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ("+tood", "no tool 'tood'; did you mean todo"),
+        ("-gerp", "no tool 'gerp'; did you mean grep"),
+        ("+", "no tool ''; did you mean "),
+        ("+todo,grep", r"expected \+grep to add the tool or -grep to take it away, got 'grep'"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_explained(changes: str, said: str) -> None:
+    with pytest.raises(UnknownTool, match=said):
+        default_toolset(changes=changes)
+
+
 if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps(catalogue(), indent=1) + "\n")
+    for path, names in GOLDEN.items():
+        path.write_text(json.dumps(catalogue(names), indent=1) + "\n")

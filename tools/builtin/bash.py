@@ -7,7 +7,8 @@ from typing import Annotated
 from sandbox.base import JobState, NoSuchJob, TooManyJobs
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.ending import ending, job_ending
-from tools.output import Spill, clip, readable
+from tools.output import Spill, clip, ended_line, readable
+from tools.waiting import HINT, asked_for_input
 
 MAX_TIMEOUT = 3600
 KILL = "kill"
@@ -63,7 +64,8 @@ async def _run(ctx: ToolContext, command: str, timeout_s: int) -> ToolOutput:
     finally:
         whole.drop()
     how = ending(result, limit, ctx.sandbox.limits)
-    return ToolOutput(f"{_ended_line(shown)}[{how}]", artifact=artifact)
+    hint = _hint(command, text, result.exit_code)
+    return ToolOutput(f"{ended_line(shown)}[{how}]{hint}", artifact=artifact)
 
 
 async def _start(ctx: ToolContext, command: str) -> ToolOutput:
@@ -96,7 +98,8 @@ async def _ask(ctx: ToolContext, job: int, wait_s: float, kill: bool) -> ToolOut
     text = readable(b"".join(pieces))
     shown = clip(text)
     kept = "" if whole and shown == text else str(ctx.spills[job].keep())
-    return ToolOutput(f"{_ended_line(shown)}[{job_ending(state, ctx.sandbox.limits)}]", artifact=kept)
+    hint = _hint(state.command, text, state.exit_code)
+    return ToolOutput(f"{ended_line(shown)}[{job_ending(state, ctx.sandbox.limits)}]{hint}", artifact=kept)
 
 
 async def _wait(ctx: ToolContext, job: int, wait_s: float) -> JobState:
@@ -109,5 +112,5 @@ async def _wait(ctx: ToolContext, job: int, wait_s: float) -> JobState:
         await asyncio.sleep(_POLL_S)
 
 
-def _ended_line(text: str) -> str:
-    return text if not text or text.endswith("\n") else text + "\n"
+def _hint(command: str, output: str, exit_code: int | None) -> str:
+    return f"\n{HINT}" if asked_for_input(command, output, exit_code) else ""

@@ -15,7 +15,8 @@ from tools.ending import ending
 from tools.files import read_file, workspace_path
 from tools.ignored import is_hidden
 from tools.output import clip, save_whole
-from tools.probe import PYTEST, selected
+from tools.probe import selected
+from tools.runners.pytest import PYTEST
 from tools.testreport import could_not_start, is_test_path
 
 MAX_TIMEOUT = 600

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.documents import document_kind, document_text
+from tools.ending import size
 from tools.files import read_file, workspace_path
 from tools.output import kind_of
+from tools.picture import MAX_BYTES, MAX_SIDE, Damaged, Image, look_at
 from tools.textfile import decode
 
 MAX_LINES = 2000
@@ -31,6 +34,8 @@ async def read(
         text = await document_text(path, found.data)
         note = "[shown as text; edits are of the file itself]"
     else:
+        if (picture := _image(path, found.data)) is not None:
+            return picture
         try:
             text = decode(found.data).text
         except ToolError:
@@ -49,6 +54,26 @@ async def read(
     if note:
         shown.append(note)
     return ToolOutput("\n".join(shown), view=f"{path}, lines {first} to {last} of {len(lines)}")
+
+
+def _image(path: str, data: bytes) -> ToolOutput | None:
+    """A picture as one, with what it is in words; None for what is none."""
+    try:
+        picture = look_at(data)
+    except Damaged as error:
+        if b"\0" not in data and data.isascii():
+            return None  # words such as "GIF89a is a format"
+        return ToolOutput(f"{path} is a damaged image of {size(len(data))}: {error}.")
+    if picture is None:
+        return None
+    told = f"{path}: {picture.kind} image, {picture.width}x{picture.height}, {size(len(data))}"
+    if len(data) > MAX_BYTES or max(picture.width, picture.height) > MAX_SIDE:
+        return ToolOutput(
+            f"{told}; too large to be shown (at most {size(MAX_BYTES)} and {MAX_SIDE} pixels a side)."
+            f" Make a smaller copy and read that: `convert {shlex.quote(path)} -resize 1568x1568 small.jpg`,"
+            " or thumbnail() of Python's Pillow."
+        )
+    return ToolOutput(told, images=(Image(picture.media_type, data),))
 
 
 def _numbered(lines: list[str], first: int) -> list[str]:

@@ -19,8 +19,12 @@ NOTHING = "(nothing)"
 """Stands for text that is empty, where a provider refuses empty text."""
 
 
-def plain(messages: Iterable[Message]) -> Iterator[Message]:
-    """The messages, those of a dialect turned into plain text.
+UNSEEN = "[This model cannot see images.]"
+ABOVE = "[The images of the results above, in their order.]"
+
+
+def plain(messages: Iterable[Message], quirks: Quirks) -> Iterator[Message]:
+    """The messages, those of a dialect turned into plain text, and without images in results for the blind.
 
     Results of calls that a dialect found in text go back as that dialect's text in a user message. The
     assistant's message is sent as the model wrote it, without `tool_calls`: a server's template would write
@@ -29,11 +33,13 @@ def plain(messages: Iterable[Message]) -> Iterator[Message]:
     dialect = ""
     results: list[ToolResult] = []
     for message in messages:
+        if isinstance(message, ToolResult) and message.images and quirks.images is False:
+            message = msgspec.structs.replace(message, text=f"{message.text}\n{UNSEEN}", images=())
         if dialect and isinstance(message, ToolResult):
             results.append(message)
             continue
         if results:
-            yield User(dialects.load()[dialect].render_results(results))
+            yield _rendered(dialect, results)
             results = []
         if isinstance(message, Assistant):
             dialect = message.dialect
@@ -41,7 +47,34 @@ def plain(messages: Iterable[Message]) -> Iterator[Message]:
                 message = msgspec.structs.replace(message, tool_calls=(), dialect="")
         yield message
     if results:
-        yield User(dialects.load()[dialect].render_results(results))
+        yield _rendered(dialect, results)
+
+
+def _rendered(dialect: str, results: list[ToolResult]) -> User:
+    return User(dialects.load()[dialect].render_results(results), tuple(_images(results)))
+
+
+def _images(results: Iterable[ToolResult]) -> Iterator[Image]:
+    return (image for result in results for image in result.images)
+
+
+def beside(messages: Iterable[Message]) -> Iterator[Message]:
+    """The messages, images of results in a message of the user's behind all results of the step.
+
+    For wires whose results are text alone. A request is only sent once a step has all its results, so what
+    comes later does not change it.
+    """
+    results: list[ToolResult] = []
+    for message in (*messages, None):
+        if isinstance(message, ToolResult):
+            results.append(message)
+            yield msgspec.structs.replace(message, images=())
+            continue
+        if shown := tuple(_images(results)):
+            yield User(ABOVE, shown)
+        results = []
+        if message is not None:
+            yield message
 
 
 def text_of(text: str) -> str:

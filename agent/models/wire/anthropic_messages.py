@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.messages import Assistant, Message, System, ToolResult, Usage, User
+from agent.messages import Assistant, Image, Message, System, ToolResult, Usage, User
 from agent.models.base import (
     Delta,
     Finish,
@@ -89,7 +89,7 @@ def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -
 def _turns(request: Request, quirks: Quirks, origin: str) -> list[Object]:
     """Messages of the two roles in turn: all results of a step and what the user adds are one message."""
     turns: list[Object] = []
-    for message in plain(request.messages):
+    for message in plain(request.messages, quirks):
         if isinstance(message, System):
             continue
         role = "assistant" if isinstance(message, Assistant) else "user"
@@ -105,14 +105,15 @@ def _blocks(message: Message, quirks: Quirks, origin: str) -> Iterator[Object]:
     """The blocks of one message. An assistant's without any text or call has none, and is left out."""
     match message:
         case User(text, images):
-            for image in images:
-                source = {"type": "base64", "media_type": image.media_type, "data": base64_of(image)}
-                yield {"type": "image", "source": source}
+            yield from map(_image, images)
             if text.strip() or not images:
                 yield {"type": "text", "text": text_of(text) if text.strip() else NOTHING}
         case ToolResult():
             result: Object = {"type": "tool_result", "tool_use_id": call_id(message.call_id, quirks)}
-            result["content"] = text_of(message.text)
+            said = text_of(message.text)
+            result["content"] = (
+                [{"type": "text", "text": said}, *map(_image, message.images)] if message.images else said
+            )
             yield result | {"is_error": True} if message.is_error else result
         case Assistant() if message.native and origin and message.origin == origin:
             yield from message.native
@@ -124,6 +125,11 @@ def _blocks(message: Message, quirks: Quirks, origin: str) -> Iterator[Object]:
                 yield {"type": "tool_use", **given, "input": arguments_object(call.arguments)}
         case _:
             pass
+
+
+def _image(image: Image) -> Object:
+    source = {"type": "base64", "media_type": image.media_type, "data": base64_of(image)}
+    return {"type": "image", "source": source}
 
 
 def failure(event: Object) -> Any:

@@ -28,6 +28,7 @@ from agent.models.wire._plain import (
     Object,
     arguments_object,
     base64_of,
+    beside,
     count,
     json_text,
     object_of,
@@ -86,7 +87,7 @@ def _contents(request: Request, quirks: Quirks, origin: str) -> list[Object]:
     contents: list[Object] = []
     ids: set[str] = set()
     """Calls whose id the provider gave: their results carry it too."""
-    for message in plain(request.messages):
+    for message in beside(plain(request.messages, quirks)):
         if isinstance(message, System):
             continue
         role = "model" if isinstance(message, Assistant) else "user"

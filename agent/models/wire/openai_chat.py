@@ -29,6 +29,7 @@ from agent.models.constrain import fields
 from agent.models.wire._plain import (
     Object,
     arguments_text,
+    beside,
     call_id,
     count,
     data_url,
@@ -40,6 +41,7 @@ from agent.models.wire._plain import (
     text_of,
     with_quirks,
 )
+from agent.models.wire._tokens import TokenTaker
 
 PATH = "/chat/completions"
 VERSION = "/v1"
@@ -89,7 +91,7 @@ def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -
 
 def _messages(messages: Iterable[Message], quirks: Quirks, origin: str) -> Iterator[Object]:
     behind: Message | None = None
-    for message in _joined(plain(messages)):
+    for message in _joined(beside(plain(messages, quirks))):
         if quirks.bridge and isinstance(behind, ToolResult) and isinstance(message, User):
             yield {"role": "assistant", "content": quirks.bridge}
         behind = message
@@ -156,7 +158,9 @@ def failure(event: Object) -> Any:
 
 
 class Decoder:
-    """Chunks to deltas. The stream ends with `[DONE]`, which the transport knows."""
+    """Chunks to deltas. The stream ends with `[DONE]`, which the transport knows. A reply that comes at once
+    is one chunk whose delta is called `message`.
+    """
 
     done = False
 
@@ -169,6 +173,7 @@ class Decoder:
         self._call_of: dict[int, int] = {}
         """The server's index of a call -> ours; some servers give several calls the same index."""
         self._seen = False
+        self._tokens = TokenTaker()
 
     @property
     def ended(self) -> bool:
@@ -181,9 +186,10 @@ class Decoder:
     def decode(self, event: Object) -> list[Delta]:
         self._usage = object_of(event.get("usage")) or self._usage
         self._timings = object_of(event.get("timings")) or self._timings
+        self._tokens.take(event)
         deltas: list[Delta] = []
         for choice in event.get("choices") or ():
-            delta = choice.get("delta") or {}
+            delta = choice.get("delta") or choice.get("message") or {}
             if text := delta.get("reasoning_content") or delta.get("reasoning"):
                 deltas.append(ReasoningDelta(string(text)))
             if details := delta.get("reasoning_details"):
@@ -249,6 +255,7 @@ class Decoder:
             prompt_ms=number(timings.get("prompt_ms")),
             output_ms=number(timings.get("predicted_ms")),
             native=({"reasoning_details": self._details},) if self._details else (),
+            tokens=self._tokens.tokens(count(*written)),
         )
 
 

@@ -29,6 +29,7 @@ from agent.models.base import (
 from agent.models.wire._plain import (
     Object,
     arguments_text,
+    beside,
     call_id,
     count,
     data_url,
@@ -84,7 +85,8 @@ def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -
     if quirks.slot_field and request.slot is not None:
         body[quirks.slot_field] = request.slot
     with_quirks(body, quirks, "reasoning.effort")
-    body["input"] = [item for message in plain(request.messages) for item in _items(message, quirks, origin)]
+    messages = beside(plain(request.messages, quirks))
+    body["input"] = [item for message in messages for item in _items(message, quirks, origin)]
     return body
 
 

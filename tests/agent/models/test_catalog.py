@@ -212,3 +212,31 @@ GB = 10**9
 )
 def test_context_fits_model_and_memory(trained: int | None, slots: int, free: int, expected: int) -> None:
     assert context_tokens(Head("qwen2", "", trained, 28672), 1 * GB, slots, free) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "sees"),
+    [
+        ("anthropic/claude-sonnet-4-6", True),
+        ("openai/gpt-5-mini", True),
+        ("openai/gpt-4o", True),
+        ("openai/gpt-3.5-turbo", None),
+        ("openai/o4-mini", True),
+        ("openai/o3-mini", None),
+        ("openai/gpt-oss-120b", None),
+        ("gemini/gemini-flash-latest", True),
+        ("xai/grok-4", True),
+        ("xai/grok-code-fast-1", None),
+        ("http://127.0.0.1:11434/v1#qwen2.5-vl:7b", True),
+        ("http://127.0.0.1:11434/v1#qwen2.5vl:7b", True),
+        ("http://127.0.0.1:11434/v1#llama3.2-vision", True),
+        ("http://127.0.0.1:11434/v1#gemma3:27b", True),
+        ("http://127.0.0.1:11434/v1#gemma3:1b", None),
+        ("http://127.0.0.1:11434/v1#gemma3n:e4b", None),
+        ("http://127.0.0.1:8000/v1#revised-vlm", None),
+        ("local/qwen2.5-coder-1.5b", None),
+        ("deepseek/deepseek-chat", None),
+    ],
+)
+def test_who_is_known_to_see_images(name: str, sees: bool | None) -> None:
+    assert traits(name).images is sees

@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agent.messages import User
+from agent.messages import Image, User
 from agent.models import catalog
 from agent.models.base import Model, ModelAuth, ModelRefusedRequest, ModelUnreachable, Request, TextDelta
-from agent.models.catalog import UnknownModel
+from agent.models.catalog import ModelSettings, UnknownModel
 from agent.models.local import LocalModel
 from agent.models.resolve import find_servers, open_model
 from tests.support.model_server import LLAMA_CPP_PROPS, Answer, ModelServer, refused_url
@@ -93,6 +93,35 @@ async def test_effort_reaches_the_server() -> None:
         assert await text_of(model) == "hi"
         body = server.requests[0].body
     assert (body["model"], body["reasoning_effort"]) == ("gpt-5-mini", "high")
+
+
+@pytest.mark.parametrize(
+    ("model", "served", "said", "sees"),
+    [
+        ("m", None, None, False),
+        ("m", True, None, True),
+        ("m", None, True, True),
+        ("llava", None, None, True),
+        ("llava", False, None, False),
+        ("llava", False, True, True),
+        ("llava", True, False, False),
+    ],
+)
+async def test_who_is_shown_images(model: str, served: bool | None, said: bool | None, sees: bool) -> None:
+    """The person's word counts first, then the server's, then what is known of the name."""
+    props = LLAMA_CPP_PROPS | ({} if served is None else {"modalities": {"vision": served}})
+    own = {"*": ModelSettings(attempts=2), model: ModelSettings(images=said)}
+    ask = Request((User("What is this?", (Image("image/png", b"\x89PNG"),)),))
+    async with ModelServer([Answer("hi")], props=props) as server:
+        opened = await open_model(model, base_url=server.base_url, environ={}, own=own)
+        try:
+            if sees:
+                assert [delta async for delta in opened.stream(ask)]
+            else:
+                with pytest.raises(ModelRefusedRequest, match=r"images = true in the configuration"):
+                    _ = [delta async for delta in opened.stream(ask)]
+        finally:
+            await opened.aclose()
 
 
 async def test_an_unknown_name_is_a_usage_error_even_with_keys() -> None:

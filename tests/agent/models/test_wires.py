@@ -20,6 +20,7 @@ from agent.models.base import (
     Delta,
     Finish,
     ModelError,
+    Quirks,
     ReasoningDelta,
     Request,
     TextDelta,
@@ -29,6 +30,7 @@ from agent.models.faults import fault
 from agent.models.providers import PROVIDERS
 from agent.models.transport import Reply
 from agent.models.wire import Wire
+from agent.models.wire._plain import UNSEEN
 from tests.support.answers import Answer
 from tests.support.spoken import all_spoken, broken_rules, extends
 
@@ -105,6 +107,33 @@ def test_a_request_keeps_the_rules_and_holds_the_image(name: str, wire: Wire) ->
     assert list(msgspec.json.decode(body))[-1] == spoken.HISTORY
 
 
+SHOWN: tuple[Message, ...] = (
+    User("Look."),
+    Assistant("", CALLS),
+    ToolResult("c1", "read", "a.png: PNG image", images=(PIXEL,)),
+    ToolResult("c2", "read", "b = 1"),
+    User("Hurry."),
+    Assistant('```json\n{"name": "read"}\n```', (ToolCall("c3", "read", "{}"),), dialect="fenced_json"),
+    ToolResult("c3", "read", "c.png: PNG image", images=(PIXEL, PIXEL)),
+)
+"""Images in results, of a call that the server told and of one in the text."""
+
+
+def test_golden_request_with_images_in_results(name: str, wire: Wire) -> None:
+    body = encoded(wire, SHOWN)
+    assert broken_rules(all_spoken()[name], msgspec.json.decode(body)) == []
+    assert body.count(b"iVBORw==") == 3
+    file = GOLDEN / f"{name}.images.json"
+    assert body.decode() == file.read_text().rstrip("\n")
+
+
+def test_a_blind_model_is_told_that_it_is(name: str, wire: Wire) -> None:
+    request = Request(SHOWN, (TOOL,))
+    body = msgspec.json.encode(wire.to_wire(request, model="m", quirks=Quirks(images=False), origin=ME))
+    assert broken_rules(all_spoken()[name], msgspec.json.decode(body)) == []
+    assert (b"iVBORw==" in body, body.count(UNSEEN.encode())) == (False, 2)
+
+
 texts = st.text(max_size=12)
 raw_arguments = st.one_of(st.just('{"path": "a"}'), texts)
 
@@ -118,7 +147,8 @@ def steps(draw: st.DrawFn) -> list[list[Message]]:
         calls = tuple(ToolCall(f"c{step}_{n}", "read", raw) for n, raw in enumerate(given_arguments))
         dialect = draw(st.sampled_from(["", "hermes", "fenced_json"])) if calls else ""
         messages: list[Message] = [Assistant(draw(texts), calls, draw(texts), dialect)]
-        messages += [ToolResult(call.id, "read", draw(texts)) for call in calls]
+        shown = draw(st.sampled_from([(), (PIXEL,), (PIXEL, PIXEL)]))
+        messages += [ToolResult(call.id, "read", draw(texts), images=shown) for call in calls]
         if not calls or draw(st.booleans()):
             messages.append(User(draw(texts), (PIXEL,) if draw(st.booleans()) else ()))
         added.append(messages)

@@ -149,7 +149,6 @@ async def test_case_48_no_command_starts_in_a_folder_by_its_descriptor(place: Pl
 
 @case(
     43,
-    on=EVERY,
     mutation=agent(
         "main",
         "processes.prctl(processes.PR_SET_DUMPABLE, 0)",

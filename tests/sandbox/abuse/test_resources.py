@@ -51,7 +51,7 @@ async def test_case_15_too_large_an_allocation_is_told(place: Place) -> None:
 @case(
     16,
     limits=SMALL,
-    mutation=agent("usage", "before.memory + (pages[0]", "(pages[0]"),
+    mutation=agent("usage", "before.memory + memory", "memory"),
 )
 async def test_case_16_many_medium_allocations_are_counted_together(place: Place) -> None:
     """Scale: eight processes of 40 MB against 128 MB."""
@@ -60,6 +60,27 @@ async def test_case_16_many_medium_allocations_are_counted_together(place: Place
     assert done.oom
     assert done.survivors == 0
     await usable(place)
+
+
+SHARING = (
+    "import os, time\nx = bytearray(60 << 20)\nx[::4096] = bytes(15360)\n"
+    "for _ in range(3):\n"
+    "    if os.fork() == 0:\n        {}\n        time.sleep(30); os._exit(0)\n"
+    "{}"
+)
+
+
+@pytest.mark.parametrize("backend", backends(*ISOLATING))
+async def test_memory_that_forks_share_counts_once(backend: str, tmp_path: Path) -> None:
+    """60 MB that four processes look at, against 128 MB; then each of the three writes to what it got."""
+    async with opened(backend, tmp_path, limits=SMALL) as place:
+        done = await place.sandbox.run(["python3", "-c", SHARING.format("pass", "time.sleep(0.5)")])
+        assert (done.oom, done.exit_code) == (False, 0)
+        done = await place.sandbox.run(
+            ["python3", "-c", SHARING.format("x[::4096] = bytes(15360)", "os.wait()")]
+        )
+        assert done.oom
+        await usable(place)
 
 
 @case(

@@ -13,7 +13,7 @@ STRICT_TURNS = True
 
 
 def matches(path: str) -> bool:
-    return path == "/v1/messages"
+    return path.partition("?")[0] == "/v1/messages"
 
 
 def turns(body: Body) -> list[Turn]:

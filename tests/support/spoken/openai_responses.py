@@ -46,7 +46,7 @@ def turns(body: Body) -> list[Turn]:
 
 
 def event_stream(answer: Answer) -> bytes:
-    events: list[Body] = [{"type": "response.created", "response": {"status": "in_progress"}}]
+    events: list[Body] = [{"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}]
     output: list[Body] = []
 
     def add(item: Body, deltas: list[Body]) -> None:
@@ -83,7 +83,7 @@ def event_stream(answer: Answer) -> bytes:
         item |= {"name": call.name, "arguments": call.arguments}
         kind = "response.function_call_arguments.delta"
         add(item, [{"type": kind, "delta": piece} for piece in pieces(call.arguments)])
-    end: Body = {"status": "completed", "output": output}
+    end: Body = {"id": "resp_1", "status": "completed", "output": output}
     if answer.finish:
         end |= {"status": "incomplete", "incomplete_details": {"reason": answer.finish}}
     if counts := answer.counts:
@@ -92,6 +92,7 @@ def event_stream(answer: Answer) -> bytes:
             "input_tokens": read,
             "input_tokens_details": {"cached_tokens": cached},
             "output_tokens": written,
+            "total_tokens": read + written,
         }
     last = _event({"type": f"response.{end['status']}", "response": end})
     return b"".join(map(_event, events)) + last * (2 if answer.second_end else 1)

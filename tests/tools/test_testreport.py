@@ -11,7 +11,7 @@ import pytest
 
 from sandbox.base import ExecResult
 from tools.output import readable
-from tools.testparse import parse_output
+from tools.runners import parse_output
 from tools.testreport import (
     CheckResult,
     TestReport,
@@ -218,9 +218,22 @@ def test_a_script_s_traceback(project: Path) -> None:
     assert [(f.path, f.line) for f in test.frames] == [("script.py", 2), ("mod.py", 5), ("mod.py", 2)]
 
 
-def test_text_that_says_nothing_gives_no_report() -> None:
-    assert parse_output("hello\n", 1, "/ws") is None
-    assert parse_output("", 0, "/ws") is None
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello\n",
+        "1..10 items\n",
+        "1..5\n",
+        "ok  thing 1.2s\nFAIL x 2s\n",
+        "  3 errors\n",
+        "Tests: fine\n",
+        "BUILD SUCCESSFUL in 2s\n",
+    ],
+)
+def test_text_that_says_nothing_gives_no_report(text: str) -> None:
+    assert parse_output(text, 0, "/ws") is None
+    assert parse_output(text, 1, "/ws") is None
 
 
 def test_a_report_in_short(project: Path) -> None:
@@ -248,6 +261,18 @@ def test_success_needs_a_test_that_ran() -> None:
         ("conftest.py", True),
         ("src/contest.py", False),
         ("src/latest.py", False),
+        ("src/calc.test.ts", True),
+        ("src/calc.spec.jsx", True),
+        ("src/__tests__/calc.js", True),
+        ("spec_helper/calc_spec.rb", True),
+        ("src/api_spec.py", False),
+        ("src/CalcTest.java", True),
+        ("src/CalcIT.kt", True),
+        ("src/Contest.java", False),
+        ("src/Testimony.php", False),
+        ("lib/TestCalc.php", True),
+        ("num/calc_test.go", True),
+        ("src/inspector.js", False),
         ("testing.py", False),
         ("attest/a.py", False),
     ],
