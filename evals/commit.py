@@ -11,7 +11,7 @@ import errno
 import itertools
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,26 +32,13 @@ class DiskFull(CannotWrite):
 
 def commit(target: Path, content: bytes) -> bool:
     """Create `target` with `content`, durably; False when it was there first. Raises CannotWrite."""
-    return commit_all([(target, content)])[0]
-
-
-def commit_all(items: Sequence[tuple[Path, bytes]]) -> list[bool]:
-    """Commit each, their folders brought to the disk once. Raises CannotWrite; then some may be committed."""
-    made: list[bool] = []
-    with contextlib.ExitStack() as stack:
-        parts = [stack.enter_context(_part(target, content)) for target, content in items]
-        for part in parts:
-            _sync(part)
-        for (target, _), part in zip(items, parts, strict=True):
-            with writing(target):
-                try:
-                    os.link(part, target)
-                    made.append(True)
-                except FileExistsError:
-                    made.append(False)
-        for folder in {target.parent for (target, _), new in zip(items, made, strict=True) if new}:
-            _sync(folder)
-    return made
+    with writing(target), _part(target, content) as part:
+        try:
+            os.link(part, target)
+        except FileExistsError:
+            return False
+        sync_folder(target.parent)
+    return True
 
 
 def replace(target: Path, content: bytes, *, durable: bool = True) -> None:
@@ -59,35 +46,34 @@ def replace(target: Path, content: bytes, *, durable: bool = True) -> None:
 
     What is not durable can be made again: it survives a kill of the process, but not one of the machine.
     """
-    with writing(target), _part(target, content) as part:
-        if durable:
-            _sync(part)
+    with writing(target), _part(target, content, durable) as part:
         part.replace(target)
         if durable:
-            _sync(target.parent)
+            sync_folder(target.parent)
 
 
-def write_all(files: Mapping[Path, bytes], folders: Iterable[Path] = ()) -> None:
-    """Create each, durably, in folders that nobody else knows of: what is half there does not count yet.
+def write(target: Path, content: bytes) -> None:
+    """Create `target`, durably, in a folder that nobody else knows of: what is half there does not count yet.
 
-    `folders` are further ones whose names are brought to the disk. Raises CannotWrite.
+    Raises CannotWrite; then `target` is not there.
     """
-    for target, content in files.items():
-        with writing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _fill(target, content)
-    for path in (*files, *{target.parent for target in files}, *folders):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    """Bring a file's content, or the names in a folder, to the disk."""
-    with writing(path):
-        descriptor = os.open(path, os.O_RDONLY)
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            _fill(target, content, durable=True)
+            sync_folder(target.parent)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def parts(folder: Path) -> list[Path]:
@@ -96,23 +82,24 @@ def parts(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _part(target: Path, content: bytes) -> Iterator[Path]:
-    """A file beside `target` with `content`; gone at the end, however it ends."""
+def _part(target: Path, content: bytes, durable: bool = True) -> Iterator[Path]:
+    """A file beside `target` with `content`, on the disk; gone at the end, however it ends."""
     part = target.with_name(f"{_PREFIX}{socket.gethostname()}-{os.getpid()}-{next(_counter)}{_SUFFIX}")
     try:
-        with writing(target):
-            _fill(part, content)
+        _fill(part, content, durable)
         yield part
     finally:
         with contextlib.suppress(FileNotFoundError):
             part.unlink()
 
 
-def _fill(path: Path, content: bytes) -> None:
+def _fill(path: Path, content: bytes, durable: bool) -> None:
     with path.open("xb", buffering=0) as file:
         left = memoryview(content)
         while left:
             left = left[file.write(left) :]
+        if durable:
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

@@ -31,7 +31,6 @@ from agent.messages import Usage
 from evals.engine import ROLLOUT, SCORE, Done, Engine, Parcel, Work
 from evals.patience import Breaker, Patience
 from evals.store import Ended, Run
-from evals.together import Together
 from evals.types import HOPELESS, INFRASTRUCTURE, End, Limits, Rollout, Score, Unit
 from evals.worker import GRACE_S, failed, ungraded, wall_limit_s
 
@@ -142,8 +141,6 @@ class Runner:
         """Works that are being begun, or are with the engine."""
         self._ending = 0
         """Works whose outcome is being written down."""
-        self._commit_rollout = Together(run.commit_rollouts)
-        self._commit_score = Together(run.commit_scores)
         self._breakers = {cause: Breaker(self._patience) for causes in _CAUSES.values() for cause in causes}
         self._stop: Stop = ""
         self._why = ""
@@ -286,7 +283,7 @@ class Runner:
             patch=patch,
         )
         if rollout is not None and rollout.end in _NOT_THE_AGENTS:
-            await self._keep_score(ungraded(work, ""))
+            await self._commit_score(ungraded(work, ""))
             self._running -= 1
             self._wake.set()
             return
@@ -336,10 +333,10 @@ class Runner:
         elif rollout.end in _NOT_THE_AGENTS and self._retries[key] < self._patience.retries:
             await asyncio.to_thread(self.run.end, work.unit.id, work.try_number, ended)
             self._again(work)
-        elif await self._commit_rollout((rollout, files)):
+        elif await asyncio.to_thread(self.run.commit_rollout, rollout, files):
             self._count(rollout)
             if rollout.end in _NOT_THE_AGENTS:
-                await self._keep_score(ungraded(work, ""))
+                await self._commit_score(ungraded(work, ""))
             else:
                 self._rolled[work.unit.id] = rollout, files.get("patch.diff", rollout.patch.encode())
                 self._add(work.unit, SCORE)
@@ -364,11 +361,11 @@ class Runner:
                 return
         files = parcel.files if parcel else {}
         own = {"unit": work.unit.id, "instance": work.unit.instance, "scorer": self._manifest.scorer}
-        await self._keep_score(msgspec.structs.replace(score, **own), files)
+        await self._commit_score(msgspec.structs.replace(score, **own), files)
 
-    async def _keep_score(self, score: Score, files: dict[str, bytes] | None = None) -> None:
+    async def _commit_score(self, score: Score, files: dict[str, bytes] | None = None) -> None:
         self._rolled.pop(score.unit, None)
-        first = await self._commit_score((score, files or {}))
+        first = await asyncio.to_thread(self.run.commit_score, score, files)
         kept = score if first else self.run.score(score.unit, score.scorer)
         assert kept is not None
         self._count_score(kept)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ import msgspec
 
 from agent.messages import Usage
 from evals import lease
-from evals.commit import commit, commit_all, parts, replace, write_all, writing
+from evals.commit import commit, parts, replace, sync_folder, write, writing
 from evals.types import FORMAT, End, Instance, Rollout, RunManifest, Score, Unit
 
 T = TypeVar("T")
@@ -162,32 +162,22 @@ class Run:
 
     # --- results and scores ----------------------------------------------------------------------------
 
-    def commit_rollouts(self, made: Sequence[tuple[Rollout, dict[str, bytes]]]) -> list[bool]:
-        """Make rollouts count, with their files; False when the unit had a result: it is kept as `dup`."""
-        fresh = [not self._result(rollout).exists() for rollout, _ in made]
-        new = [one for one, is_new in zip(made, fresh, strict=True) if is_new]
-        files = {
-            self._own(rollout) / _safe(name): content for rollout, own in new for name, content in own.items()
-        }
-        write_all(files, [self.attempt(rollout.unit) for rollout, _ in new])
-        linked = iter(
-            commit_all([(self._result(rollout), msgspec.json.encode(rollout)) for rollout, _ in new])
-        )
-        counts = [is_new and next(linked) for is_new in fresh]
-        for (rollout, _), first in zip(made, counts, strict=True):
-            if first:
+    def commit_rollout(self, rollout: Rollout, files: dict[str, bytes]) -> bool:
+        """Make the rollout count, with its files; False when the unit had a result: it is kept as `dup`."""
+        folder = self.attempt(rollout.unit)
+        record = msgspec.json.encode(rollout)
+        target = self.folder / "results" / f"{rollout.unit}.json"
+        if not target.exists():
+            own = folder / str(rollout.tries)
+            for name, content in files.items():
+                write(own / _safe(name), content)
+            sync_folder(folder)
+            if commit(target, record):
                 self._settle(rollout)
-            else:
-                shutil.rmtree(self._own(rollout), ignore_errors=True)
-                commit(self.attempt(rollout.unit) / f"dup-{rollout.tries}.json", msgspec.json.encode(rollout))
-        return counts
-
-    def _result(self, rollout: Rollout) -> Path:
-        return self.folder / "results" / f"{rollout.unit}.json"
-
-    def _own(self, rollout: Rollout) -> Path:
-        """Where its files are until it counts."""
-        return self.attempt(rollout.unit) / str(rollout.tries)
+                return True
+            shutil.rmtree(own, ignore_errors=True)
+        commit(folder / f"dup-{rollout.tries}.json", record)
+        return False
 
     def settle(self) -> None:
         """Finish what a kill cut off after results were committed."""
@@ -196,33 +186,30 @@ class Run:
                 self._settle(rollout)
 
     def _settle(self, rollout: Rollout) -> None:
-        folder, own = self.attempt(rollout.unit), self._own(rollout)
+        folder = self.attempt(rollout.unit)
+        own = folder / str(rollout.tries)
         if own.is_dir():
             for path in own.iterdir():
                 path.replace(folder / path.name)
-            own.rmdir()
-        for left in folder.glob("[0-9]*") if rollout.tries > 1 else ():
+        for left in folder.glob("[0-9]*"):
             if left.is_dir():
                 shutil.rmtree(left)
         cause = {"end": rollout.end, "detail": rollout.detail, "tries": rollout.tries}
-        with writing(folder):
-            (folder / "usage.json").write_bytes(msgspec.json.encode(rollout.usage))
+        replace(folder / "usage.json", msgspec.json.encode(rollout.usage), durable=False)
         replace(folder / "end.json", msgspec.json.encode(cause), durable=False)
 
-    def commit_scores(self, made: Sequence[tuple[Score, dict[str, bytes]]]) -> list[bool]:
-        """Make scores count; False for one whose unit this scorer had scored.
+    def commit_score(self, score: Score, files: dict[str, bytes] | None = None) -> bool:
+        """Make the score count; False when this scorer had scored the unit.
 
-        Their files come into `attempts/<unit>/graded/`, for a person: the last grading's stay.
+        Its files come into `attempts/<unit>/graded/`, for a person: the last grading's stay.
         """
-        records = [(self._score(score.unit, score.scorer), msgspec.json.encode(score)) for score, _ in made]
-        counts = commit_all(records)
-        for (score, files), first in zip(made, counts, strict=True):
-            for name, content in files.items() if first else ():
-                path = self.attempt(score.unit) / "graded" / _safe(name)
-                with writing(path):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                replace(path, content, durable=False)
-        return counts
+        first = commit(self._score(score.unit, score.scorer), msgspec.json.encode(score))
+        for name, content in (files or {}).items() if first else ():
+            path = self.attempt(score.unit) / "graded" / _safe(name)
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            replace(path, content, durable=False)
+        return first
 
     def rollout(self, unit: str) -> Rollout | None:
         path = self.folder / "results" / f"{unit}.json"
@@ -239,7 +226,7 @@ class Run:
     def patch(self, rollout: Rollout) -> bytes:
         """The rollout's patch, byte for byte."""
         folder = self.attempt(rollout.unit)
-        for path in (folder / "patch.diff", self._own(rollout) / "patch.diff"):
+        for path in (folder / "patch.diff", folder / str(rollout.tries) / "patch.diff"):
             with contextlib.suppress(FileNotFoundError):
                 return path.read_bytes()
         return rollout.patch.encode()

@@ -64,8 +64,8 @@ def test_a_unit_is_named_by_all_that_decides_its_result_and_no_more() -> None:
 def test_the_first_writer_of_a_result_wins_and_a_late_one_is_kept_but_never_counts(run: Run) -> None:
     first = rollout(run, usage=Usage(input_tokens=1))
     late = rollout(run, tries=2, usage=Usage(input_tokens=10))
-    assert run.commit_rollouts([(first, {"patch.diff": b"first\xff", "artifacts/a": b"1"})]) == [True]
-    assert run.commit_rollouts([(late, {"patch.diff": b"late"})]) == [False]
+    assert run.commit_rollout(first, {"patch.diff": b"first\xff", "artifacts/a": b"1"})
+    assert not run.commit_rollout(late, {"patch.diff": b"late"})
     assert run.rollouts() == [first]
     assert run.patch(first) == b"first\xff"
     folder = run.attempt(first.unit)
@@ -75,12 +75,10 @@ def test_the_first_writer_of_a_result_wins_and_a_late_one_is_kept_but_never_coun
 
 
 def test_the_first_writer_of_a_score_wins(run: Run) -> None:
-    assert run.commit_scores([(score(run, resolved=True), {})]) == [True]
-    assert run.commit_scores([(score(run, resolved=False), {})]) == [False]
+    assert run.commit_score(score(run, resolved=True))
+    assert not run.commit_score(score(run, resolved=False))
     assert [one.resolved for one in run.scores()] == [True]
-    assert run.commit_scores(
-        [(msgspec.structs.replace(score(run, resolved=False), scorer="other-2"), {})]
-    ) == [True]
+    assert run.commit_score(msgspec.structs.replace(score(run, resolved=False), scorer="other-2"))
     assert run.scorers() == ["other-2", SCORER]
 
 
@@ -97,7 +95,7 @@ def test_tries_are_numbered_and_those_that_came_to_nothing_are_remembered(run: R
 )
 def test_a_worker_cannot_leave_files_elsewhere(run: Run, name: str) -> None:
     with pytest.raises(StoreError, match="may not leave a file called"):
-        run.commit_rollouts([(rollout(run), {name: b"x"})])
+        run.commit_rollout(rollout(run), {name: b"x"})
     assert run.rollouts() == []
 
 
@@ -248,15 +246,15 @@ def test_killed_at_any_moment_of_a_commit_all_or_nothing_counts(tmp_path: Path) 
         if not child:
             die_at(number)
             assert run.begin(run.units()[0].id) == 1
-            run.commit_rollouts([(rollout(run), {"patch.diff": b"p" * 5000, "events.jsonl.gz": b"e"})])
-            run.commit_scores([(score(run), {})])
+            run.commit_rollout(rollout(run), {"patch.diff": b"p" * 5000, "events.jsonl.gz": b"e"})
+            run.commit_score(score(run))
             os._exit(0)
         died = os.waitpid(child, 0)[1]
         states.append(committed(run))
         with run.held():
             made = rollout(run, tries=run.begin(run.units()[0].id))
-            run.commit_rollouts([(made, {"patch.diff": b"p" * 5000, "events.jsonl.gz": b"e"})])
-            run.commit_scores([(score(run), {})])
+            run.commit_rollout(made, {"patch.diff": b"p" * 5000, "events.jsonl.gz": b"e"})
+            run.commit_score(score(run))
             assert parts(run.folder / "results") == parts(run.folder / "scores") == []
         assert committed(run) == "score"
         if not died:
@@ -285,7 +283,7 @@ fill.close()
 try:
     with run.held():
         made = rollout(run, tries=run.begin(run.units()[0].id))
-        run.commit_rollouts([(made, {"patch.diff": b"p" * 5000, "events.jsonl.gz": bytes(40_000)})])
+        run.commit_rollout(made, {"patch.diff": b"p" * 5000, "events.jsonl.gz": bytes(40_000)})
 except DiskFull as error:
     print(error)
 else:
@@ -295,9 +293,8 @@ assert not [path for path in (folder / "run").rglob(".part-*")]
 assert committed(run) == ""
 with run.held():
     made = rollout(run, tries=run.begin(run.units()[0].id))
-    files = {"patch.diff": b"p" * 5000, "events.jsonl.gz": bytes(40_000)}
-    assert run.commit_rollouts([(made, files)]) == [True]
-    run.commit_scores([(score(run), {})])
+    assert run.commit_rollout(made, {"patch.diff": b"p" * 5000, "events.jsonl.gz": bytes(40_000)})
+    run.commit_score(score(run))
 assert committed(run) == "score"
 """
     script = 'mount -t tmpfs -o size=400k none "$0" && exec "$@"'
