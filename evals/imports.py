@@ -108,5 +108,5 @@ def make_run(
                 patch=patch,
                 tries=run.begin(unit.id),
             )
-            run.commit_rollouts([(rollout, {"patch.diff": patch.encode("utf-8", "surrogateescape")})])
+            run.commit_rollout(rollout, {"patch.diff": patch.encode("utf-8", "surrogateescape")})
     return run
