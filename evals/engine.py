@@ -8,6 +8,7 @@ machines that do not see the run's folder.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator
@@ -126,19 +127,19 @@ def load_engine(name: str) -> EngineModule:
 
 
 class TaskEngine:
-    """What engines share that watch each work by a task of their own: `_work` puts one `Done` into `_done`.
+    """What engines share that watch each work by a task of their own: `_work` says how it ended.
 
     `close` is theirs; the None that it puts at the end of `_done` ends `as_completed`.
     """
 
     def __init__(self) -> None:
         self._done: asyncio.Queue[Done | None] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[tuple[bytes, str]]] = set()
 
     def submit(self, work: Work) -> None:
         task = asyncio.create_task(self._work(work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(functools.partial(self._ended, work))
 
     async def as_completed(self) -> AsyncIterator[Done]:
         while (done := await self._done.get()) is not None:
@@ -150,5 +151,17 @@ class TaskEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, work: Work) -> None:
+    def _ended(self, work: Work, task: asyncio.Task[tuple[bytes, str]]) -> None:
+        """Here and not in `_work`: a task cancelled before its first step never runs a line of it."""
+        self._tasks.discard(task)
+        if task.cancelled():
+            result, error = b"", "cancelled"
+        elif failure := task.exception():
+            result, error = b"", f"{type(failure).__name__}: {failure}"
+        else:
+            result, error = task.result()
+        self._done.put_nowait(Done(work, result, error))
+
+    async def _work(self, work: Work) -> tuple[bytes, str]:
+        """The work's result, or why there is none."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ from typing import IO
 import msgspec
 
 from agent.models.machine import available_memory, physical_cores
-from evals.engine import Done, EngineError, Setup, TaskEngine, Work
+from evals.engine import EngineError, Setup, TaskEngine, Work
 
 summary = "processes on this machine"
 
@@ -123,13 +123,10 @@ class LocalEngine(TaskEngine):
                 raise EngineError(f"no worker can be started: {error}") from error
         return _Server(process, ours)
 
-    async def _work(self, work: Work) -> None:
-        result, error = b"", "cancelled"
-        with contextlib.suppress(asyncio.CancelledError):
-            async with self._slots:
-                await self._admit()
-                result, error = await self._run(work)
-        self._done.put_nowait(Done(work, result, error))
+    async def _work(self, work: Work) -> tuple[bytes, str]:
+        async with self._slots:
+            await self._admit()
+            return await self._run(work)
 
     async def _admit(self) -> None:
         """Wait until there is memory for one more; the first one always starts."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from evals.engine import Done, EngineError, Setup, TaskEngine, Work
+from evals.engine import EngineError, Setup, TaskEngine, Work
 from evals.forking import load_entry
 
 summary = "a Ray cluster (extra `ray`)"
@@ -76,7 +76,7 @@ def _connect(ray: Any, setup: Setup, folder: str) -> None:
         raise EngineError(f"Ray cannot be used {where}: {error}") from error
 
 
-def _work(entry: str, encoded: bytes) -> bytes:
+def _execute(entry: str, encoded: bytes) -> bytes:
     """What runs on a node."""
     work = msgspec.msgpack.decode(encoded, type=Work)
     result: bytes = asyncio.run(load_entry(entry)(work))
@@ -93,7 +93,7 @@ class RayEngine(TaskEngine):
         """Ray's own files, when it was started for this engine."""
         self._entry = setup.entry
         self.width = 2 * (setup.jobs or max(1, int(ray.cluster_resources().get("CPU", 1))))
-        self._task = ray.remote(max_retries=0, num_cpus=1)(_work)
+        self._task = ray.remote(max_retries=0, num_cpus=1)(_execute)
 
     async def close(self) -> None:
         await self.cancel()
@@ -104,13 +104,7 @@ class RayEngine(TaskEngine):
                 await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         self._done.put_nowait(None)
 
-    async def _work(self, work: Work) -> None:
-        result, error = b"", "cancelled"
-        with contextlib.suppress(asyncio.CancelledError):
-            result, error = await self._run(work)
-        self._done.put_nowait(Done(work, result, error))
-
-    async def _run(self, work: Work) -> tuple[bytes, str]:
+    async def _work(self, work: Work) -> tuple[bytes, str]:
         reference = self._task.remote(self._entry, msgspec.msgpack.encode(work))
         try:
             async with asyncio.timeout(work.deadline_s):

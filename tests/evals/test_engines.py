@@ -165,6 +165,14 @@ async def test_cancel_ends_what_runs_and_what_waits(name: str, tmp_path: Path) -
     assert all(gone(int(line.split()[2])) for line in seen.read_text().splitlines())
 
 
+async def test_work_that_is_cancelled_before_it_began_comes_out_too(name: str) -> None:
+    async with opened(name) as engine:
+        engine.submit(work(instance()))
+        await engine.cancel()
+        async with asyncio.timeout(10):
+            assert (await anext(engine.as_completed())).error == "cancelled"
+
+
 async def test_nothing_is_left_in_the_scratch_folder(name: str) -> None:
     async with opened(name) as engine:
         dead = work(instance("dead", die={ROLLOUT: 1}))
