@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import socket
 import threading
@@ -53,11 +54,15 @@ def born(pid: int) -> str:
     """When a process was started, in the kernel's ticks with the boot's id; "" when it is no more."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        state, *fields = stat.rpartition(")")[2].split()
+        return "" if state in "ZX" else f"{_boot()}:{fields[18]}"
     except OSError:
         return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    return "" if state in "ZX" else f"{boot}:{fields[18]}"
+
+
+@functools.cache
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def alive(lease: Path, now: float) -> bool:
