@@ -1,7 +1,8 @@
 """Workers on a Ray cluster, this machine's own when no address is given. No shared folder is needed.
 
 Nodes need the same pawl installed, and the keys of the model in their environment. Ray retries nothing:
-the runner's table decides.
+the runner's table decides. A Ray task is one work; while works end within milliseconds it is several, since a
+task then costs more than they do. When one of several dies, each of them is given a task of its own.
 """
 
 from __future__ import annotations
@@ -11,11 +12,18 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from evals import lease
 from evals.engine import EngineError, Setup, TaskEngine, Work
 from evals.forking import load_entry
 
@@ -29,6 +37,15 @@ _QUIET = {
 _TOLD = 2000
 """Characters of a worker's error that are told."""
 _CONNECT_S = 10.0
+_HOLDER = "pawl.json"
+"""In the folder of a Ray of our own: whose it is."""
+_SOON_S = 0.1
+"""A task that takes longer begins no further work, and the next tasks are of one work."""
+_MOST = 16
+"""Works of a task."""
+
+_Outcome = tuple[bytes, str]
+"""A work's result, or why there is none."""
 
 
 async def start(setup: Setup) -> RayEngine:
@@ -43,9 +60,21 @@ async def start(setup: Setup) -> RayEngine:
     if own:
         await _knock(setup.address)
         if not setup.address:
-            folder = tempfile.mkdtemp(prefix="pawl-ray-", dir="/tmp")  # a socket's path must be short
+            folder = await asyncio.to_thread(own_folder)
         await asyncio.to_thread(_connect, ray, setup, folder)
     return RayEngine(ray, setup, own, folder)
+
+
+def own_folder() -> str:
+    """For the files of a Ray of our own; those of runners that were killed here go first."""
+    for left in Path("/tmp").glob("pawl-ray-*"):
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            holder = msgspec.json.decode((left / _HOLDER).read_bytes(), type=lease.Holder)
+            if holder.host == socket.gethostname() and lease.born(holder.pid) != holder.born:
+                shutil.rmtree(left, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix="pawl-ray-", dir="/tmp")  # a socket's path must be short
+    lease.grant(Path(folder) / _HOLDER)
+    return folder
 
 
 async def _knock(address: str) -> None:
@@ -76,11 +105,31 @@ def _connect(ray: Any, setup: Setup, folder: str) -> None:
         raise EngineError(f"Ray cannot be used {where}: {error}") from error
 
 
-def _execute(entry: str, encoded: bytes) -> bytes:
-    """What runs on a node."""
-    work = msgspec.msgpack.decode(encoded, type=Work)
-    result: bytes = asyncio.run(load_entry(entry)(work))
-    return result
+@dataclass(eq=False)
+class _Waiting:
+    """A work that Ray has not got yet, or that came back from it without an outcome."""
+
+    work: Work
+    outcome: asyncio.Future[_Outcome] = field(default_factory=asyncio.Future)
+    alone: bool = False
+    """It was in a task of several that died, or was late: it may be its doing."""
+
+
+def _execute(entry: str, works: list[bytes]) -> list[_Outcome]:
+    """What runs on a node: the first work, and further ones while that takes no time to speak of."""
+    begin = time.monotonic()
+    execute = load_entry(entry)
+    outcomes: list[_Outcome] = []
+    with asyncio.Runner() as runner:
+        for encoded in works:
+            if outcomes and time.monotonic() - begin > _SOON_S:
+                break
+            try:
+                result = runner.run(execute(msgspec.msgpack.decode(encoded, type=Work)))
+                outcomes.append((result, ""))
+            except Exception:
+                outcomes.append((b"", f"the worker ended: {traceback.format_exc()[-_TOLD:]}"))
+    return outcomes
 
 
 class RayEngine(TaskEngine):
@@ -92,8 +141,29 @@ class RayEngine(TaskEngine):
         self._folder = folder
         """Ray's own files, when it was started for this engine."""
         self._entry = setup.entry
-        self.width = 2 * (setup.jobs or max(1, int(ray.cluster_resources().get("CPU", 1))))
+        self._cores = setup.jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._task = ray.remote(max_retries=0, num_cpus=1)(_execute)
+        self._waiting: deque[_Waiting] = deque()
+        self._with_ray: set[asyncio.Task[None]] = set()
+        self._soon = 0
+        """Works that ended soon, since one that did not."""
+
+    @property
+    def _at_once(self) -> int:
+        """Works of the next task."""
+        return min(1 + self._soon // 8, _MOST)
+
+    @property
+    def width(self) -> int:
+        return 2 * self._cores * self._at_once
+
+    async def cancel(self) -> None:
+        self._waiting.clear()
+        tasks = list(self._with_ray)
+        for task in tasks:
+            task.cancel()
+        await super().cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
         await self.cancel()
@@ -104,16 +174,54 @@ class RayEngine(TaskEngine):
                 await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         self._done.put_nowait(None)
 
-    async def _work(self, work: Work) -> tuple[bytes, str]:
-        reference = self._task.remote(self._entry, msgspec.msgpack.encode(work))
+    async def _work(self, work: Work) -> _Outcome:
+        waiting = _Waiting(work)
+        self._waiting.append(waiting)
+        self._begin()
+        return await waiting.outcome
+
+    def _begin(self) -> None:
+        """Give Ray what it has cores for, so that a work's time does not run while it waits for others."""
+        while self._waiting and len(self._with_ray) < self._cores:
+            works = [self._waiting.popleft()]
+            while self._waiting and len(works) < self._at_once:
+                if works[0].alone or self._waiting[0].alone:
+                    break
+                works.append(self._waiting.popleft())
+            task = asyncio.create_task(self._carry_out(works))
+            self._with_ray.add(task)
+            task.add_done_callback(self._ended_with_ray)
+
+    def _ended_with_ray(self, task: asyncio.Task[None]) -> None:
+        self._with_ray.discard(task)
+        self._begin()
+
+    async def _carry_out(self, works: list[_Waiting]) -> None:
+        begin = time.monotonic()
+        outcomes, error = await self._task_of([one.work for one in works])
+        if error and len(works) == 1:
+            outcomes = [(b"", error)]
+        soon = not error and time.monotonic() - begin < _SOON_S
+        self._soon = self._soon + len(outcomes) if soon else 0
+        for one, outcome in zip(works, outcomes, strict=False):
+            one.outcome.set_result(outcome)
+        left = works[len(outcomes) :]
+        for one in left:
+            one.alone = bool(error)
+        self._waiting.extendleft(reversed(left))
+
+    async def _task_of(self, works: list[Work]) -> tuple[list[_Outcome], str]:
+        """Outcomes of the first works, at least of one; or why the task came to nothing."""
+        deadline_s = min(work.deadline_s for work in works)
         try:
-            async with asyncio.timeout(work.deadline_s):
+            reference = self._task.remote(self._entry, [msgspec.msgpack.encode(work) for work in works])
+            async with asyncio.timeout(deadline_s):
                 return await asyncio.wrap_future(reference.future()), ""
         except TimeoutError:
             self._ray.cancel(reference, force=True)
-            return b"", f"it had not ended after {work.deadline_s:.0f} s"
+            return [], f"it had not ended after {deadline_s:.0f} s"
         except asyncio.CancelledError:
             self._ray.cancel(reference, force=True)
             raise
-        except Exception as error:  # whatever Ray's tree of errors, and those of the entry, are
-            return b"", f"the worker ended: {type(error).__name__}: {str(error)[-_TOLD:]}"
+        except Exception as error:  # whatever Ray's tree of errors is
+            return [], f"the worker ended: {type(error).__name__}: {str(error)[-_TOLD:]}"

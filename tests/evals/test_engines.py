@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +31,7 @@ from evals.engine import (
     known_engines,
     load_engine,
 )
+from evals.engines import ray
 from evals.types import Rollout, Score
 from evals.worker import scratch
 from tests.support import works
@@ -38,6 +42,7 @@ pytestmark = pytest.mark.anyio
 T = TypeVar("T")
 
 JOBS = 2
+ROOT = Path(__file__).parents[2]
 
 
 @asynccontextmanager
@@ -90,14 +95,14 @@ def name(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param != "ray":
         yield request.param
         return
-    ray = pytest.importorskip("ray")
+    the_ray = pytest.importorskip("ray")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
-        ray.init(num_cpus=JOBS, _temp_dir=folder, **quiet)
+        the_ray.init(num_cpus=JOBS, _temp_dir=folder, **quiet)
         yield "ray"
-        ray.shutdown()
+        the_ray.shutdown()
 
 
 def test_they_are_found_by_listing_the_folder() -> None:
@@ -143,6 +148,30 @@ async def test_a_worker_that_is_late_is_ended(name: str, tmp_path: Path) -> None
         assert time.monotonic() - start < 20
         assert (late.result, late.error) == (b"", "it had not ended after 1 s")
     assert gone(int(seen.read_text().split()[2]))
+
+
+async def test_a_work_is_not_late_while_it_waits_for_others(name: str) -> None:
+    async with opened(name) as engine:
+        await results(engine, *(work(instance(f"first {number}")) for number in range(JOBS)))
+        many = [work(instance(str(number), sleep_s=0.8), deadline_s=1.5) for number in range(2 * JOBS)]
+        assert [done.error for done in await results(engine, *many)] == [""] * len(many)
+
+
+async def test_among_short_works_one_that_dies_or_is_late_is_its_own_units_trouble(name: str) -> None:
+    async with opened(name) as engine:
+        while name == "ray" and engine.width < 8 * JOBS:  # until a task of Ray is several works
+            await results(engine, *(work(instance(f"short {number}")) for number in range(20)))
+        many = [work(instance(str(number))) for number in range(20)]
+        many[3] = work(instance("dead", die={ROLLOUT: 1}))
+        many[9] = work(instance("late", sleep_s=50.0), deadline_s=1.0)
+        many[13] = work(instance("broken", files=5))
+        errors = {
+            number: done.error for number, done in enumerate(await results(engine, *many)) if done.error
+        }
+        assert sorted(errors) == [3, 9, 13]
+        assert "the worker ended: " in errors[3]
+        assert errors[9] == "it had not ended after 1 s"
+        assert "TypeError: unsupported operand" in errors[13]
 
 
 async def test_cancel_ends_what_runs_and_what_waits(name: str, tmp_path: Path) -> None:
@@ -207,6 +236,20 @@ async def test_a_local_engine_survives_the_loss_of_its_forking_process(tmp_path:
         assert "killed by SIGKILL" in lost.error
         assert gone(worker)
         assert (await results(engine, work(instance("again"))))[0].error == ""
+
+
+def test_what_a_killed_runner_left_of_its_ray_is_removed() -> None:
+    code = "import os; from evals.engines import ray; print(ray.own_folder(), flush=True); os.kill(0, 9)"
+    words = [sys.executable, "-c", code]
+    left = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, process_group=0)
+    assert Path(left.stdout.strip()).is_dir()
+    made = [Path(ray.own_folder()), Path(ray.own_folder())]
+    try:
+        assert not Path(left.stdout.strip()).exists()
+        assert all(folder.is_dir() for folder in made)
+    finally:
+        for folder in made:
+            shutil.rmtree(folder)
 
 
 async def test_an_address_is_not_for_the_local_engine() -> None:
