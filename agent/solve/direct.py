@@ -57,6 +57,7 @@ class Rewriting:
     async def ask(self, prompt: str, branch: Branch, *, temperature: float, seed: int) -> Rewritten | Try:
         """The change, or how it ended without one. Raises ModelError."""
         ended = Try("bad_reply", "no usable reply")
+        stop = (BLOCK_END,) if len(self.targets) == 1 else ()
         for asked in range(REPLIES):
             if asked and (spent := self.budget.exceeded()):
                 return Try("limit", spent)
@@ -68,8 +69,7 @@ class Rewriting:
                 temperature=min(1.2, temperature + HOTTER * asked),
                 max_tokens=min(self.plan.reply_tokens, self._reply_tokens()),
                 seed=seed + asked,
-                # a reply that could not be used may have begun with the old function, or a bare fence
-                stop=(BLOCK_END,) if len(self.targets) == 1 and not asked else (),
+                stop=stop,
             )
             await run_turn(agent, prompt)
             if agent.error is not None:
@@ -78,7 +78,11 @@ class Rewriting:
             try:
                 files = read_reply(reply, self.targets, self.sources)
             except UnusableReply as problem:
-                ended = Try("no_change" if problem.reason == "no_change" else "bad_reply", str(problem))
+                if problem.reason == "no_change":
+                    ended = Try("no_change", str(problem), reply=closed(reply))
+                else:
+                    ended = Try("bad_reply", str(problem))
+                    stop = ()  # it may have been cut at a bare fence
                 continue
             mark = "\0".join(f"{path}\0{fingerprint(text)}" for path, text in sorted(files.items()))
             if mark not in self.seen:

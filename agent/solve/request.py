@@ -3,8 +3,9 @@
 With a check the work ends when it passes in a clean fork, as with `fix`; without one, when the model says
 that it is done. A question is answered by a reply that changes nothing.
 
-A model for direct repair rewrites the functions that the request names (agent/solve/named.py). Where it names
-none, or no reply can be used, such a model gets the tool loop too.
+A model for direct repair rewrites the functions that the request names (agent/solve/named.py); when they come
+back as they were, what it says of them is the answer. Where the request names none, or no reply can be used,
+such a model gets the tool loop too.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ async def _rewritten(
             temperature=plan.temperature or 0.0,
             seed=plan.seed,
         )
+        if isinstance(made, Try) and made.outcome == "no_change":
+            return Outcome("success", made.reply, model=model.name, answers=True)
         if isinstance(made, Try):
             branch.emit(Noted("info", f"no function was rewritten: {made.detail}; using the tool loop"))
             return None

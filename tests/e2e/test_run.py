@@ -122,6 +122,18 @@ async def test_where_nothing_can_be_rewritten_it_gets_the_tools(project: Path) -
     assert (project / "sums.py").read_text() == MODULE.replace("result = 1", "result = 0")
 
 
+async def test_what_comes_back_as_it_was_is_an_answer(project: Path) -> None:
+    before = identity(project)
+    same = REWRITTEN.replace("result = 0", "result = 1  # as it was")
+    async with ModelServer([same] * 3) as server:
+        more = ("--strategy", "repair", "--yes")
+        done = await run_pawl("run", "explain total()", *words(server.base_url, *more), cwd=project)
+        stops = [request.body["stop"] for request in server.requests]
+    assert (done.code, done.out) == (0, f"{same.rstrip()}\n```\n")
+    assert stops == [[BLOCK_END]] * 3
+    assert identity(project) == before
+
+
 async def test_a_rewriting_is_proved_by_the_check_too(project: Path) -> None:
     wrong = REWRITTEN.replace("result = 0", "result = 2")
     async with ModelServer([wrong, REWRITTEN]) as server:
