@@ -32,7 +32,7 @@ from evals.engine import ROLLOUT, SCORE, Done, Engine, Parcel, Work
 from evals.patience import Breaker, Patience
 from evals.store import Ended, Run
 from evals.types import HOPELESS, INFRASTRUCTURE, End, Limits, Rollout, Score, Unit
-from evals.worker import GRACE_S, failed, ungraded
+from evals.worker import GRACE_S, failed, scratch, ungraded
 
 SET_UP_S = 1800.0
 """So long making a task's environment may take, on top of the agent's or the tests' own time."""
@@ -161,6 +161,8 @@ class Runner:
                     async with asyncio.timeout(pause_s):
                         await self._wake.wait()
             pump.cancel()
+        with suppress(OSError):  # another runner's works, or those of another machine, may be in it
+            scratch(str(self.run.folder.absolute())).rmdir()
         self.tally.running = 0
         self._on_change(self.tally)
         return self._outcome()
