@@ -96,7 +96,7 @@ async def cost(engine_name: str, units: int) -> dict[str, Any]:
 
 
 def bare_ray(units: int) -> tuple[float, float]:
-    """Seconds for two tasks a unit, which is what its two stages are, that only give back what they get, a work.
+    """Seconds for two tasks a unit, as many as its stages, that only give back what they get: a work.
 
     All given to Ray at once, its workers' start included; and with as many at once as the engine has.
     """
