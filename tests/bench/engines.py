@@ -162,7 +162,7 @@ def _drive_until(engine_name: str, run: Run, due: int, seconds: float) -> int | 
     while process.poll() is None and time.perf_counter() < end:
         if sum(1 for _ in (run.folder / "scores").glob("[!.]*.json")) >= due:
             break
-        time.sleep(0.01)
+        time.sleep(0.05)
     process.kill()
     code = process.wait()
     return None if code == -signal.SIGKILL else code
