@@ -69,9 +69,14 @@ def own_folder() -> str:
     """For the files of a Ray of our own; those of runners that were killed here go first."""
     for left in Path("/tmp").glob("pawl-ray-*"):
         with contextlib.suppress(OSError, msgspec.DecodeError):
-            holder = msgspec.json.decode((left / _HOLDER).read_bytes(), type=lease.Holder)
+            told = (left / _HOLDER).read_bytes()
+            holder = msgspec.json.decode(told, type=lease.Holder)
             if holder.host == socket.gethostname() and lease.born(holder.pid) != holder.born:
                 shutil.rmtree(left, ignore_errors=True)
+                if (
+                    left.exists()
+                ):  # processes of that Ray live on for a minute and write; the next one tries again
+                    (left / _HOLDER).write_bytes(told)
     folder = tempfile.mkdtemp(prefix="pawl-ray-", dir="/tmp")  # a socket's path must be short
     lease.grant(Path(folder) / _HOLDER)
     return folder
