@@ -150,9 +150,14 @@ async def test_a_worker_that_is_late_is_ended(name: str, tmp_path: Path) -> None
     assert gone(int(seen.read_text().split()[2]))
 
 
-async def test_a_work_is_not_late_while_it_waits_for_others(name: str) -> None:
+async def test_a_work_is_not_late_while_it_waits_for_others(name: str, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    seen.touch()
     async with opened(name) as engine:
-        await results(engine, *(work(instance(f"first {number}")) for number in range(JOBS)))
+        while (
+            len({line.split()[2] for line in seen.read_text().splitlines()}) < JOBS
+        ):  # until all have started
+            await results(engine, *(work(instance(str(n), sleep_s=0.2, seen=str(seen))) for n in range(JOBS)))
         many = [work(instance(str(number), sleep_s=0.8), deadline_s=1.5) for number in range(2 * JOBS)]
         assert [done.error for done in await results(engine, *many)] == [""] * len(many)
 
