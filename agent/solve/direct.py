@@ -137,8 +137,14 @@ async def _judge(task: Task, number: int, branch: Branch, made: Rewritten) -> Tr
         said = describe_failure(failures, check.output)
         changes = [changed_lines(task.sources[path], text) for path, text in made.files.items()]
         task.tried.append(Tried("\n".join(changes), said))
-        return Try("tests_fail", said, patch)
+        return Try("tests_fail", said, patch, reply=made.reply)
     verdict = await task.verify(patch, branch)
     if verdict.verified:
         return Try("verified", "", verdict.patch, verdict, made.reply)
-    return Try("tests_fail", verdict.lost or "the check passes here, but not in a clean fork", patch, verdict)
+    return Try(
+        "tests_fail",
+        verdict.lost or "the check passes here, but not in a clean fork",
+        patch,
+        verdict,
+        made.reply,
+    )

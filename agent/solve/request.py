@@ -3,9 +3,8 @@
 With a check the work ends when it passes in a clean fork, as with `fix`; without one, when the model says
 that it is done. A question is answered by a reply that changes nothing.
 
-A model for direct repair rewrites the functions that the request names (agent/solve/named.py); when they come
-back as they were, what it says of them is the answer. Where the request names none, or no reply can be used,
-such a model gets the tool loop too.
+A model for direct repair rewrites the functions that the request names (agent/solve/rewrite.py). Where it
+names none, or no reply can be used, such a model gets the tool loop too.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ from agent.loop import last_reply, run_turn
 from agent.mapped import with_map
 from agent.models.base import Model
 from agent.solve.attempts import solve
-from agent.solve.direct import Rewriting
 from agent.solve.fix import Outcome, outcome_of
 from agent.solve.locate import Located, located
 from agent.solve.looped import loop_agent
-from agent.solve.named import MOST, named
-from agent.solve.repair import build_request, targets
+from agent.solve.named import named
+from agent.solve.rewrite import rewritten
 from agent.solve.sources import read_sources
-from agent.solve.task import BASE_TEST_SHARE, CHECK_SHARE, MIN_BASE_TEST_LIMIT_S, Plan, Task, Try
+from agent.solve.task import BASE_TEST_SHARE, CHECK_SHARE, MIN_BASE_TEST_LIMIT_S, Plan, Task
 from agent.unfinished import kept_when_cut_off
 from agent.verify import run_and_log
 from agent.workbench import Workbench
@@ -64,7 +62,7 @@ async def fulfil(
     branch.emit(PhaseStarted("work", f"with {model.name}"))
     try:
         if plan.strategy == "repair" and (
-            made := await _rewritten(request, bench, branch, budget, model, plan)
+            made := await rewritten(request, bench, branch, budget, model, plan)
         ):
             return made
         async with bench.candidate(last=True) as candidate, kept_when_cut_off(candidate.fork, branch, "run"):
@@ -82,32 +80,6 @@ async def fulfil(
     if end.status == "done":
         return Outcome("success", said, patch, model=model.name, answers=True)
     return Outcome(end.status, f"{said}\n{end.detail}".strip(), patch, model=model.name)
-
-
-async def _rewritten(
-    request: str, bench: Workbench, branch: Branch, budget: Budget, model: Model, plan: Plan
-) -> Outcome | None:
-    """The functions that the request names, rewritten; None when there is none, or none came."""
-    async with bench.candidate() as candidate, kept_when_cut_off(candidate.fork, branch, "run"):
-        sources = await read_sources(candidate.sandbox)
-        wanted = targets(named(request, sources), sources, MOST)
-        if not wanted:
-            return None
-        made = await Rewriting(model, plan, budget, wanted, sources).ask(
-            build_request(request, wanted, sources),
-            branch,
-            temperature=plan.temperature or 0.0,
-            seed=plan.seed,
-        )
-        if isinstance(made, Try) and made.outcome == "no_change":
-            return Outcome("success", made.reply, model=model.name, answers=True)
-        if isinstance(made, Try):
-            branch.emit(Noted("info", f"no function was rewritten: {made.detail}; using the tool loop"))
-            return None
-        for path, text in made.files.items():
-            await candidate.sandbox.write(path, text)
-        patch = await candidate.fork.diff()
-    return Outcome("success", made.reply, patch, model=model.name, answers=True)
 
 
 async def _checked(
