@@ -23,6 +23,7 @@ from agent.models.base import Model, ModelError
 from agent.paths import config_dir
 from agent.permissions import Permissions
 from agent.prompt import project_instructions, system_prompt
+from agent.resume import tools_for
 from agent.solve.fix import Outcome
 from agent.solve.task import Plan
 from agent.unfinished import keep_unfinished
@@ -105,7 +106,8 @@ class Conversation:
         self._offered = Patch()
         backend = self._candidate.sandbox.caps.backend
         approver = TerminalApprover(self._lines) if self.asking else None
-        self.agent.toolset = default_toolset(self._plan.edit_form, self._plan.tools)
+        fresh = default_toolset(self._plan.edit_form, self._plan.tools)
+        self.agent.toolset = tools_for(self.desk.branch.events(), fresh)
         self.agent.context = ToolContext(
             self._candidate.sandbox,
             self.desk.log.artifacts,
@@ -128,6 +130,9 @@ class Conversation:
         loop.add_signal_handler(signal.SIGINT, self._interrupt, main)
         if self.asking:
             self.desk.note(f"{self.agent.model.name}. {HELP}")
+            if self.desk.begun:
+                said = visible(last_reply(self.desk.branch))
+                self.desk.console.print(f"\n{said}", markup=False, highlight=False)
         while not main.cancelling():
             message = prompt or await self._next_message()
             prompt, self._leaving = "", False

@@ -33,7 +33,7 @@ async def finish(desk: Desk, outcome: Outcome, code: int | None, elapsed: Callab
 
 
 def result_of(desk: Desk, outcome: Outcome, code: int | None, duration_s: float) -> Result:
-    records = desk.log.records
+    records = desk.log.records[desk.begun :]
     return Result(
         subtype=outcome.subtype,
         exit_code=EXIT_CODES[outcome.subtype] if code is None else code,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import Options, with_options
+from agent.cli.options import Conversing, Options, with_conversation
 from agent.config import ConfigError
 
 app = typer.Typer(add_completion=False)
@@ -17,8 +17,8 @@ app = typer.Typer(add_completion=False)
 MAX_STDIN_BYTES = 1024 * 1024
 
 
-@app.command()
-@with_options
+@app.command(cls=Conversing)
+@with_conversation
 def run(
     options: Options,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to do, or a question.")] = "",

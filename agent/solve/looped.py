@@ -6,12 +6,14 @@ import shlex
 from pathlib import Path
 
 from agent.bus import Branch
+from agent.context import conversation
 from agent.guards import Budget, LoopGuard, MaxSteps
 from agent.loop import Agent, last_reply, run_turn
 from agent.mapped import maker, with_map
 from agent.models.base import Model
 from agent.permissions import Permissions
 from agent.prompt import system_prompt
+from agent.resume import tools_for
 from agent.solve.task import Plan, Task, Try
 from agent.unfinished import kept_when_cut_off
 from agent.verify import Verdict
@@ -51,7 +53,7 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
         seed=task.plan.seed + 100 * number,
     )
     message = _task_message(task)
-    if not task.located.suspects:
+    if not task.located.suspects and conversation(branch.events()) is None:
         message = await with_map(message, task.bench.workspace.tree, task.plan.map_tokens)
     ended = Try("no_change", "nothing was changed")
     for _ in range(ROUNDS):
@@ -113,7 +115,7 @@ def loop_agent(
         model=model,
         branch=branch,
         system=system_prompt(kind, instructions),
-        toolset=default_toolset(plan.edit_form, plan.tools),
+        toolset=tools_for(branch.events(), default_toolset(plan.edit_form, plan.tools)),
         context=context,
         permissions=Permissions.inside_sandbox(candidate.sandbox.caps.backend, mode="yolo"),
         guards=(budget, MaxSteps(plan.max_steps), LoopGuard()),

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from agent.bus import Branch
+from agent.context import conversation
 from agent.events import Noted, PhaseStarted
 from agent.guards import Budget
 from agent.loop import last_reply, run_turn
@@ -59,7 +60,9 @@ async def fulfil(
             agent = loop_agent(
                 model, plan, branch, candidate, budget, tree=tree, kind="run", instructions=instructions
             )
-            end = await run_turn(agent, await with_map(request, tree, plan.map_tokens))
+            if conversation(branch.events()) is None:
+                request = await with_map(request, tree, plan.map_tokens)
+            end = await run_turn(agent, request)
             if agent.error is not None:
                 raise agent.error
             patch = await candidate.fork.diff()
