@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent.cli.approve import Lines, can_ask
 from agent.cli.render import show_patch, usage_line, visible
 from agent.events import AttemptStarted, PhaseStarted, StepStarted
+from agent.permissions import goes_through
 from agent.result import EXIT_CODES, Receipt, Result
 from agent.solve.fix import Outcome
 from sandbox.accept import AcceptConflict
@@ -65,7 +66,7 @@ async def _settle(desk: Desk, outcome: Outcome) -> Outcome:
         return outcome._replace(text=f"{outcome.text} The patch is in {options.patch}.")
     if not options.apply:
         return outcome._replace(text=f"{outcome.text} Nothing was applied.")
-    if not options.yes:
+    if not options.yes and not goes_through(options.permission_mode, alone=outcome.edits_alone):
         if not can_ask(options.output_format):
             kept = _keep(desk, outcome)
             return outcome._replace(

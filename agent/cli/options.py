@@ -26,6 +26,7 @@ from typer.core import TyperCommand
 from agent import config
 from agent.config import ConfigError, Settings
 from agent.models.catalog import ModelSettings
+from agent.permissions import Mode
 from sandbox.base import SandboxUnavailable
 
 OutputFormat = Literal["text", "json", "stream-json"]
@@ -58,6 +59,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     output_format: OutputFormat = "text"
     names_model: bool = False
     """The command line says which model; else a session that is gone on with keeps its own."""
+    permission_mode: Mode | None = None
+    """How freely it works; None: as the command does by itself."""
     go_on: GoOn | None = None
     """The session to go on with; None: begin a new one."""
     verbosity: int = 0
@@ -262,14 +265,36 @@ def _conversing(
     fork: Annotated[
         bool, _option("--fork", panel=_SESSION, help="Go on under a new id; leave the session as it is.")
     ] = False,
+    permission_mode: Annotated[
+        str | None,
+        _option(
+            "--permission-mode",
+            panel=_RESULT,
+            metavar="MODE",
+            help="plan (change nothing), ask, auto-edit (edits go through) or yolo (all does).",
+        ),
+    ] = None,
+    yolo: Annotated[
+        bool, _option("--yolo", panel=_RESULT, help="Ask nothing; the sandbox stays on.")
+    ] = False,
 ) -> Options:
     """Add what only commands with a conversation take."""
     if latest and resume is not None:
         raise ConfigError("--continue and --resume say different sessions; give one of them")
     if fork and not latest and resume is None:
         raise ConfigError("--fork needs a session to go on from: --continue or --resume ID")
+    if permission_mode not in (None, *get_args(Mode)):
+        expected = ", ".join(get_args(Mode))
+        raise ConfigError(f"--permission-mode: expected one of {expected}, got {permission_mode!r}")
+    if yolo and permission_mode not in (None, "yolo"):
+        raise ConfigError(f"--yolo and --permission-mode {permission_mode} contradict; give one of them")
+    mode = cast(Mode | None, "yolo" if yolo else permission_mode)
     going = latest or resume is not None
-    return msgspec.structs.replace(options, go_on=GoOn(resume, fork) if going else None)
+    return msgspec.structs.replace(
+        options,
+        go_on=GoOn(resume, fork) if going else None,
+        permission_mode=mode,
+    )
 
 
 class Conversing(TyperCommand):

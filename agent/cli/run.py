@@ -52,7 +52,7 @@ def run_request(options: Options, request: str, *, allow_test_edits: bool = Fals
             desk.branch,
             desk.budget,
             instructions=project_instructions(options.cwd, config=config_dir()),
-            check=options.settings.check,
+            check=() if options.permission_mode == "plan" else options.settings.check,
             open_model=opener(desk, allow_test_edits=allow_test_edits),
             wall_s=options.settings.timeout,
         )

@@ -11,7 +11,7 @@ from agent.guards import Budget, LoopGuard, MaxSteps
 from agent.loop import Agent, last_reply, run_turn
 from agent.mapped import maker, with_map
 from agent.models.base import Model
-from agent.permissions import Permissions
+from agent.permissions import Permissions, edits_alone
 from agent.prompt import system_prompt
 from agent.resume import tools_for
 from agent.solve.task import Plan, Task, Try
@@ -69,8 +69,10 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
         else:
             verdict = await task.verify(patch, branch)
             if verdict.verified:
-                return Try("verified", "", verdict.patch, verdict, said)
-            ended = Try("tests_fail", verdict.lost or _summary(verdict.check), patch, verdict, said)
+                alone = edits_alone(verdict.patch, agent.context.written) if agent.context else False
+                return Try("verified", "", verdict.patch, verdict, alone, said)
+            why = verdict.lost or _summary(verdict.check)
+            ended = Try("tests_fail", why, patch, verdict, reply=said)
             message = _still_fails(task, verdict)
         if end.status == "loop":
             return Try("loop", end.detail, patch)
@@ -117,7 +119,7 @@ def loop_agent(
         system=system_prompt(kind, instructions),
         toolset=tools_for(branch.events(), default_toolset(plan.edit_form, plan.tools)),
         context=context,
-        permissions=Permissions.inside_sandbox(candidate.sandbox.caps.backend, mode="yolo"),
+        permissions=Permissions.inside_sandbox(candidate.sandbox.caps.backend, plan.permission_mode),
         guards=(budget, MaxSteps(plan.max_steps), LoopGuard()),
         temperature=plan.temperature if temperature is None else temperature,
         max_tokens=plan.reply_tokens,

@@ -18,6 +18,7 @@ from agent.guards import Budget
 from agent.loop import last_reply, run_turn
 from agent.mapped import with_map
 from agent.models.base import Model
+from agent.permissions import edits_alone, told
 from agent.solve.attempts import solve
 from agent.solve.fix import Outcome, outcome_of
 from agent.solve.locate import Located
@@ -60,17 +61,19 @@ async def fulfil(
             agent = loop_agent(
                 model, plan, branch, candidate, budget, tree=tree, kind="run", instructions=instructions
             )
+            request = told(request, plan.permission_mode)
             if conversation(branch.events()) is None:
                 request = await with_map(request, tree, plan.map_tokens)
             end = await run_turn(agent, request)
             if agent.error is not None:
                 raise agent.error
             patch = await candidate.fork.diff()
+            alone = agent.context is not None and edits_alone(patch, agent.context.written)
     finally:
         await model.aclose()
     said = last_reply(branch)
     if end.status == "done":
-        return Outcome("success", said, patch, model=model.name, answers=True)
+        return Outcome("success", said, patch, model=model.name, answers=True, edits_alone=alone)
     return Outcome(end.status, f"{said}\n{end.detail}".strip(), patch, model=model.name)
 
 

@@ -14,6 +14,7 @@ from agent.guards import Budget
 from agent.models.base import Model
 from agent.models.families import EditForm
 from agent.models.toolmode import ToolMode
+from agent.permissions import Mode
 from agent.solve.locate import Located
 from agent.solve.repair import Tried, targets
 from agent.verify import Verdict, run_and_log, verify
@@ -56,6 +57,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     map_tokens: int = 0
     """How many tokens of the repository's map the first message may have; 0 for none."""
     allow_test_edits: bool = False
+    permission_mode: Mode = "yolo"
+    """What the tools may do; there is nobody to ask."""
 
 
 @dataclass
@@ -137,5 +140,7 @@ class Try(msgspec.Struct, frozen=True):
     detail: str = ""
     patch: Patch = Patch()
     verdict: Verdict | None = None
+    edits_alone: bool = False
+    """See `agent.permissions.edits_alone`."""
     reply: str = ""
     """What the model said last, where it talks."""
