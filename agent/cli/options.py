@@ -61,6 +61,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The command line says which model; else a session that is gone on with keeps its own."""
     permission_mode: Mode | None = None
     """How freely it works; None: as the command does by itself."""
+    output_schema: dict[str, Any] | None = None
+    """JSON Schema that the answer of `run` is to fit."""
     go_on: GoOn | None = None
     """The session to go on with; None: begin a new one."""
     verbosity: int = 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from agent.cli.options import Conversing, Options, with_conversation
@@ -25,8 +27,16 @@ def run(
     allow_test_edits: Annotated[
         bool, typer.Option("--allow-test-edits", help="Let what --test-cmd runs be changed too.")
     ] = False,
+    output_schema: Annotated[
+        Path | None,
+        typer.Option("--output-schema", metavar="FILE", help="JSON Schema that the answer must fit."),
+    ] = None,
 ) -> None:
     """Do one task and exit; what is piped in is added to the prompt."""
+    if output_schema is not None:
+        from agent.solve.answer import read_schema
+
+        options = msgspec.structs.replace(options, output_schema=read_schema(output_schema))
     request = with_input(prompt)
     if not request:
         raise ConfigError('there is nothing to do: say it as `pawl run "PROMPT"`, or pipe it in')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -59,6 +59,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     allow_test_edits: bool = False
     permission_mode: Mode = "yolo"
     """What the tools may do; there is nobody to ask."""
+    output_schema: dict[str, Any] | None = None
+    """JSON Schema of the answer; see `agent.solve.answer`."""
 
 
 @dataclass

@@ -42,7 +42,6 @@ def answer(body: Body) -> Answer | str:
     ("mode", "message", "left"),
     [
         (("--permission-mode", "plan", "--test-cmd", "true"), "edit", MODULE),
-        (("--permission-mode", "auto-edit"), "shell", MODULE),
         (("--yolo",), "shell", MENDED + "# a word\n"),
     ],
 )
