@@ -37,7 +37,7 @@ from tools.toolset import UnknownTool, load
 
 COMMANDS = ("chat", "run")
 """The commands whose sessions hold a conversation."""
-_TURN = b'"type":"turn_started"'
+_TURN, _OPENING, _NO_TOOLS = b'"type":"turn_started"', b'"type":"conversation_started"', b'"tools":[]'
 _NAMED, _LISTED = 10, 20
 _BY_PATH = ("read", "edit", "multi_edit", "write")
 """Tools whose argument `path` is one file."""
@@ -77,7 +77,7 @@ def find(project: Path, state: Path, prefix: str) -> Path:
             f"session {header.id} is of `pawl {header.command}` and holds no conversation to go on with"
         )
     if _first_message(path) is None:
-        raise ConfigError(f"nothing was said in session {header.id}; begin a new one")
+        raise ConfigError(f"session {header.id} holds no conversation to go on with; begin a new one")
     return path
 
 
@@ -88,13 +88,23 @@ def latest(project: Path, state: Path) -> Path:
     raise ConfigError(f"there is no session of {project} to go on with; without --continue one begins")
 
 
-def leaf(records: Sequence[Record]) -> int:
-    """The event behind which the conversation goes on: the newest of the line that the last turn is on."""
-    turns = [record.envelope.seq for record in records if isinstance(record.event, TurnStarted)]
-    if not turns:
-        return 0
-    line = {turns[-1]}
-    for record in records[turns[-1] :]:
+def leaf(log: SessionLog) -> int:
+    """The event behind which the conversation goes on: the newest of the line that its last turn is on.
+
+    0 when there is none. Where functions are rewritten directly, the model is asked without tools, and each
+    time anew: that is no conversation.
+    """
+    for turn in reversed(log.records):
+        if isinstance(turn.event, TurnStarted):
+            opening = conversation([record.event for record in log.line_to(turn.envelope.seq)])
+            if opening is not None and opening.tools:
+                return _newest_behind(turn.envelope.seq, log.records)
+    return 0
+
+
+def _newest_behind(seq: int, records: Sequence[Record]) -> int:
+    line = {seq}
+    for record in records[seq:]:
         if record.envelope.parent in line:
             line.add(record.envelope.seq)
     return max(line)
@@ -157,10 +167,12 @@ def _gone(line: Sequence[Record], tree: Path) -> set[str]:
 
 
 def _first_message(path: Path) -> str | None:
-    """None when nothing was said. A line that is no event is found out when the whole log is read."""
+    """None when there is no conversation. What is no event is found out when the whole log is read."""
+    opened = False
     with path.open("rb") as file:
         for line in file:
-            if _TURN in line and line.endswith(b"\n"):
+            opened = opened or (_OPENING in line and _NO_TOOLS not in line)
+            if opened and _TURN in line and line.endswith(b"\n"):
                 try:
                     return msgspec.json.decode(line, type=TurnStarted).text
                 except (msgspec.DecodeError, UnicodeDecodeError):

@@ -61,7 +61,7 @@ class Desk:
         self.renderer = Renderer(console, options.verbosity)
         bus = Bus(log, [self.renderer, *([stream] if stream else [])])
         self.budget = Budget(bus, tokens=options.settings.max_tokens, cost_usd=options.settings.max_cost)
-        self.branch: Branch = bus.branch(leaf(log.records))
+        self.branch: Branch = bus.branch(leaf(log))
         self.begun = len(log.records)
         """So many events are from before this invocation."""
         self.workspace: Workspace | None = None

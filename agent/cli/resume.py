@@ -48,7 +48,7 @@ def opened(options: Options, command: str, path: Path | None) -> SessionLog:
 
 def with_its_model(options: Options, log: SessionLog) -> Options:
     """The options with the model that the session has talked to, unless the command line names one."""
-    opening = conversation([record.event for record in log.line_to(leaf(log.records))])
+    opening = conversation([record.event for record in log.line_to(leaf(log))])
     if opening is None or options.names_model:
         return options
     settings = msgspec.structs.replace(options.settings, model=opening.model, base_url=None)

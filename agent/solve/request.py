@@ -80,7 +80,7 @@ async def _unchecked(
     model, plan = await open_model()
     branch.emit(PhaseStarted("work", f"with {model.name}"))
     try:
-        if plan.strategy == "repair" and (
+        if _may_rewrite(plan, branch) and (
             made := await _rewritten(request, bench, branch, budget, model, plan)
         ):
             return made
@@ -108,6 +108,12 @@ async def _unchecked(
     return Outcome(end.status, f"{said}\n{end.detail}".strip(), patch, model=model.name)
 
 
+def _may_rewrite(plan: Plan, branch: Branch) -> bool:
+    """Whether the functions meant may be rewritten directly, which goes on with no conversation."""
+    loops = plan.permission_mode == "plan" or plan.output_schema is not None
+    return plan.strategy == "repair" and not loops and conversation(branch.events()) is None
+
+
 async def _rewritten(
     request: str, bench: Workbench, branch: Branch, budget: Budget, model: Model, plan: Plan
 ) -> Outcome | None:
@@ -131,7 +137,8 @@ async def _rewritten(
         for path, text in made.files.items():
             await candidate.sandbox.write(path, text)
         patch = await candidate.fork.diff()
-    return Outcome("success", made.reply, patch, model=model.name, answers=True)
+    alone = edits_alone(patch, made.written)
+    return Outcome("success", made.reply, patch, model=model.name, answers=True, edits_alone=alone)
 
 
 async def _checked(
@@ -166,7 +173,7 @@ async def _checked(
     model, plan = await open_model()
     try:
         found, sources = Located(), dict[str, bytes]()
-        if plan.strategy == "repair":
+        if _may_rewrite(plan, branch):
             found, sources = await _meant(request, check, before, bench, branch)
         if not found.suspects:
             plan = msgspec.structs.replace(plan, strategy="loop")

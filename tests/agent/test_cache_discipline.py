@@ -251,7 +251,7 @@ async def a_resumed_session(stage: Stage) -> None:
     scene.log.close()
     scene.log = SessionLog.load(scene.log.path)
     scene.bus = Bus(scene.log, scene.bus.sinks)
-    scene.branch = stage.agent.branch = scene.bus.branch(leaf(scene.log.records))
+    scene.branch = stage.agent.branch = scene.bus.branch(leaf(scene.log))
     scene.branch.emit(Resumed(("a.py",), 1, True))
 
 

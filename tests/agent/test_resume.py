@@ -25,11 +25,16 @@ from agent.events import (
     TurnStarted,
 )
 from agent.messages import Image, ToolCall, ToolResult, User
+from agent.models.base import ToolSpec
 from agent.resume import find, latest, leaf, line_of, talks, what_is_new
 from agent.session import SessionLog, new_session
 from sandbox.workspace import Workspace
 
 pytestmark = pytest.mark.anyio
+
+TALK = ConversationStarted("", (ToolSpec("read", "Read.", {}),), "m")
+ASK = ConversationStarted('{"tools":[{}', (), "m")
+"""How functions are rewritten directly."""
 
 
 @pytest.fixture
@@ -54,7 +59,7 @@ def session(project: Path, state: Path, text: str = "hi", command: str = "run") 
     branch = Bus(log).branch()
     branch.emit(Noted("info", '"type":"turn_started"'))
     if text:
-        branch.emit(ConversationStarted("", (), "m"))
+        branch.emit(TALK)
         branch.emit(TurnStarted(text))
     log.close()
     return log
@@ -69,14 +74,20 @@ def test_a_session_is_found_by_how_its_id_begins(tmp_path: Path) -> None:
     here, there, state = tmp_path / "here", tmp_path / "there", tmp_path / "state"
     one, two = used(session(here, state, "one\n\ttwo"), 20), used(session(here, state), 10)
     fix, silent = used(session(here, state, command="fix"), 30), used(session(here, state, ""), 40)
+    with SessionLog.load(session(here, state, "").path) as log:
+        branch = Bus(log).branch()
+        branch.emit(ASK)
+        branch.emit(TurnStarted("rewrite it"))
+        asked = used(log, 50)
     assert [talk.header.id for talk in talks(here, state)] == [one, two]
     assert line_of(next(talks(here, state))).endswith("  run   one two")
     assert latest(here, state).stem == find(here, state, one).stem == one
     for prefix, said in {
-        "2": f"'2' begins several ids: {', '.join(sorted((one, two, fix, silent), reverse=True))}",
+        "2": f"'2' begins several ids: {', '.join(sorted((one, two, fix, silent, asked), reverse=True))}",
         "*": "begins with '*'; there are:\n" + one,
         fix: "is of `pawl fix` and holds no conversation",
-        silent: "nothing was said",
+        silent: "holds no conversation",
+        asked: "holds no conversation",
     }.items():
         with pytest.raises(ConfigError) as error:
             find(here, state, prefix)
@@ -105,24 +116,29 @@ def test_it_goes_on_where_the_last_turn_was(tmp_path: Path) -> None:
     with new_session(tmp_path, tmp_path / "state") as log:
         bus = Bus(log)
         branch = bus.branch()
-        assert leaf(log.records) == 0
+        assert leaf(log) == 0
         branch.emit(Noted("info", "begin"))
         first, second = branch.fork("attempt-1"), branch.fork("attempt-2")
         for attempt in (first, second):
+            attempt.emit(TALK)
             attempt.emit(TurnStarted("mend it"))
         end = second.emit(TurnEnded("done"))
         first.emit(Noted("info", "late"))
+        asked = branch.fork("attempt-3")
+        asked.emit(ASK)
+        asked.emit(TurnStarted("rewrite it"))
         branch.emit(Noted("info", "end"))
-        assert leaf(log.records) == end.envelope.seq
+        assert leaf(log) == end.envelope.seq
 
 
 def test_a_fork_has_the_same_messages_and_images_and_leaves_the_old_log_alone(tmp_path: Path) -> None:
     with new_session(tmp_path, tmp_path / "state") as log:
         branch = Bus(log).branch()
+        branch.emit(TALK)
         branch.emit(TurnStarted("look", (Image("image/png", b"PNG"),)))
         before = log.path.read_bytes()
         with new_session(tmp_path, tmp_path / "state", forked=log) as fork:
-            Bus(fork).branch(leaf(fork.records)).emit(TurnStarted("on"))
+            Bus(fork).branch(leaf(fork)).emit(TurnStarted("on"))
         assert log.path.read_bytes() == before
         shutil.rmtree(log.artifacts)
     again = SessionLog.load(fork.path)
