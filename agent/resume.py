@@ -63,14 +63,8 @@ def talks(project: Path, state: Path) -> Iterator[Talk]:
 
 
 def find(project: Path, state: Path, prefix: str) -> Path:
-    """The log of the session whose id begins so. Raises ConfigError, which says what there is instead."""
-    here = [header for header in project_sessions(project, state) if header.id.startswith(prefix)]
-    exact = [header for header in here if header.id == prefix] or here
-    if len(exact) > 1:
-        raise ConfigError(f"{prefix!r} begins several ids: {', '.join(header.id for header in exact)}")
-    if not exact:
-        raise ConfigError(_elsewhere(state, prefix) or _none_begins(project, state, prefix))
-    header = exact[0]
+    """The log of the session to go on with whose id begins so. Raises ConfigError."""
+    header = named(project, state, prefix)
     path = sessions_folder(project, state) / f"{header.id}.jsonl"
     if header.command not in COMMANDS:
         raise ConfigError(
@@ -79,6 +73,17 @@ def find(project: Path, state: Path, prefix: str) -> Path:
     if _first_message(path) is None:
         raise ConfigError(f"session {header.id} holds no conversation to go on with; begin a new one")
     return path
+
+
+def named(project: Path, state: Path, prefix: str) -> Header:
+    """The session whose id begins so. Raises ConfigError, which says what there is instead."""
+    here = [header for header in project_sessions(project, state) if header.id.startswith(prefix)]
+    exact = [header for header in here if header.id == prefix] or here
+    if len(exact) > 1:
+        raise ConfigError(f"{prefix!r} begins several ids: {', '.join(header.id for header in exact)}")
+    if not exact:
+        raise ConfigError(_elsewhere(state, prefix) or _none_begins(project, state, prefix))
+    return exact[0]
 
 
 def latest(project: Path, state: Path) -> Path:
@@ -98,11 +103,12 @@ def leaf(log: SessionLog) -> int:
         if isinstance(turn.event, TurnStarted):
             opening = conversation([record.event for record in log.line_to(turn.envelope.seq)])
             if opening is not None and opening.tools:
-                return _newest_behind(turn.envelope.seq, log.records)
+                return newest_behind(turn.envelope.seq, log.records)
     return 0
 
 
-def _newest_behind(seq: int, records: Sequence[Record]) -> int:
+def newest_behind(seq: int, records: Sequence[Record]) -> int:
+    """The newest event of the lines on which event `seq` is."""
     line = {seq}
     for record in records[seq:]:
         if record.envelope.parent in line:
@@ -184,10 +190,7 @@ def _elsewhere(state: Path, prefix: str) -> str:
     """What to say of a session of another folder; empty when there is none of the id."""
     for path in sorted(state.glob("sessions/*/*.jsonl")):
         if path.stem.startswith(prefix) and (header := read_header(path)) is not None:
-            return (
-                f"session {header.id} is of {header.project}; go on with it there: "
-                f"--cwd {header.project} --resume {header.id}"
-            )
+            return f"session {header.id} is of {header.project}; go there, or say it: --cwd {header.project}"
     return ""
 
 

@@ -45,6 +45,8 @@ _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 class SessionError(Exception):
     """The log cannot be read or written. `line` counts from 1; 0 when it is about the whole file."""
 
+    exit_code = 1
+
     def __init__(self, path: Path, message: str, line: int = 0) -> None:
         where = f"{path}:{line}" if line else str(path)
         super().__init__(f"{where}: {message}")

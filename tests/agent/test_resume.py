@@ -92,7 +92,7 @@ def test_a_session_is_found_by_how_its_id_begins(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as error:
             find(here, state, prefix)
         assert said in str(error.value)
-    with pytest.raises(ConfigError, match=f"is of {here}; go on with it there: --cwd {here} --resume {one}"):
+    with pytest.raises(ConfigError, match=f"is of {here}; go there, or say it: --cwd {here}"):
         find(there, state, one)
     with pytest.raises(ConfigError, match="there is no session of"):
         latest(there, state)
