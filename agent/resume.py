@@ -143,9 +143,11 @@ async def what_is_new(log: SessionLog, line: Sequence[Record], workspace: Worksp
         # what we put into the files is news only when it was changed once more
         again = set(await workspace.changed_since(_seconds(applied[-1][0])))
         changed -= {path for _, event in applied for path in event.paths} - again
+    before = {path for r in line if isinstance(r.event, Resumed) for path in r.event.paths}
     gone = await asyncio.to_thread(_gone, line, workspace.tree)
-    paths = sorted([*changed, *(f"{path} (gone)" for path in gone)])
-    last = max((r.envelope.seq for r in log.records if isinstance(r.event, PatchApplied)), default=0)
+    paths = sorted([*changed, *(gone - before)])
+    told = (PatchApplied, Resumed)
+    last = max((r.envelope.seq for r in log.records if isinstance(r.event, told)), default=0)
     dropped = any(
         isinstance(r.event, ToolStarted) and r.event.effect != Effect.READ.value and r.envelope.seq > last
         for r in line
@@ -159,7 +161,7 @@ def _seconds(record: Record) -> float:
 
 
 def _gone(line: Sequence[Record], tree: Path) -> set[str]:
-    """What a tool has read or written for the model by its path, and is not in the tree now."""
+    """What a tool has read or written for the model by its path, and is not in the tree now; so marked."""
     events = [record.event for record in line]
     failed = {e.result.call_id for e in events if isinstance(e, ToolFinished) and e.result.is_error}
     called = (e.call for e in events if isinstance(e, ToolStarted) and e.call.name in _BY_PATH)
@@ -169,7 +171,7 @@ def _gone(line: Sequence[Record], tree: Path) -> set[str]:
             path = decode_arguments(load(call.name), call.arguments)["path"]
             if call.id not in failed and not path.startswith("/") and ".." not in path.split("/"):
                 paths.add(path.removeprefix("./"))
-    return {path for path in paths if not os.path.lexists(tree / path)}
+    return {f"{path} (gone)" for path in paths if not os.path.lexists(tree / path)}
 
 
 def _first_message(path: Path) -> str | None:

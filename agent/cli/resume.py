@@ -16,7 +16,7 @@ from agent.config import ConfigError
 from agent.context import conversation
 from agent.paths import state_dir
 from agent.resume import find, latest, leaf, line_of, listed, talks
-from agent.session import SessionInUse, SessionLog, known_secrets, new_session, scrubber
+from agent.session import SessionError, SessionInUse, SessionLog, known_secrets, new_session, scrubber
 
 _SHOWN = 20
 
@@ -34,6 +34,8 @@ def opened(options: Options, command: str, path: Path | None) -> SessionLog:
     """A new session, or the one at `path`, which is then ours alone. Raises SessionError or OSError."""
     scrub = scrubber(known_secrets(os.environ))
     old = SessionLog.load(path, scrub=scrub) if path else None
+    if old is not None and not leaf(old):
+        raise SessionError(old.path, "it holds no conversation to go on with")
     if old is not None and options.go_on is not None and not options.go_on.fork:
         try:
             old.claim()

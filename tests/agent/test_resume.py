@@ -190,3 +190,7 @@ async def test_files_that_changed_since_are_told_once(
         branch.emit(TurnStarted("go on"))
         said = "[The session goes on later, with the user's files as they are now. Changed since: "
         assert messages(branch.events())[-1] == User(f"{said}b.txt (gone), c.txt, d.txt.]\n\ngo on")
+        call(branch, "write", "write", path="new.txt", content="y")
+        assert await new(log, branch, workspace) == Resumed((), 0, True)
+        branch.emit(Resumed((), 0, True))
+        assert await new(log, branch, workspace) == Resumed((), 0, False), "each is told once"
