@@ -66,11 +66,12 @@ async def read_file(ctx: ToolContext, path: str) -> FileData:
 async def write_file(ctx: ToolContext, path: str, data: bytes, expect_hash: str) -> None:
     """Write if the file is still what `expect_hash` says ("" for: not there); the model has then seen it."""
     try:
-        ctx.seen[path] = await ctx.sandbox.write(path, data, expect_hash=expect_hash)
+        fresh = await ctx.sandbox.write(path, data, expect_hash=expect_hash)
     except FileTooLarge as error:
         raise ToolError(f"{path} was not written ({error}). Let a command write it, in parts.") from error
     except FileError as error:
         raise await explained(ctx, path, error) from error
+    ctx.seen[path] = ctx.written[path] = fresh
 
 
 async def explained(ctx: ToolContext, path: str, error: FileError) -> ToolError:
