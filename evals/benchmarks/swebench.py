@@ -124,7 +124,10 @@ def instance(row: dict[str, Any], where: str) -> Instance:
         difficulty=str(row.get("difficulty") or ""),
         licence=str(extra.get("license") or ""),
         quarantined=tuple(str(test) for test in extra.get("quarantined") or ()),
-        extra={key: value for key, value in row.items() if key not in _TAKEN} | {"columns": extra},
+        canary=str(extra.get("canary") or ""),
+        extra={key: value for key, value in row.items() if key not in _TAKEN}
+        | {"columns": extra}
+        | {key: extra[key] for key in ("reference_s",) if key in extra},
     )
 
 

@@ -61,10 +61,17 @@ class Miner:
     """Makes tasks of one repository. `source` is its git directory on the host, which is only read."""
 
     def __init__(
-        self, plan: Plan, source: Path, commits: tuple[str, ...], bench: Bench, words: Writer | None
+        self,
+        plan: Plan,
+        source: Path,
+        found: Sequence[Change],
+        commits: tuple[str, ...],
+        bench: Bench,
+        words: Writer | None,
     ) -> None:
         self.plan = plan
         self.source = source
+        self.found = found
         self.commits = commits
         self.bench = bench
         self.words = words
@@ -82,8 +89,8 @@ class Miner:
             row(repo=self.plan.repo, instance_id=name, base=self.commits[0], extra=extra), self.bench
         )
 
-    def candidates(self, found: Sequence[Change]) -> list[Candidate]:
-        return [Candidate(c.commit, c.subject, functools.partial(self.attempt, c)) for c in found]
+    def candidates(self) -> list[Candidate]:
+        return [Candidate(c.commit, c.subject, functools.partial(self.attempt, c)) for c in self.found]
 
     def _extra(self, test: str) -> dict[str, Any]:
         return {
