@@ -34,7 +34,7 @@ Install = Annotated[
     str | None, typer.Option("--install", metavar="CMD", help="What the tests need; with a network, once.")
 ]
 TestCmd = Annotated[
-    str | None, typer.Option("--test-cmd", metavar="CMD", help="Runs the tests; found by itself for Python.")
+    str | None, typer.Option("--test-cmd", metavar="CMD", help="Runs the tests; found by itself.")
 ]
 Python = Annotated[str, typer.Option("--python", metavar="VERSION", help="Such as 3.11.")]
 ModelName = Annotated[str, typer.Option("-m", "--model", metavar="NAME", help="Who writes statements.")]

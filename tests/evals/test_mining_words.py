@@ -138,6 +138,7 @@ def test_what_failures_say() -> None:
         ),
         ({"LICENSE": "Redistribution and use in source and binary forms"}, "BSD-2-Clause"),
         ({"package.json": '{\n  "license": "ISC",\n}'}, "ISC"),
+        ({"package.json": '{"name":"a","license":"ISC","private":true}'}, "ISC"),
         ({"setup.py": "classifiers=['License :: OSI Approved :: MIT License']"}, "MIT License"),
         ({"LICENSE": "All rights reserved", "pyproject.toml": "[[["}, ""),
         ({}, ""),
