@@ -83,6 +83,8 @@ class Agent:
     max_tokens: int | None = None
     """Bound of one reply."""
     seed: int | None = None
+    stop: tuple[str, ...] = ()
+    """Texts at which a reply is over; they are not in it."""
     slot: int | None = None
     tool_mode: ToolMode = "auto"
     dialect: str = ""
@@ -301,6 +303,7 @@ def _request(agent: Agent) -> Request:
         temperature=agent.temperature,
         max_tokens=agent.max_tokens,
         seed=agent.seed,
+        stop=agent.stop,
         slot=agent.slot,
     )
 

@@ -72,7 +72,8 @@ def run(
         int | None, typer.Option("--unit-tokens", metavar="N", min=0, help="Bound of one unit.")
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Wall time of one unit.")
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", min=0, help="The agent's, at each instance."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="The first N instances.")

@@ -222,11 +222,7 @@ def _prepare(job: Job, index: Path, given: Path, call: Call) -> None:
 
 async def _in_sandbox(job: Job, call: Call, door: Door | None, given: Path) -> ExecResult:
     backend = cast(BackendName, job.backend)
-    unit_s = job.limits.unit_s
-    limits = Limits(
-        timeout_s=job.instance.timeout_s if unit_s is None else min(unit_s, job.instance.timeout_s),
-        memory_bytes=MEMORY,
-    )
+    limits = Limits(timeout_s=job.limits.wall_s(job.instance), memory_bytes=MEMORY)
     where = program(call.words[0])
     spec = SandboxSpec(
         tree=job.tree,

@@ -32,7 +32,7 @@ from evals.engine import ROLLOUT, SCORE, Done, Engine, Parcel, Work
 from evals.patience import Breaker, Patience
 from evals.store import Ended, Run
 from evals.types import HOPELESS, INFRASTRUCTURE, End, Limits, Rollout, Score, Unit
-from evals.worker import GRACE_S, failed, ungraded, wall_limit_s
+from evals.worker import GRACE_S, failed, scratch, ungraded
 
 SET_UP_S = 1800.0
 """So long making a task's environment may take, on top of the agent's or the tests' own time."""
@@ -161,6 +161,8 @@ class Runner:
                     async with asyncio.timeout(pause_s):
                         await self._wake.wait()
             pump.cancel()
+        with suppress(OSError):  # another runner's works, or those of another machine, may be in it
+            scratch(str(self.run.folder.absolute())).rmdir()
         self.tally.running = 0
         self._on_change(self.tally)
         return self._outcome()
@@ -287,7 +289,9 @@ class Runner:
             self._running -= 1
             self._wake.set()
             return
-        self.engine.submit(msgspec.structs.replace(work, deadline_s=wall_limit_s(work) + GRACE_S + SET_UP_S))
+        instance = work.instance
+        own_s = self._manifest.limits.wall_s(instance) if todo.stage == ROLLOUT else instance.timeout_s
+        self.engine.submit(msgspec.structs.replace(work, deadline_s=own_s + GRACE_S + SET_UP_S))
 
     def _begin_try(self, unit: str) -> int:
         """The try's number; 0 while somebody else may be at the unit."""

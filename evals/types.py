@@ -106,6 +106,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     difficulty: str = ""
     canary: str = ""
     timeout_s: float = 1800.0
+    """Wall time of its tests."""
+    agent_timeout_s: float = 1800.0
+    """Wall time that an agent has, where the run does not say (`Limits.wall_s`)."""
     licence: str = ""
     quarantined: tuple[str, ...] = ()
     """Ids of tests that are known to be flaky; they count for nothing."""
@@ -231,10 +234,15 @@ class Limits(msgspec.Struct, frozen=True):
     """Per unit, and for the whole run. None: no limit."""
 
     unit_s: float | None = None
+    """None: what each instance says."""
     unit_tokens: int | None = None
     unit_cost_usd: float | None = None
     run_tokens: int | None = None
     run_cost_usd: float | None = None
+
+    def wall_s(self, instance: Instance) -> float:
+        """Seconds that an agent has at this instance."""
+        return instance.agent_timeout_s if self.unit_s is None else self.unit_s
 
 
 class RunManifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -82,7 +82,7 @@ async def rollout(work: Work, place: Path) -> Parcel:
 
 async def _attempted(work: Work, place: Path, kept: Path) -> Rollout:
     """What the agent came to. Trouble that is not the agent's becomes an end."""
-    wall_s = wall_limit_s(work)
+    wall_s = work.manifest.limits.wall_s(work.instance)
     try:
         agent = load_agent(work.manifest.agent.name)
         job = await _job(work, place, kept)
@@ -156,12 +156,6 @@ async def score(work: Work, place: Path) -> Parcel:
 
 
 STAGES: Mapping[str, Stage] = {ROLLOUT: rollout, SCORE: score}
-
-
-def wall_limit_s(work: Work) -> float:
-    """Seconds that the agent has: the run's limit per unit, at most the instance's own."""
-    own = work.manifest.limits.unit_s
-    return work.instance.timeout_s if own is None else min(own, work.instance.timeout_s)
 
 
 def failed(work: Work, end: End, detail: str) -> Rollout:

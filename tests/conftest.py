@@ -7,11 +7,13 @@ lacking. With CI or PAWL_REQUIRE_ALL set nothing may be missing: there the same 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +27,7 @@ from sandbox.overlay import unmount_below
 from tests.support.browser import browser_path
 
 REAL_CACHE = cache_dir()
+ALONE = ("alone", "model")
 TEST_MODELS = ("qwen2.5-coder-1.5b", "smollm2-135m")
 REQUIRE_ALL = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "PAWL_REQUIRE_ALL"))
 
@@ -113,6 +116,26 @@ NEEDS: dict[str, Callable[[], str]] = {
     "model": _no_model,
 }
 """Mark -> a function that says what is missing, or an empty string when all is there."""
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """With several workers a test marked `model` or `alone` runs while the others wait.
+
+    The room is shared by common tests; whoever wants in waits behind the door, which one that wants the room
+    for itself keeps shut until it is empty. Waiting does not count as the test's time.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    alone = any(item.get_closest_marker(mark) for mark in ALONE)
+    # what all workers share is above the folder of each
+    shared = item.config._tmp_path_factory.getbasetemp().parent  # type: ignore[attr-defined]
+    with ExitStack() as held:
+        room = held.enter_context((shared / "room").open("w"))
+        with (shared / "door").open("w") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

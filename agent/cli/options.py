@@ -137,7 +137,9 @@ def _shared(
     ] = None,
     strategy: Annotated[
         str | None,
-        _option("--strategy", panel=_EFFORT, metavar="NAME", help="How fix works: auto, loop or repair."),
+        _option(
+            "--strategy", panel=_EFFORT, metavar="NAME", help="How fix and run work: auto, loop or repair."
+        ),
     ] = None,
     test_cmd: Annotated[
         str | None,

@@ -29,7 +29,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     edit_form: EditForm = "tool"
     """How it changes files best: by `edit`, by another tool, or in its text (`agent/models/dialects/`)."""
     strategy: Strategy = "loop"
-    """How `fix` works with it: a tool loop, or a direct repair of single functions."""
+    """How `fix` and `run` work with it: a tool loop, or a direct repair of single functions."""
     context_tokens: int | None = None
     """The longest context it was trained for; a server may offer less."""
 

@@ -1,4 +1,4 @@
-"""Direct repair for small models: show the suspects and the failure, ask for one whole corrected function.
+"""Direct repair for small models: show the suspects and the failure, ask for whole corrected functions.
 
 Pure: builds the prompt and reads the reply. A model of a few billion parameters that cannot keep to a tool
 protocol can still rewrite a function of thirty lines that it sees beside the test that it fails.
@@ -48,7 +48,9 @@ class Tried(msgspec.Struct, frozen=True):
     failure: str
 
 
-def targets(suspects: Sequence[Suspect], sources: Mapping[str, bytes]) -> tuple[Suspect, ...]:
+def targets(
+    suspects: Sequence[Suspect], sources: Mapping[str, bytes], limit: int = TARGETS
+) -> tuple[Suspect, ...]:
     """The few functions to show and to have rewritten: a nested one stands in the function that holds it."""
     chosen: dict[tuple[str, str], Suspect] = {}
     for suspect in suspects:
@@ -56,7 +58,7 @@ def targets(suspects: Sequence[Suspect], sources: Mapping[str, bytes]) -> tuple[
             break
         whole = _outermost(suspect, sources[suspect.path])
         chosen.setdefault((whole.path, whole.qualname), whole)
-    return tuple(chosen.values())[:TARGETS]
+    return tuple(chosen.values())[:limit]
 
 
 def _outermost(suspect: Suspect, source: bytes) -> Suspect:
@@ -83,23 +85,44 @@ def build_prompt(
     What earlier attempts tried comes last, so that the server re-reads nothing else.
     """
     names = " or ".join(f"`{s.qualname}`" for s in suspects)
-    parts = [f"A test fails because of a bug in {names}."]
-    parts += [
-        _shown(path, [s for s in suspects if s.path == path], sources[path]) for path in _paths(suspects)
-    ]
+    parts = [f"A test fails because of a bug in {names}.", *_code(suspects, sources)]
     parts.append(_failure(failures, output, sources))
     parts.append(
         "Find the bug. Then write the corrected function, whole but alone, in one ```python block. "
         "Change as little as possible."
     )
-    if tried:
-        lines = [f"```diff\n{t.change}\n```\nstill fails: {t.failure}" for t in tried[-TRIED_SHOWN:]]
-        parts.append("These changes were tried and are wrong; find another:\n" + "\n".join(lines))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *_told(tried)])
 
 
-def _paths(suspects: Sequence[Suspect]) -> list[str]:
-    return list(dict.fromkeys(s.path for s in suspects))
+def build_request(
+    request: str,
+    suspects: Sequence[Suspect],
+    sources: Mapping[str, bytes],
+    failures: Sequence[TestResult] = (),
+    output: str = "",
+    tried: Sequence[Tried] = (),
+) -> str:
+    """The user message for what a person asks of these functions; no failure and no output: none is known."""
+    parts = [request, *_code(suspects, sources)]
+    if failures or output:
+        parts.append(_failure(failures, output, sources))
+    parts.append(
+        "Say in one sentence what is wrong or missing. Then write each function that has to change, whole "
+        "but alone, in one ```python block. Change as little as possible."
+    )
+    return "\n\n".join([*parts, *_told(tried)])
+
+
+def _code(suspects: Sequence[Suspect], sources: Mapping[str, bytes]) -> list[str]:
+    paths = dict.fromkeys(s.path for s in suspects)
+    return [_shown(path, [s for s in suspects if s.path == path], sources[path]) for path in paths]
+
+
+def _told(tried: Sequence[Tried]) -> list[str]:
+    if not tried:
+        return []
+    lines = [f"```diff\n{t.change}\n```\nstill fails: {t.failure}" for t in tried[-TRIED_SHOWN:]]
+    return ["These changes were tried and are wrong; find another:\n" + "\n".join(lines)]
 
 
 def _shown(path: str, suspects: list[Suspect], source: bytes) -> str:
@@ -198,6 +221,11 @@ def read_reply(text: str, suspects: Sequence[Suspect], sources: Mapping[str, byt
 def code_blocks(text: str) -> list[str]:
     """Contents of the fenced blocks; a last one may be cut. Text without a fence is one block."""
     return [match[1] for match in _FENCE.finditer(text)] or [text]
+
+
+def closed(text: str) -> str:
+    """The text with an end for its last block, which a stop text may have cut off."""
+    return f"{text.rstrip()}\n```" if text.count("```") % 2 else text
 
 
 def _defines(code: str, name: str) -> bool:

@@ -2,6 +2,9 @@
 
 With a check the work ends when it passes in a clean fork, as with `fix`; without one, when the model says
 that it is done. A question is answered by a reply that changes nothing.
+
+A model for direct repair rewrites the functions that the request names (agent/solve/rewrite.py). Where it
+names none, or no reply can be used, such a model gets the tool loop too.
 """
 
 from __future__ import annotations
@@ -19,12 +22,16 @@ from agent.mapped import with_map
 from agent.models.base import Model
 from agent.solve.attempts import solve
 from agent.solve.fix import Outcome, outcome_of
-from agent.solve.locate import Located
+from agent.solve.locate import Located, located
 from agent.solve.looped import loop_agent
+from agent.solve.named import named
+from agent.solve.rewrite import rewritten
+from agent.solve.sources import read_sources
 from agent.solve.task import BASE_TEST_SHARE, CHECK_SHARE, MIN_BASE_TEST_LIMIT_S, Plan, Task
 from agent.unfinished import kept_when_cut_off
 from agent.verify import run_and_log
 from agent.workbench import Workbench
+from tools.testreport import CheckResult
 
 CANNOT_START = (126, 127)
 """Exit codes by which a shell says that there is no such command."""
@@ -54,6 +61,10 @@ async def fulfil(
     model, plan = await open_model()
     branch.emit(PhaseStarted("work", f"with {model.name}"))
     try:
+        if plan.strategy == "repair" and (
+            made := await rewritten(request, bench, branch, budget, model, plan)
+        ):
+            return made
         async with bench.candidate(last=True) as candidate, kept_when_cut_off(candidate.fork, branch, "run"):
             tree = bench.workspace.tree
             agent = loop_agent(
@@ -94,15 +105,19 @@ async def _checked(
             timeout_s=check_timeout_s,
             limit_s=max(MIN_BASE_TEST_LIMIT_S, BASE_TEST_SHARE * wall_s),
         )
-    if before.exec.exit_code in CANNOT_START:
-        return Outcome(
-            "error", f"`{shown}` cannot run here, so it can prove nothing: {before.output.strip()}"
-        )
+        if before.exec.exit_code in CANNOT_START:
+            return Outcome(
+                "error", f"`{shown}` cannot run here, so it can prove nothing: {before.output.strip()}"
+            )
     if before.ok:
         branch.emit(Noted("info", f"`{shown}` passes before the change; it must still do so after it"))
     model, plan = await open_model()
-    plan = msgspec.structs.replace(plan, strategy="loop")
     try:
+        found, sources = Located(), dict[str, bytes]()
+        if plan.strategy == "repair":
+            found, sources = await _meant(request, check, before, bench, branch)
+        if not found.suspects:
+            plan = msgspec.structs.replace(plan, strategy="loop")
         task = Task(
             check,
             bench,
@@ -111,8 +126,8 @@ async def _checked(
             plan,
             before,
             budget,
-            {},
-            Located(),
+            sources,
+            found,
             check_timeout_s,
             request,
             instructions,
@@ -128,3 +143,13 @@ async def _checked(
     if outcome.subtype == "success":
         return outcome._replace(text=last.reply or outcome.text)
     return outcome._replace(text=f"{last.reply}\n{outcome.text}".strip())
+
+
+async def _meant(
+    request: str, check: tuple[str, ...], before: CheckResult, bench: Workbench, branch: Branch
+) -> tuple[Located, dict[str, bytes]]:
+    """Where the request and, when the check fails, its failure point; with the sources."""
+    async with bench.candidate() as base:
+        sources = await read_sources(base.sandbox)
+    found = Located() if before.ok else await located(bench, check, before, sources, branch)
+    return msgspec.structs.replace(found, suspects=named(request, sources) or found.suspects), sources

@@ -15,7 +15,8 @@ from agent.models.base import Model
 from agent.models.families import EditForm
 from agent.models.toolmode import ToolMode
 from agent.solve.locate import Located
-from agent.solve.repair import Tried, targets
+from agent.solve.named import MOST
+from agent.solve.repair import TARGETS, Tried, targets
 from agent.verify import Verdict, run_and_log, verify
 from agent.workbench import Workbench
 from sandbox.base import Sandbox
@@ -84,7 +85,7 @@ class Task:
     @cached_property
     def targets(self) -> tuple[Suspect, ...]:
         """The functions that a direct repair shows and may rewrite."""
-        return targets(self.located.suspects, self.sources)
+        return targets(self.located.suspects, self.sources, MOST if self.request else TARGETS)
 
     @property
     def test_limit_s(self) -> float:

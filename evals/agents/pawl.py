@@ -93,7 +93,7 @@ def _text(value: object) -> str:
 async def run(job: Job) -> Rollout:
     home, patch = job.place / "home", job.place / "pawl.diff"
     _make_home(home)
-    wall_s = _wall_s(job)
+    wall_s = max(1.0, job.limits.wall_s(job.instance))
     try:
         ended = await run_process(
             [sys.executable, "-P", "-m", "agent", *words(job, patch, wall_s)],
@@ -121,11 +121,6 @@ def _make_home(home: Path) -> None:
 
 def _command(job: Job) -> str:
     return str(job.spec.settings.get("command", "run"))
-
-
-def _wall_s(job: Job) -> float:
-    own = job.limits.unit_s
-    return max(1.0, job.instance.timeout_s if own is None else min(own, job.instance.timeout_s))
 
 
 def words(job: Job, patch: Path, wall_s: float) -> list[str]:

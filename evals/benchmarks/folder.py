@@ -14,8 +14,9 @@
     install = "pip install -e . pytest"
     python = "3.11"
 
-Further keys: id (the file's name without it), repo, created_at, difficulty, licence, canary, timeout_s,
-quarantined, reference_s (what the tests take with the reference, as `pawl eval check` tells it).
+Further keys: id (the file's name without it), repo, created_at, difficulty, licence, canary, timeout_s (of
+the tests), agent_timeout_s, quarantined, reference_s (what the tests take with the reference, as `pawl eval
+check` tells it).
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class _Task(msgspec.Struct, forbid_unknown_fields=True):
     licence: str = ""
     canary: str = ""
     timeout_s: float = 1800.0
+    agent_timeout_s: float = 1800.0
     quarantined: tuple[str, ...] = ()
     reference_s: float | None = None
 
@@ -121,6 +123,7 @@ def _instance(path: Path, benchmark: str) -> Instance:
         licence=task.licence,
         canary=task.canary,
         timeout_s=task.timeout_s,
+        agent_timeout_s=task.agent_timeout_s,
         quarantined=task.quarantined,
         extra={} if task.reference_s is None else {"reference_s": task.reference_s},
     )

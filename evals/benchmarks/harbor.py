@@ -30,6 +30,10 @@ class _Task(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+class _Agent(msgspec.Struct, frozen=True):
+    timeout_sec: float = 600.0
+
+
 class _Verifier(msgspec.Struct, frozen=True):
     timeout_sec: float = 600.0
     env: dict[str, str] = {}
@@ -47,6 +51,7 @@ class _Toml(msgspec.Struct, frozen=True):
     version: str = ""
     task: _Task = _Task()
     metadata: dict[str, Any] = {}
+    agent: _Agent = _Agent()
     verifier: _Verifier = _Verifier()
     environment: _Environment = _Environment()
     steps: list[Any] = []
@@ -116,6 +121,7 @@ def _instance(folder: Path) -> Instance:
         solution=str(solution.resolve()) if (solution / "solve.sh").is_file() else "",
         difficulty=str(task.metadata.get("difficulty") or ""),
         timeout_s=task.verifier.timeout_sec,
+        agent_timeout_s=task.agent.timeout_sec,
         canary=str(task.metadata.get("canary") or ""),
         extra={
             "workdir": _workdir(environment / "Dockerfile"),

@@ -329,7 +329,7 @@ async def test_a_failed_set_up_says_its_last_lines_and_what_to_do(
                 pass
         assert other.requests == []
     text, remedy = str(caught.value), caught.value.remedy
-    assert "failed (exit 1):" in text
+    assert "failed (exit 1)" in text
     assert "HTTP Error 403" in text
     assert "\n  3\n" not in text, "the last lines only"
     assert (

@@ -11,6 +11,7 @@ import pytest
 
 from agent.cli.run import MAX_STDIN_BYTES
 from agent.messages import ToolCall
+from agent.solve.direct import BLOCK_END
 from tests.e2e.conftest import CHECK, MODULE
 from tests.support.model_server import Answer, Body, ModelServer
 from tests.support.pawl import identity, run_pawl, started
@@ -82,6 +83,98 @@ async def test_what_breaks_a_passing_check_is_not_handed_over(project: Path) -> 
     assert done.code == 3, done.err
     assert done.result["subtype"] == "tests_fail"
     assert identity(project) == before
+
+
+REWRITTEN = """It begins at 1.
+
+```python
+def total(items):
+    result = 0
+    for item in items:
+        result += item
+    return result
+"""
+
+
+async def test_a_small_model_rewrites_what_the_request_names(project: Path) -> None:
+    async with ModelServer([REWRITTEN]) as server:
+        more = ("--strategy", "repair", "--yes")
+        done = await run_pawl(
+            "run", "total in sums.py is off by one", *words(server.base_url, *more), cwd=project
+        )
+        (body,) = [request.body for request in server.requests]
+    assert done.code == 0, done.err
+    assert done.out.count("```") % 2 == 0
+    assert said(body).startswith("total in sums.py is off by one") and "def total" in said(body)
+    assert "tools" not in body and body["stop"] == [BLOCK_END]
+    assert (project / "sums.py").read_text() == MODULE.replace("result = 1", "result = 0")
+
+
+async def test_where_nothing_can_be_rewritten_it_gets_the_tools(project: Path) -> None:
+    script = ["I would look.", "Let me see.", "Hm.", Answer("I edit.", tool_calls=(RIGHT,)), "Done."]
+    async with ModelServer(script) as server:
+        more = ("--strategy", "repair", "--yes")
+        done = await run_pawl("run", "mend total()", *words(server.base_url, *more), cwd=project)
+        bodies = [request.body for request in server.requests]
+    assert done.code == 0, done.err
+    assert ["tools" in body for body in bodies] == [False, False, False, True, True]
+    assert ["stop" in body for body in bodies] == [True, False, False, False, False]
+    assert (project / "sums.py").read_text() == MODULE.replace("result = 1", "result = 0")
+
+
+async def test_what_comes_back_as_it_was_is_an_answer(project: Path) -> None:
+    before = identity(project)
+    same = REWRITTEN.replace("result = 0", "result = 1  # as it was")
+    async with ModelServer([same] * 3) as server:
+        more = ("--strategy", "repair", "--yes")
+        done = await run_pawl("run", "explain total()", *words(server.base_url, *more), cwd=project)
+        stops = [request.body["stop"] for request in server.requests]
+    assert (done.code, done.out) == (0, f"{same.rstrip()}\n```\n")
+    assert stops == [[BLOCK_END]] * 3
+    assert identity(project) == before
+
+
+EXAMPLES = '"""\n>>> total([1, 2])\n3\n>>> total([])\n0\n"""\n'
+
+
+async def test_examples_in_the_code_decide_among_rewritings(project: Path) -> None:
+    (project / "sums.py").write_text(MODULE + EXAMPLES)
+    wrong = REWRITTEN.replace("result = 0", "result = 2")
+    async with ModelServer([wrong, REWRITTEN]) as server:
+        more = ("--strategy", "repair", "--attempts", "3", "--yes", "--output-format", "json")
+        done = await run_pawl("run", "mend total()", *words(server.base_url, *more), cwd=project)
+        bodies = [request.body for request in server.requests]
+    assert done.code == 0, done.err
+    receipt = done.result["receipt"]
+    assert receipt["command"] == ["python", "-m", "pawl_examples", "sums.py"]
+    assert (receipt["exit_before"], receipt["exit_after"]) == (1, 0)
+    assert "expected 3\n    got 4" in said(bodies[0]) and "result = 2" in said(bodies[1])
+    assert (project / "sums.py").read_text() == (MODULE + EXAMPLES).replace("result = 1", "result = 0")
+
+
+async def test_a_rewriting_for_which_no_example_holds_is_handed_over_and_said(project: Path) -> None:
+    (project / "sums.py").write_text(MODULE + EXAMPLES)
+    wrong = [REWRITTEN.replace("result = 0", f"result = {n}") for n in (2, 3)]
+    async with ModelServer(wrong) as server:
+        more = ("--strategy", "repair", "--attempts", "2", "--yes")
+        done = await run_pawl("run", "mend total()", *words(server.base_url, *more), cwd=project)
+    assert done.code == 0, done.err
+    assert "the examples do not hold" in done.err
+    assert (project / "sums.py").read_text() == (MODULE + EXAMPLES).replace("result = 1", "result = 2")
+
+
+async def test_a_rewriting_is_proved_by_the_check_too(project: Path) -> None:
+    wrong = REWRITTEN.replace("result = 0", "result = 2")
+    async with ModelServer([wrong, REWRITTEN]) as server:
+        more = ("--strategy", "repair", "--attempts", "3", "--yes", "--output-format", "json")
+        check = ("--test-cmd", shlex.join(CHECK))
+        done = await run_pawl("run", "mend sums.py", *words(server.base_url, *more, *check), cwd=project)
+        bodies = [request.body for request in server.requests]
+    assert done.code == 0, done.err
+    assert done.result["attempts"] == 2 and "It begins at 1." in done.result["text"]
+    assert (done.result["receipt"]["exit_before"], done.result["receipt"]["exit_after"]) == (1, 0)
+    assert "mend sums.py" in said(bodies[0])
+    assert "assert" in said(bodies[0]) and "result = 2" in said(bodies[1])
 
 
 async def test_what_is_piped_in_stands_below_the_prompt(project: Path) -> None:

@@ -62,6 +62,7 @@ async def test_a_run_from_end_to_end(tmp_path: Path, isolated: Path) -> None:
     assert {"events.jsonl.gz", "result.json", "stderr.txt", "patch.diff"} <= names
     assert "home" not in names
     assert not (isolated / "state" / "sessions").exists()
+    assert list((isolated / "state" / "evals" / "scratch").glob("*/*")) == []
 
 
 @pytest.mark.anyio

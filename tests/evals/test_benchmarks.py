@@ -13,7 +13,7 @@ from evals.check import check_task
 from evals.cli_check import chosen, find_instances
 from evals.lab import hidden_files
 from evals.place import lay_out
-from evals.types import Instance, Tests
+from evals.types import Instance, Limits, Tests
 from tests.evals import datasets
 from tests.evals.datasets import MAKERS, row, write
 
@@ -186,6 +186,15 @@ def test_tasks_of_several_containers_are_refused_by_name(tmp_path: Path) -> None
     (source / "environment" / "docker-compose.yaml").write_text("services: {}\n")
     with pytest.raises(DatasetError, match="several containers"):
         load_benchmark("harbor").load(source)
+
+
+def test_the_agents_time_is_the_tasks_own_or_what_the_run_says(tmp_path: Path) -> None:
+    source = datasets.harbor(tmp_path)
+    toml = source / "task.toml"
+    toml.write_text(toml.read_text() + "[agent]\ntimeout_sec = 90\n[verifier]\ntimeout_sec = 5\n")
+    (instance,) = load_benchmark("harbor").load(source)
+    assert (Limits().wall_s(instance), instance.timeout_s) == (90.0, 5.0)
+    assert Limits(unit_s=600.0).wall_s(instance) == 600.0
 
 
 def test_an_unknown_dataset_and_an_unknown_task_are_told(tmp_path: Path) -> None:
