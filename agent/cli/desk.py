@@ -87,8 +87,11 @@ class Desk:
             self._image = await choose_image(self.options.cwd, self._choice.backend, settings.image)
             for note in self._image.notes:
                 self.note(note)
-            for path in await Workspace.sweep(state_dir() / "workspaces"):
-                self.note(f"put back after an accept that was cut off: {path}")
+            swept = await Workspace.sweep(state_dir() / "workspaces")
+            for note in swept.told:
+                self.note(note)
+            for warning in swept.stuck:
+                self.branch.emit(Noted("warning", warning))
             await asyncio.to_thread(rejected.sweep, state_dir())
             self.branch.emit(PhaseStarted("freeze", str(self.options.cwd)))
         choice, state = self._choice, state_dir()

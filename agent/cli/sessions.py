@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -51,8 +52,11 @@ def undo(
 
 
 async def _undo(project: Path, identity: str, yes: bool) -> int:
-    for restored in await Workspace.sweep(state_dir() / "workspaces"):
-        print(visible(f"put back after an accept that was cut off: {restored}"))
+    swept = await Workspace.sweep(state_dir() / "workspaces")
+    for note in swept.told:
+        print(visible(note))
+    for warning in swept.stuck:
+        print(f"pawl: {visible(warning)}", file=sys.stderr)
     session = _find(project, identity)
     paths = undoable(_workspace(session)) if session else ()
     if session is None or not paths:

@@ -14,6 +14,7 @@ from sandbox import accept, beneath
 from sandbox.accept import AcceptConflict
 from sandbox.base import FileConflict, FileMissing, SandboxError
 from sandbox.beneath import Beneath
+from sandbox.sweep import Swept
 from sandbox.workspace import Fork, Workspace
 from tests.sandbox.abuse.cases import host, host_case
 from tests.support.trees import git, make, nodes, picture
@@ -339,9 +340,9 @@ async def test_sweep_tidies_what_nobody_uses(tmp_path: Path) -> None:
     used = await Workspace.open(tree, states / "used")
     make(states, {"dead/lock": "", "dead/base/old": "1", "kept/lock": "", "kept/accepts/x/done.json": "{}"})
     make(states, {"kept/forks/1-x/tree/old": "1"})
-    assert await Workspace.sweep(states) == ()
+    assert await Workspace.sweep(states) == Swept()
     assert not (states / "dead").exists()
     assert [p.name for p in (states / "kept").iterdir() if p.name != "lock"] == ["accepts"]
     assert nodes((await used.fork("x")).tree) == nodes(tree)
     await used.aclose()
-    assert await Workspace.sweep(tmp_path / "nowhere") == ()
+    assert await Workspace.sweep(tmp_path / "nowhere") == Swept()
