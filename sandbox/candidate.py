@@ -40,8 +40,10 @@ class Candidate:
         self._owner = owner
         self.tree = self.place = place / "tree"
         self._mount: Fork | None = None
-        self.snapshots = Snapshots(base, store, shadow, self._open)
         self._equal: dict[str, Stamp] = {}
+        self.snapshots = Snapshots(
+            base, store, shadow, self._open, lambda path, how: self._equal.get(path) == how
+        )
 
     def fill(self, parent: Candidate | None, patch: Patch | None) -> None:
         """Make the folder: as `parent` is, or as the base is with `patch` applied."""

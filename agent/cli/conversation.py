@@ -30,6 +30,7 @@ from agent.workbench import Candidate
 from sandbox.accept import AcceptConflict
 from sandbox.base import SandboxDied, SandboxError
 from sandbox.history import History
+from sandbox.naming import named
 from sandbox.patch import Patch
 from sandbox.rejected import KEPT_DAYS, keep
 from tools.base import ToolContext
@@ -240,8 +241,13 @@ class Conversation:
         except SandboxError as error:
             self.desk.branch.emit(Noted("error", f"{how} failed: {error}; try it again"))
             return
+        lost = self._history.lost if self._history else ()
+        if lost:
+            text = f"{how} cannot make these as they were, they stay as they are: {named(lost)}"
+            self.desk.branch.emit(Noted("warning", text))
         if not paths:
-            self.desk.note(f"there is nothing to {how}")
+            if not lost:
+                self.desk.note(f"there is nothing to {how}")
             return
         self.desk.branch.emit(FilesRestored.of(how, paths))
         patch = await self._diff()
