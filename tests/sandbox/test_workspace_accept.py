@@ -143,12 +143,23 @@ async def test_sensitive_paths_are_highlighted(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"src/a.py": "1"})
     workspace, fork = await _candidate(tree, tmp_path / "state")
     sensitive = [
+        ".cargo/config.toml",
+        ".claude/settings.json",
+        ".cursorrules",
+        ".envrc",
         ".github/workflows/ci.yml",
         ".gitlab-ci.yml",
         ".husky/pre-commit",
+        ".idea/workspace.xml",
+        ".mcp.json",
         ".pawl/config.toml",
+        ".vscode/tasks.json",
+        ".yarnrc.yml",
         "AGENTS.md",
+        "CLAUDE.md",
+        "GEMINI.md",
         "Makefile",
+        "crate/build.rs",
         "hooks/post-merge",
         "lib/evil.pth",
         "pyproject.toml",
@@ -158,6 +169,32 @@ async def test_sensitive_paths_are_highlighted(tmp_path: Path) -> None:
     make(fork.tree, dict.fromkeys([*sensitive, "src/a.py", "src/githooks.py", "docs/makefile.md"], "x"))
     accepted = await workspace.accept(await fork.diff())
     assert sorted(accepted.highlighted) == sorted(sensitive)
+    await workspace.aclose()
+
+
+@pytest.mark.parametrize(
+    ("there", "new", "highlighted"),
+    [
+        (
+            [],
+            ["evil/HEAD", "evil/config", "evil/hooks/x", "evil/objects/k", "evil/refs/k"],
+            ["evil/HEAD", "evil/config", "evil/hooks/x"],
+        ),
+        (["d/e/HEAD", "d/e/config", "d/e/refs/k"], ["d/e/objects/k", "d/f"], ["d/e/objects/k"]),
+        (["d/HEAD", "d/objects/k", "d/refs/k"], ["d/config", "d/objects/l"], ["d/config"]),
+        (["objects/k"], ["HEAD", "config", "refs/k"], ["HEAD", "config"]),
+        ([], ["w/HEAD", "w/commondir"], ["w/HEAD", "w/commondir"]),
+        ([], ["a/HEAD", "a/config", "a/objects/k", "b/refs/k"], []),
+    ],
+)
+async def test_an_embedded_repository_is_highlighted(
+    tmp_path: Path, there: list[str], new: list[str], highlighted: list[str]
+) -> None:
+    """Git takes a folder for a repository by what is in it, and runs what its config says."""
+    tree = make(tmp_path / "t", dict.fromkeys([*there, "a.py"], "1"))
+    workspace, fork = await _candidate(tree, tmp_path / "state")
+    make(fork.tree, dict.fromkeys(new, "x"))
+    assert list((await workspace.accept(await fork.diff())).highlighted) == highlighted
     await workspace.aclose()
 
 
