@@ -29,6 +29,8 @@ class Accepted(msgspec.Struct, frozen=True):
     what steers an embedded repository."""
     merged: tuple[str, ...] = ()
     """Paths that the user had edited meanwhile; both sides' changes are in them now."""
+    split: tuple[str, ...] = ()
+    """Paths that had further names (hard links), which keep what was there: each file is replaced."""
 
 
 class AcceptConflict(FileConflict):
@@ -70,6 +72,7 @@ def accept_patch(tree: Path, patch: Patch, accepts: Path, shadow: Shadow) -> Acc
         tuple(sorted(write.path for write in writes)),
         highlighted,
         tuple(write.path for write in writes if write.merged),
+        tuple(sorted(write.path for write in writes if _is_split(write))),
     )
 
 
@@ -139,6 +142,11 @@ def _merge(change: FileChange, seen: Content | None, shadow: Shadow) -> bytes | 
     return shadow.merge(change.old, seen.data, change.new)
 
 
+def _is_split(write: Write) -> bool:
+    info = write.seen.stat if write.seen else None
+    return info is not None and stat.S_ISREG(info.st_mode) and info.st_nlink > 1 and write.data is not None
+
+
 def _perform(user: Beneath, write: Write, step: Step, owner: Owner) -> None:
     info = write.seen.stat if write.seen else None
     try:
@@ -149,6 +157,7 @@ def _perform(user: Beneath, write: Write, step: Step, owner: Owner) -> None:
                 write.data,
                 write.mode,
                 owner=given_owner(owner),
+                attributes=step.extended if stat.S_ISREG(write.mode) else {},
                 temp=step.temp,
                 sync=True,
                 seen=info,

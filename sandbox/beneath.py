@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import EllipsisType
 from typing import BinaryIO, NamedTuple
@@ -22,6 +22,7 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1024**2
+_ACCESS = "system.posix_acl_access"
 
 Owner = tuple[int, int]
 Stamp = tuple[int, int, int, int, int]
@@ -32,6 +33,8 @@ class Content(NamedTuple):
 
     data: bytes
     stat: os.stat_result
+    attributes: Mapping[str, bytes] = {}
+    """Extended attributes that a person may set, the access list among them."""
 
 
 def stamp(info: os.stat_result) -> Stamp:
@@ -188,7 +191,7 @@ class Beneath:
             data = stream.read() if limit is None else stream.read(limit + 1)
             if limit is not None and len(data) > limit:
                 raise FileTooLarge(path, f"{path!r} has more than {limit} bytes")
-            return Content(data, os.fstat(file))
+            return Content(data, os.fstat(file), _attributes(file))
 
     @contextlib.contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
@@ -215,6 +218,7 @@ class Beneath:
         *,
         owner: Owner | None = None,
         mtime_ns: int | None = None,
+        attributes: Mapping[str, bytes] = {},
         temp: str = ".pawl-new",
         sync: bool = False,
         seen: os.stat_result | EllipsisType | None = ...,
@@ -231,7 +235,7 @@ class Beneath:
                 if stat.S_ISLNK(mode) and isinstance(data, bytes):
                     os.symlink(data, os.fsencode(temp), dir_fd=fd)
                 else:
-                    _write(fd, temp, data, mode, sync)
+                    _write(fd, temp, data, mode, sync, attributes)
                 self.give(temp, fd, owner)
                 if mtime_ns is not None:
                     os.utime(temp, ns=(mtime_ns, mtime_ns), dir_fd=fd, follow_symlinks=False)
@@ -288,7 +292,22 @@ def _rename_new(folder: int, temp: str, name: str, path: str) -> None:
     os.unlink(temp, dir_fd=folder)
 
 
-def _write(folder: int, name: str, data: bytes | BinaryIO, mode: int, sync: bool) -> None:
+def _attributes(file: int) -> dict[str, bytes]:
+    try:
+        names = [name for name in os.listxattr(file) if name.startswith("user.") or name == _ACCESS]
+        return {name: os.getxattr(file, name) for name in names}
+    except OSError:  # the file system has none
+        return {}
+
+
+def _write(
+    folder: int,
+    name: str,
+    data: bytes | BinaryIO,
+    mode: int,
+    sync: bool,
+    attributes: Mapping[str, bytes],
+) -> None:
     fd = os.open(name, _CREATE, 0o600, dir_fd=folder)
     with os.fdopen(fd, "wb") as stream:
         if isinstance(data, bytes):
@@ -296,7 +315,9 @@ def _write(folder: int, name: str, data: bytes | BinaryIO, mode: int, sync: bool
         else:
             shutil.copyfileobj(data, stream, _CHUNK)
         stream.flush()
-        os.fchmod(fd, stat.S_IMODE(mode) & 0o777)
+        for attribute, value in attributes.items():
+            os.setxattr(fd, attribute, value)
+        os.fchmod(fd, stat.S_IMODE(mode) & 0o777)  # after an access list, which has a mode of its own
         if sync:
             os.fsync(fd)
 

@@ -17,6 +17,7 @@ from sandbox.beneath import Beneath, Owner, Stamp, check_path, stamp
 from sandbox.freeze import RACY_NS, Base, apply_changes, is_environment
 from sandbox.harvest import Harvest, harvest
 from sandbox.layers import Fork, Layers
+from sandbox.naming import named, plain
 from sandbox.patch import FileChange, Patch, git_mode
 from sandbox.rules import is_cache, is_dependency
 from sandbox.shadow import Shadow
@@ -139,6 +140,9 @@ class Candidate:
             listing = walk(tree, self._pick)
             for path in listing.left_out.keys() & self._base.listing.folders.keys():
                 raise SandboxError(f"cannot read {path!r} in the candidate: {listing.left_out[path]}")
+            if apart := {p: why for p, why in listing.left_out.items() if p not in self._base.withheld}:
+                path, why = next(iter(apart.items()))
+                notes.append(f"left out of the patch: {named(apart, 3)} ({why})")
             new = self._new_files(tree, listing, notes)
             room = MAX_PATCH
             for path in (*files, *new):
@@ -167,7 +171,7 @@ class Candidate:
         new, new_mode, seen = None, None, None
         if there:
             try:
-                new, seen = tree.read(path, MAX_PATCH)
+                new, seen, _ = tree.read(path, MAX_PATCH)
                 new_mode = git_mode(seen.st_mode)
             except FileMissing:
                 pass
@@ -192,7 +196,7 @@ class Candidate:
             if path in ignored:
                 continue
             if listing.files[path].st_size > MAX_NEW_FILE:
-                notes.append(f"left out of the patch: {path} (new, over {MAX_NEW_FILE // 1024**2} MB)")
+                notes.append(f"left out of the patch: {plain(path)} (new, over {MAX_NEW_FILE // 1024**2} MB)")
             else:
                 kept.append(path)
         return kept

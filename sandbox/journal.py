@@ -37,6 +37,15 @@ class Step(msgspec.Struct):
     uid: int = 0
     gid: int = 0
     mtime_ns: int = 0
+    links: int = 1
+    """How many names the file had."""
+    attributes: dict[str, bytes] = {}
+    """Its extended attributes; names in hexadecimal."""
+
+    @property
+    def extended(self) -> dict[str, bytes]:
+        """The attributes by their names."""
+        return {os.fsdecode(bytes.fromhex(name)): value for name, value in self.attributes.items()}
 
     @property
     def name(self) -> str:
@@ -126,6 +135,8 @@ def _keep(writes: list[Write], place: Path) -> list[Step]:
                 info.st_gid,
                 info.st_mtime_ns,
             )
+            step.links = 1 if stat.S_ISLNK(info.st_mode) else info.st_nlink
+            step.attributes = {os.fsencode(n).hex(): v for n, v in write.seen.attributes.items()}
             _save(place / step.kept, write.seen.data)
         steps.append(step)
     return steps
@@ -223,6 +234,7 @@ def roll_back(user: Beneath, journal: Journal, place: Path) -> list[str]:
                 step.mode,
                 owner=step.owner,
                 mtime_ns=step.mtime_ns,
+                attributes=step.extended,
                 temp=step.temp,
                 sync=True,
             )

@@ -11,6 +11,7 @@ from itertools import islice
 
 MOST = 10
 """So many names are given; the rest are counted."""
+_LONG = 300
 
 # C0, DEL, C1, line separators, lone surrogates, and what reorders text (https://trojansource.codes)
 _UNSEEN = re.compile(
@@ -19,7 +20,9 @@ _UNSEEN = re.compile(
 
 
 def plain(name: str) -> str:
-    """A name with what cannot be seen in it spelled out."""
+    """A name with what cannot be seen in it spelled out, and the middle of a very long one left out."""
+    if len(name) > _LONG:
+        name = f"{name[: _LONG // 2]}...{name[-_LONG // 2 :]}"
     return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], name)
 
 

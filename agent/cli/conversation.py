@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from agent.cli.approve import ALT_ENTER, Lines, TerminalApprover, TerminalAsker, can_ask
 from agent.cli.desk import Desk
+from agent.cli.finish import applied
 from agent.cli.model import opener
 from agent.cli.render import show_patch, visible
 from agent.context import conversation
@@ -314,4 +315,4 @@ class Conversation:
             self.desk.note(f"nothing was applied: {conflict}")
             return
         self._offered = Patch()
-        self.desk.note(f"applied to {', '.join(accepted.paths)}")
+        self.desk.note(applied(accepted))

@@ -12,12 +12,16 @@ from agent.cli.render import show_patch, usage_line, visible
 from agent.events import AttemptStarted, PhaseStarted, StepStarted
 from agent.result import EXIT_CODES, Receipt, Result
 from agent.solve.fix import Outcome
-from sandbox.accept import AcceptConflict
+from sandbox.accept import AcceptConflict, Accepted
 from sandbox.base import SandboxError
+from sandbox.naming import named
 from sandbox.rejected import KEPT_DAYS, keep
 
 if TYPE_CHECKING:
     from agent.cli.desk import Desk
+
+_RISKY = 50
+"""So many files to look at twice are named."""
 
 
 async def finish(desk: Desk, outcome: Outcome, code: int | None, elapsed: Callable[[], float]) -> Result:
@@ -91,10 +95,20 @@ async def _apply(desk: Desk, outcome: Outcome) -> Outcome:
     except SandboxError as error:
         kept = _keep(desk, outcome)
         return outcome._replace(subtype="error", text=f"{error}. The patch is at {kept}.")
-    text = f"{outcome.text} Applied to {', '.join(accepted.paths)}."
+    return outcome._replace(text=f"{outcome.text} {applied(accepted)}")
+
+
+def applied(accepted: Accepted) -> str:
+    """What an accept did, for a person."""
+    text = f"Applied to {named(accepted.paths)}." if accepted.paths else "Your files are so already."
+    if accepted.merged:
+        text += f" Merged with your own edits, look whether they fit: {named(accepted.merged)}."
+    if accepted.split:
+        text += f" A hard link was split, and other names keep the old content: {named(accepted.split)}."
     if accepted.highlighted:
-        text += f" Look twice at {', '.join(accepted.highlighted)}: such files can run code by themselves."
-    return outcome._replace(text=text)
+        risky = named(accepted.highlighted, _RISKY)
+        text += f" Look twice at {risky}: such files can run code by themselves."
+    return text
 
 
 def _keep(desk: Desk, outcome: Outcome) -> str:

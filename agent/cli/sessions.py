@@ -17,7 +17,8 @@ from agent.config import ConfigError
 from agent.events import FilesRestored
 from agent.paths import state_dir
 from agent.session import Header, SessionLog, known_secrets, project_sessions, scrubber, sessions_folder
-from sandbox.undo import undoable
+from sandbox.naming import named
+from sandbox.undo import split, undoable
 from sandbox.workspace import Workspace
 
 app = typer.Typer(
@@ -65,6 +66,8 @@ async def _undo(project: Path, identity: str, yes: bool) -> int:
         return 1
     event = FilesRestored.of("undo_accept", paths)
     print(visible(f"session {session.id} changed {event.named}"))
+    if apart := split(_workspace(session)):
+        print(f"hard links that stay split, their other names as they are: {named(apart)}")
     if not yes:
         if not can_ask():
             raise ConfigError("nobody is here to ask; --yes undoes it")

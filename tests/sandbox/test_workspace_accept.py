@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.finish import applied
 from sandbox import accept, beneath
 from sandbox.accept import AcceptConflict
 from sandbox.base import FileConflict, FileMissing, SandboxError
@@ -98,6 +99,7 @@ async def test_case_65_later_edits_of_the_user_are_merged(tmp_path: Path) -> Non
     assert nodes(later.tree)["a"] == (0o100644, LINES.encode()), "the base stays as it was frozen"
     accepted = await workspace.accept(patch)
     assert accepted.merged == accepted.paths == ("a", "mode")
+    assert "Merged with your own edits, look whether they fit: a, mode." in applied(accepted)
     assert (tree / "a").read_text() == LINES.replace("line 2\n", "two\n").replace("line 17\n", "seventeen\n")
     assert (tree / "mode").read_text() == LINES.replace("line 2\n", "two\n").replace("line 17\n", "17\n")
     assert (tree / "mode").stat().st_mode & 0o777 == 0o755
