@@ -14,6 +14,7 @@ import msgspec
 
 from agent.messages import Assistant, Image, ToolCall, ToolResult, Usage
 from agent.models.base import ToolSpec
+from sandbox.naming import plain
 from tools.checklist import TodoItem
 
 Status = Literal["done", "limit", "loop", "error", "interrupted", "declined"]
@@ -87,7 +88,7 @@ class FilesRestored(Event, frozen=True, tag="files_restored"):
     @property
     def named(self) -> str:
         more = self.total - len(self.paths)
-        return ", ".join(self.paths) + (f" and {more} more" if more else "")
+        return ", ".join(map(plain, self.paths)) + (f" and {more} more" if more else "")
 
 
 class StepStarted(Event, frozen=True, tag="step_started"):

@@ -17,6 +17,7 @@ import msgspec
 
 from sandbox.base import NotRegular, SandboxError
 from sandbox.beneath import Beneath, Content, Owner
+from sandbox.naming import plain
 from sandbox.tree import remove_path
 
 JOURNAL, DONE, UNDONE = "journal.json", "done.json", "undone.json"
@@ -177,9 +178,9 @@ def hopeless(file: Path) -> str:
         return f"its journal is damaged ({error.__cause__})"
     tree = Path(os.fsdecode(journal.tree))
     if not tree.is_dir():
-        return f"{tree} is gone"
+        return f"{plain(str(tree))} is gone"
     lost = [step.name for step in journal.steps if step.kept and not (file.parent / step.kept).exists()]
-    return f"the old content of {lost[0]} is lost" if lost else ""
+    return f"the old content of {plain(lost[0])} is lost" if lost else ""
 
 
 def cut_off(state: Path) -> list[Path]:

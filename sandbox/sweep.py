@@ -15,6 +15,7 @@ import msgspec
 
 from sandbox.base import SandboxError
 from sandbox.journal import recover
+from sandbox.naming import plain
 from sandbox.overlay import unmount_below
 from sandbox.tree import remove_path
 
@@ -33,7 +34,7 @@ class Swept(msgspec.Struct, frozen=True):
     @property
     def told(self) -> list[str]:
         """A line for the person for each thing that was put back."""
-        return [f"put back after an accept that was cut off: {path}" for path in self.restored]
+        return [f"put back after an accept that was cut off: {plain(path)}" for path in self.restored]
 
 
 def sweep(folder: Path) -> Swept:

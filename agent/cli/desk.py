@@ -38,6 +38,7 @@ from sandbox.accept import Accepted
 from sandbox.base import Limits, Outlet, SandboxError
 from sandbox.choose_image import Chosen, choose_image
 from sandbox.freeze import Intake
+from sandbox.naming import named
 from sandbox.network import parse_rules
 from sandbox.open import Choice, choose, owner, sees_mounts
 from sandbox.patch import Patch
@@ -214,7 +215,7 @@ async def _settled(desk: Desk, body: Body, timeout_s: float | None) -> Result:
         desk.renderer.close()
         return await finish(desk, outcome, code, seconds)
     except asyncio.CancelledError:
-        done = f"these were applied: {', '.join(desk.applied)}" if desk.applied else "nothing was changed"
+        done = f"these were applied: {named(desk.applied)}" if desk.applied else "nothing was changed"
         outcome = Outcome("interrupted", f"Interrupted; {done}.")
     except (SessionError, OSError) as error:
         if isinstance(error, BrokenPipeError):

@@ -157,7 +157,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
         f"  log    {receipt.log}",
     ]
     if receipt.protected_files_touched:
-        lines.append(f"  left out, as tests do not count: {', '.join(receipt.protected_files_touched)}")
+        lines.append(f"  left out, as tests do not count: {named(receipt.protected_files_touched)}")
     return lines
 
 
