@@ -15,7 +15,7 @@ from agent.workbench import Workbench
 from sandbox.base import ExecResult, Limits, Outlet, SandboxSpec
 from sandbox.harvest import ENVIRONMENTS
 from sandbox.kept import Made
-from sandbox.naming import MOST, named
+from sandbox.naming import MOST, a_few
 from sandbox.network import authority
 from sandbox.open import open_sandbox
 from sandbox.proxy import Decision, Proxy
@@ -196,11 +196,11 @@ def _notes(made: Made, top: list[str]) -> list[Noted]:
     """What became of what the command made."""
     notes = []
     if made.folders:
-        notes.append(Noted("info", f"set up, and shown read-only: {named(made.folders)}"))
+        notes.append(Noted("info", f"set up, and shown read-only: {a_few(made.folders)}"))
     if made.files:
-        notes.append(Noted("info", f"set up, in each copy and in no patch: {named(made.files)}"))
+        notes.append(Noted("info", f"set up, in each copy and in no patch: {a_few(made.files)}"))
     if made.dropped:
-        text = f"changes of the set-up to files that are not ignored are dropped: {named(made.dropped)}"
+        text = f"changes of the set-up to files that are not ignored are dropped: {a_few(made.dropped)}"
         notes.append(Noted("warning", text))
     if not made.folders and not made.files:
         hint = suggestion(top)

@@ -18,7 +18,7 @@ from sandbox.beneath import Beneath, Owner, Stamp, stamp
 from sandbox.gitlist import Listed, enclosing, list_tree
 from sandbox.gitview import CONFIGS, MAX_CONFIG, git_mounts, pointer, safe_config
 from sandbox.layers import Layers
-from sandbox.naming import named, plain
+from sandbox.naming import a_few, plain
 from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import DENIED, is_cache, is_denied, is_dependency
 from sandbox.tree import (
@@ -257,7 +257,7 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
     reasons: dict[str, list[str]] = {}
     for path, why in failed.items():
         reasons.setdefault(why, []).append(path)
-    notes = [f"left out: {named(paths)} ({why})" for why, paths in reasons.items()]
+    notes = [f"left out: {a_few(paths)} ({why})" for why, paths in reasons.items()]
     if choice.listed and (most := choice.listed.most_ignored(tree, choice.dependencies)):
         notes.append(f"not in the sandbox, as git ignores it: {most}")
     if len(listing.files) > intake.many:
@@ -266,7 +266,7 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
             f" most are in {_most(listing)}: {_advice(tree, intake)}"
         )
     if choice.denied:
-        notes.append(f"kept from the model as possible secrets: {named(choice.denied)}")
+        notes.append(f"kept from the model as possible secrets: {a_few(choice.denied)}")
     return notes
 
 

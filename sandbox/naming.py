@@ -26,7 +26,7 @@ def plain(name: str) -> str:
     return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], name)
 
 
-def named(names: Collection[str], most: int = MOST) -> str:
+def a_few(names: Collection[str], most: int = MOST) -> str:
     """The first of the names, and how many more there are."""
     more = len(names) - most
     return ", ".join(map(plain, islice(names, most))) + (f" and {more:,} more" if more > 0 else "")

@@ -10,7 +10,7 @@ import pytest
 from agent.cli.finish import applied
 from agent.events import FilesRestored
 from sandbox.accept import Accepted
-from sandbox.naming import named, plain
+from sandbox.naming import a_few, plain
 from sandbox.workspace import Workspace
 from tests.support.trees import make
 
@@ -28,8 +28,8 @@ def test_what_cannot_be_seen_is_spelled_out() -> None:
 
 
 def test_a_few_are_named_and_the_rest_counted() -> None:
-    assert named(("a", "b")) == "a, b"
-    assert named([f"{n}" for n in range(1300)], 2) == "0, 1 and 1,298 more"
+    assert a_few(("a", "b")) == "a, b"
+    assert a_few([f"{n}" for n in range(1300)], 2) == "0, 1 and 1,298 more"
 
 
 def test_no_name_forges_a_line_of_pawls() -> None:
