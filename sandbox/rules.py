@@ -100,7 +100,7 @@ def git_parts(paths: Collection[str], exists: Callable[[str], bool]) -> set[str]
     """
     made = {folder for path in paths for folder in (path, *_above(path))}
     whole = {folder for folder in made if _is_git(folder, lambda path: path in made or exists(path))}
-    found = set()
+    found: set[str] = set()
     for folder in whole:
         inside = {path: path[len(folder) + 1 :] if folder else path for path in paths if _in(path, folder)}
         steering = {path for path, part in inside.items() if _GIT_STEERS.fullmatch(part)}

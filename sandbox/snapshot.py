@@ -144,6 +144,10 @@ class Snapshots:
         temp = f".pawl-{uuid.uuid4().hex}"
         with self._open() as tree:
             found = walk(tree, self._pick)
+            for path, node in wanted.items():
+                if node.key in self._store.borrowed and not self._is(path, node, found):
+                    with self._content(node):
+                        pass  # it is there: said before anything is changed
             large = {path for path, info in found.files.items() if not self._is_held(path, info)}
             _remove_others(tree, found, wanted, snapshot.left_out, large)
             folders = sorted(path for path, node in wanted.items() if not node.key)

@@ -348,4 +348,5 @@ class Conversation:
             self.desk.note(f"nothing was applied: {conflict}")
             return
         self._offered = Patch()
-        self.desk.note(applied(accepted))
+        told = applied(accepted)
+        self.desk.note(told[0].lower() + told[1:])

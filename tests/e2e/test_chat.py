@@ -213,7 +213,7 @@ async def test_a_conversation_in_a_terminal(project: Path) -> None:
             assert "> edit" in screen and "+    result = 0" in screen
             assert "result = 1" in (project / "sums.py").read_text()
             window.type("y", "Enter")
-            await window.shows("Applied to sums.py")
+            await window.shows("applied to sums.py")
             assert "result = 0" in (project / "sums.py").read_text()
             window.type("be slow", "Enter")
             await window.shows("This takes")
@@ -322,12 +322,12 @@ async def test_undo_and_redo_in_a_terminal(project: Path) -> None:
             window.type("/redo", "Enter")
             await window.shows("changed again as by the step (1): sums.py")
             window.type("y", "Enter")
-            await window.shows("Applied to sums.py")
+            await window.shows("applied to sums.py")
             assert "result = 0" in (project / "sums.py").read_text()
             window.type("/undo", "Enter")
             await window.shows("+    result = 1")
             window.type("y", "Enter")
-            await window.shows("Applied to sums.py")
+            await window.shows("applied to sums.py")
             window.type("hi", "Enter")
             await window.shows("Hello to you.")
             assert nodes(project) == before, "what was applied and then undone is offered the other way round"

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox import snapshot as snapshot_module
+from sandbox.base import SandboxError
 from sandbox.history import History
 from sandbox.snapshot import Snapshot, Snapshots
 from sandbox.tree import Verdict
@@ -225,6 +226,28 @@ async def test_large_files_of_the_users_come_back_and_links_stay(
             assert history.lost == (lost if number == 0 else ())
             assert lost or shape(fork.tree) == after
         await workspace.aclose()
+
+
+async def test_a_large_file_comes_back_after_an_accept_unless_that_changed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_module, "LARGE", 1000)
+    tree = make(tmp_path / "t", {"large": b"b" * 2000, "a": "1"})
+    workspace, fork = await open_fork(tree, tmp_path / "state")
+    before, first = shape(fork.tree), await fork.snapshot("first")
+    make(fork.tree, {"a": "2"})
+    await workspace.accept(await fork.diff())
+    make(fork.tree, {"large": "small"})
+    second = await fork.snapshot("second")
+    await fork.restore(first)
+    assert shape(fork.tree) == before
+    await fork.restore(second)
+    await workspace.accept(await fork.diff())
+    after = shape(fork.tree)
+    with pytest.raises(SandboxError, match="'large' cannot be put back: it has been accepted"):
+        await fork.restore(first)
+    assert shape(fork.tree) == after
+    await workspace.aclose()
 
 
 async def test_a_step_that_cannot_be_undone_is_seen_and_told(
