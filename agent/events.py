@@ -14,6 +14,7 @@ import msgspec
 
 from agent.messages import Assistant, Image, ToolCall, ToolResult, Usage
 from agent.models.base import ToolSpec
+from sandbox.naming import plain
 from tools.checklist import TodoItem
 
 Status = Literal["done", "limit", "loop", "error", "interrupted", "declined"]
@@ -73,7 +74,7 @@ class Compacted(Event, frozen=True, tag="compacted", omit_defaults=True):
 def named(paths: Sequence[str], total: int) -> str:
     """The first paths of so many, as they are told."""
     more = total - len(paths)
-    return ", ".join(paths) + (f" and {more} more" if more else "")
+    return ", ".join(map(plain, paths)) + (f" and {more} more" if more else "")
 
 
 class FilesRestored(Event, frozen=True, tag="files_restored"):

@@ -18,6 +18,7 @@ from sandbox.beneath import Beneath, Owner, Stamp, stamp
 from sandbox.gitlist import Listed, enclosing, list_tree
 from sandbox.gitview import CONFIGS, MAX_CONFIG, git_mounts, pointer, safe_config
 from sandbox.layers import Layers
+from sandbox.naming import a_few, plain
 from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import DENIED, is_cache, is_denied, is_dependency
 from sandbox.tree import (
@@ -253,7 +254,10 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
     base.withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
     base.added = frozenset()
     settle(max((info.st_ctime_ns for info in done.values()), default=0))
-    notes = [f"left out: {path} ({why})" for path, why in failed.items()]
+    reasons: dict[str, list[str]] = {}
+    for path, why in failed.items():
+        reasons.setdefault(why, []).append(path)
+    notes = [f"left out: {a_few(paths)} ({why})" for why, paths in reasons.items()]
     if choice.listed and (most := choice.listed.most_ignored(tree, choice.dependencies)):
         notes.append(f"not in the sandbox, as git ignores it: {most}")
     if len(listing.files) > intake.many:
@@ -262,7 +266,7 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
             f" most are in {_most(listing)}: {_advice(tree, intake)}"
         )
     if choice.denied:
-        notes.append(f"kept from the model as possible secrets: {', '.join(choice.denied)}")
+        notes.append(f"kept from the model as possible secrets: {a_few(choice.denied)}")
     return notes
 
 
@@ -314,7 +318,7 @@ def _most(listing: Listing) -> str:
     inside: Counter[str] = Counter()
     for path in listing.files:
         inside[path.split("/", 1)[0] if "/" in path else "."] += 1
-    return ", ".join(f"{folder} ({count:,})" for folder, count in inside.most_common(3))
+    return ", ".join(f"{plain(folder)} ({count:,})" for folder, count in inside.most_common(3))
 
 
 def _advice(tree: Path, intake: Intake) -> str:

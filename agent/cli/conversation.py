@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 
 from agent.cli.approve import ALT_ENTER, SHIFT_TAB, Lines, TerminalApprover, TerminalAsker, can_ask
 from agent.cli.desk import Desk
+from agent.cli.finish import applied
 from agent.cli.model import opener
 from agent.cli.render import show_patch, visible
 from agent.context import conversation
@@ -32,6 +33,7 @@ from agent.workbench import Candidate
 from sandbox.accept import AcceptConflict
 from sandbox.base import SandboxDied, SandboxError
 from sandbox.history import History
+from sandbox.naming import a_few
 from sandbox.patch import Patch
 from sandbox.rejected import KEPT_DAYS, keep
 from tools.base import ToolContext
@@ -271,8 +273,13 @@ class Conversation:
         except SandboxError as error:
             self.desk.branch.emit(Noted("error", f"{how} failed: {error}; try it again"))
             return
+        lost = self._history.lost if self._history else ()
+        if lost:
+            text = f"{how} cannot make these as they were, they stay as they are: {a_few(lost)}"
+            self.desk.branch.emit(Noted("warning", text))
         if not paths:
-            self.desk.note(f"there is nothing to {how}")
+            if not lost:
+                self.desk.note(f"there is nothing to {how}")
             return
         self.desk.branch.emit(FilesRestored.of(how, paths))
         patch = await self._diff()
@@ -341,4 +348,5 @@ class Conversation:
             self.desk.note(f"nothing was applied: {conflict}")
             return
         self._offered = Patch()
-        self.desk.note(f"applied to {', '.join(accepted.paths)}")
+        told = applied(accepted)
+        self.desk.note(told[0].lower() + told[1:])

@@ -40,6 +40,7 @@ from sandbox.accept import Accepted
 from sandbox.base import Limits, Outlet, SandboxError
 from sandbox.choose_image import Chosen, choose_image
 from sandbox.freeze import Intake
+from sandbox.naming import a_few
 from sandbox.network import parse_rules
 from sandbox.open import Choice, choose, owner, sees_mounts
 from sandbox.patch import Patch
@@ -91,8 +92,11 @@ class Desk:
             self._image = await choose_image(self.options.cwd, self._choice.backend, settings.image)
             for note in self._image.notes:
                 self.note(note)
-            for path in await Workspace.sweep(state_dir() / "workspaces"):
-                self.note(f"put back after an accept that was cut off: {path}")
+            swept = await Workspace.sweep(state_dir() / "workspaces")
+            for note in swept.told:
+                self.note(note)
+            for warning in swept.stuck:
+                self.branch.emit(Noted("warning", warning))
             await asyncio.to_thread(rejected.sweep, state_dir())
             self.branch.emit(PhaseStarted("freeze", str(self.options.cwd)))
         choice, state = self._choice, state_dir()
@@ -216,7 +220,7 @@ async def _settled(desk: Desk, body: Body, timeout_s: float | None) -> Result:
         desk.renderer.close()
         return await finish(desk, outcome, code, seconds)
     except asyncio.CancelledError:
-        done = f"these were applied: {', '.join(desk.applied)}" if desk.applied else "nothing was changed"
+        done = f"these were applied: {a_few(desk.applied)}" if desk.applied else "nothing was changed"
         outcome = Outcome("interrupted", f"Interrupted; {done}.")
     except (SessionError, OSError) as error:
         if isinstance(error, BrokenPipeError):

@@ -13,12 +13,16 @@ from agent.events import AttemptStarted, PhaseStarted, StepStarted
 from agent.permissions import goes_through
 from agent.result import EXIT_CODES, Receipt, Result
 from agent.solve.fix import Outcome
-from sandbox.accept import AcceptConflict
+from sandbox.accept import AcceptConflict, Accepted
 from sandbox.base import SandboxError
+from sandbox.naming import a_few
 from sandbox.rejected import KEPT_DAYS, keep
 
 if TYPE_CHECKING:
     from agent.cli.desk import Desk
+
+_RISKY = 50
+"""So many files to look at twice are named."""
 
 
 async def finish(desk: Desk, outcome: Outcome, code: int | None, elapsed: Callable[[], float]) -> Result:
@@ -92,10 +96,20 @@ async def _apply(desk: Desk, outcome: Outcome) -> Outcome:
     except SandboxError as error:
         kept = _keep(desk, outcome)
         return outcome._replace(subtype="error", text=f"{error}. The patch is at {kept}.")
-    text = f"Applied to {', '.join(accepted.paths)}."
+    return _also(desk, outcome, applied(accepted))
+
+
+def applied(accepted: Accepted) -> str:
+    """What an accept did, for a person."""
+    text = f"Applied to {a_few(accepted.paths)}." if accepted.paths else "Your files are so already."
+    if accepted.merged:
+        text += f" Merged with your own edits, look whether they fit: {a_few(accepted.merged)}."
+    if accepted.split:
+        text += f" A hard link was split, and other names keep the old content: {a_few(accepted.split)}."
     if accepted.highlighted:
-        text += f" Look twice at {', '.join(accepted.highlighted)}: such files can run code by themselves."
-    return _also(desk, outcome, text)
+        risky = a_few(accepted.highlighted, _RISKY)
+        text += f" Look twice at {risky}: such files can run code by themselves."
+    return text
 
 
 def _also(desk: Desk, outcome: Outcome, words: str) -> Outcome:
@@ -152,7 +166,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
         f"  log    {receipt.log}",
     ]
     if receipt.protected_files_touched:
-        lines.append(f"  left out, as tests do not count: {', '.join(receipt.protected_files_touched)}")
+        lines.append(f"  left out, as tests do not count: {a_few(receipt.protected_files_touched)}")
     return lines
 
 

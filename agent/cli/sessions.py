@@ -23,7 +23,8 @@ from agent.models.wire.openai_chat import to_wire
 from agent.paths import state_dir
 from agent.resume import named, newest_behind
 from agent.session import Header, SessionLog, known_secrets, project_sessions, scrubber, sessions_folder
-from sandbox.undo import undoable
+from sandbox.naming import a_few
+from sandbox.undo import split, undoable
 from sandbox.workspace import Workspace
 
 app = typer.Typer(
@@ -116,8 +117,11 @@ def _load(project: Path, prefix: str) -> SessionLog:
 
 
 async def _undo(folder: Path, identity: str, yes: bool) -> int:
-    for restored in await Workspace.sweep(state_dir() / "workspaces"):
-        print(visible(f"put back after an accept that was cut off: {restored}"))
+    swept = await Workspace.sweep(state_dir() / "workspaces")
+    for note in swept.told:
+        print(visible(note))
+    for warning in swept.stuck:
+        print(f"pawl: {visible(warning)}", file=sys.stderr)
     session = _find(folder, identity)
     paths = undoable(_workspace(session)) if session else ()
     if session is None or not paths:
@@ -126,6 +130,8 @@ async def _undo(folder: Path, identity: str, yes: bool) -> int:
         return 1
     event = FilesRestored.of("undo_accept", paths)
     print(visible(f"session {session.id} changed {event.named}"))
+    if apart := split(_workspace(session)):
+        print(f"hard links that stay split, their other names as they are: {a_few(apart)}")
     if not yes:
         if not can_ask():
             raise ConfigError("nobody is here to ask; --yes undoes it")

@@ -41,6 +41,7 @@ from sandbox.facts import mount_namespace
 from sandbox.image import Toolchain
 from sandbox.interpreter import Interpreter, own
 from sandbox.labels import host_label, is_alive, owner_label
+from sandbox.naming import plain
 from sandbox.parts import laid_out
 from sandbox.remedy import for_another_runtime, for_docker, for_runtime
 
@@ -52,6 +53,7 @@ _UID_FOR_ROOT = 1000
 _TIMEOUT_S = 30
 _PROBE_S = 3
 _START_S = 20.0
+_SLOW = "it takes too long"
 _NEUTRAL = {"LANG": "C.UTF-8", "LD_PRELOAD": "", "LD_AUDIT": ""}
 """For the agent's own start: an image's variables must not put code into it."""
 _FAILURES = (docker.errors.DockerException, requests.RequestException, OSError)
@@ -82,6 +84,11 @@ async def available() -> str | None:
     """None when a daemon answers over a local socket, else the reason why not."""
     path = socket_path()
     if path is None:
+        host = os.environ.get("DOCKER_HOST", "")
+        if host and not host.startswith("unix://"):
+            return (
+                f"DOCKER_HOST is {plain(host)}, and pawl uses docker only over a unix socket of this machine"
+            )
         return "no docker daemon is running on this machine"
     if not os.access(path, os.R_OK | os.W_OK):
         return f"no permission to use the docker daemon ({path})"
@@ -90,7 +97,7 @@ async def available() -> str | None:
             status, _, writer = await request("GET /_ping")
             writer.close()
     except (OSError, TimeoutError) as error:
-        return f"the docker daemon does not answer: {error or 'it takes too long'}"
+        return f"the docker daemon does not answer: {str(error) or _SLOW}"
     return None if status == 200 else f"the docker daemon is not well (it answers {status})"
 
 
@@ -163,6 +170,14 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
     reason = await available()
     if reason is not None:
         raise SandboxUnavailable(reason, remedy(reason))
+    for path in (spec.root, os.fspath(spec.tree), *(mount.source for mount in spec.mounts)):
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise SandboxUnavailable(
+                f"docker cannot show {plain(path)}, as its name is not UTF-8",
+                "take `--sandbox bubblewrap`, or rename it",
+            ) from None
     try:
         client = await _blocking(_client)
     except _FAILURES as error:
@@ -254,7 +269,7 @@ class _Container:
             await client.aclose()
             said = self._complaint.decode("utf-8", "replace").strip()
             raise SandboxUnavailable(
-                f"the container did not start: {said or error}", "see `pawl doctor`"
+                f"the container did not start: {said or str(error) or _SLOW}", "see `pawl doctor`"
             ) from error
         except BaseException:
             await client.aclose()
