@@ -10,7 +10,6 @@ import asyncio
 import functools
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from sandbox.base import BackendName, Caps, Mount, Orphan, Sandbox, SandboxSpec,
 from sandbox.image import Toolchain
 from sandbox.launch import launch
 from sandbox.parts import laid_out
+from sandbox.programs import find
 from sandbox.remedy import for_bubblewrap
 
 name: BackendName = "bubblewrap"
@@ -35,7 +35,7 @@ _SHM_BYTES = 256 * 1024 * 1024
 
 async def available() -> str | None:
     """None when bubblewrap really makes a sandbox here, else the reason why not."""
-    program = shutil.which("bwrap")
+    program = find("bwrap")
     if program is None:
         return _NOT_INSTALLED
     probe = [*_isolation(program), "--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
@@ -53,7 +53,7 @@ async def available() -> str | None:
 
 async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
     """Open a sandbox; raises SandboxUnavailable."""
-    program = shutil.which("bwrap")
+    program = find("bwrap")
     if program is None:
         raise SandboxUnavailable(_NOT_INSTALLED, remedy(_NOT_INSTALLED))
     if spec.image is not None:
@@ -98,7 +98,7 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
 
 async def facts() -> dict[str, str]:
     """What it stands on."""
-    program = shutil.which("bwrap")
+    program = find("bwrap")
     if program is None:
         return {"bwrap": _NOT_INSTALLED}
     try:
@@ -188,6 +188,6 @@ def _view(spec: SandboxSpec, toolchain: Toolchain, made_up: Mount) -> list[str]:
 
 
 def _tmpfs(target: str, size: int) -> list[str]:
-    program = shutil.which("bwrap")
+    program = find("bwrap")
     sized = ["--size", str(size)] if program and "--size" in _known_options(program) else []  # since 0.7
     return ["--perms", "1777", *sized, "--tmpfs", target]
