@@ -25,7 +25,7 @@ import requests
 from docker.types import LogConfig, Ulimit
 from docker.types import Mount as DockerMount
 
-from sandbox import etc, outlet, pid1, seccomp
+from sandbox import etc, outlet, pid1, seccomp, volumes
 from sandbox.base import (
     BackendName,
     Caps,
@@ -221,6 +221,8 @@ class _Container:
         assert path is not None
         self._kernel = await _blocking(_kernel, path)
         options = _options(self._client, spec, runs, self._kernel)
+        if spec.image is not None:
+            options["host_config"]["Mounts"] += await _blocking(_volumes, self._client, spec)
         await _blocking(self._make, options)
         self._image = "host-toolchain"
         if spec.image is not None:
@@ -228,6 +230,7 @@ class _Container:
 
     def _make(self, options: dict[str, Any]) -> None:
         self._id = self._client.create_container(**options)["Id"]
+        volumes.check(self._client.inspect_container(self._id)["Mounts"])
 
     async def start(self, spec: SandboxSpec, toolchain: Toolchain) -> Sandbox:
         """Attach first, so that nothing is lost, then start."""
@@ -281,6 +284,15 @@ class _Container:
         with contextlib.closing(self._client), contextlib.suppress(*_FAILURES):
             if self._id:
                 self._client.remove_container(self._id, force=True, v=True)
+
+
+def _volumes(client: docker.APIClient, spec: SandboxSpec) -> list[DockerMount]:
+    """A mount for each volume that the image declares."""
+    declared = client.inspect_image(spec.image)["Config"].get("Volumes") or ()
+    return [
+        DockerMount(path, None, type="tmpfs", tmpfs_size=spec.limits.tmp_bytes, tmpfs_mode=0o1777)
+        for path in volumes.in_memory(declared, spec.root)
+    ]
 
 
 def _options(
