@@ -15,7 +15,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -222,7 +222,8 @@ class _Container:
         self._kernel = await _blocking(_kernel, path)
         options = _options(self._client, spec, runs, self._kernel)
         if spec.image is not None:
-            options["host_config"]["Mounts"] += await _blocking(_volumes, self._client, spec)
+            about = await _blocking(self._client.inspect_image, spec.image)
+            options["host_config"]["Mounts"] += _volumes(about["Config"].get("Volumes") or (), spec)
         await _blocking(self._make, options)
         self._image = "host-toolchain"
         if spec.image is not None:
@@ -286,9 +287,8 @@ class _Container:
                 self._client.remove_container(self._id, force=True, v=True)
 
 
-def _volumes(client: docker.APIClient, spec: SandboxSpec) -> list[DockerMount]:
+def _volumes(declared: Iterable[str], spec: SandboxSpec) -> list[DockerMount]:
     """A mount for each volume that the image declares."""
-    declared = client.inspect_image(spec.image)["Config"].get("Volumes") or ()
     return [
         DockerMount(path, None, type="tmpfs", tmpfs_size=spec.limits.tmp_bytes, tmpfs_mode=0o1777)
         for path in volumes.in_memory(declared, spec.root)
