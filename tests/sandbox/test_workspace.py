@@ -127,7 +127,13 @@ async def test_caches_secrets_and_special_files_are_left_out(tmp_path: Path) -> 
             ".coveragerc": "kept",
             ".env": "TOKEN=1",
             ".env.local": "TOKEN=1",
+            ".envrc": "TOKEN=1",
+            ".env-prod": "TOKEN=1",
+            ".env_local": "TOKEN=1",
+            ".envs/production": "TOKEN=1",
             ".env.example": "TOKEN=",
+            ".env.sample": "TOKEN=",
+            ".env-template": "TOKEN=",
             "keys/server.pem": "k",
             "keys/id_rsa.pub": "k",
             ".netrc": "n",
@@ -141,9 +147,22 @@ async def test_caches_secrets_and_special_files_are_left_out(tmp_path: Path) -> 
     workspace = await open_workspace(tree, tmp_path / "state", on_note=notes.append)
     server.close()
     fork = await workspace.fork("one")
-    assert set(nodes(fork.tree)) == {".coveragerc", ".env.example", "kept.py"}
+    samples = {".env.example", ".env.sample", ".env-template"}
+    assert set(nodes(fork.tree)) == {".coveragerc", "kept.py", *samples}
     told = "\n".join(notes)
-    for name in (".env", ".env.local", "keys/server.pem", "keys/id_rsa.pub", ".netrc", "pipe", "sock"):
+    for name in (
+        ".env",
+        ".env.local",
+        ".envrc",
+        ".env-prod",
+        ".env_local",
+        ".envs",
+        "keys/server.pem",
+        "keys/id_rsa.pub",
+        ".netrc",
+        "pipe",
+        "sock",
+    ):
         assert name in told
     make(fork.tree, {".env": "made by a test run", "pipe": "now a file", "kept.py": "2"})
     assert (await fork.diff()).paths == ("kept.py",)
@@ -215,8 +234,22 @@ async def test_no_secret_of_a_nested_repository_is_copied(tmp_path: Path) -> Non
     make(tree / "in/.git/modules/a/b/refs/heads", {"config": "ref\n"})
     make(tree / "huge/.git", {"config": told})
     os.truncate(tree / "huge/.git/config", 64 * 1024**2)
+    spoken = "0 1 a <a> 0 +0000\tpull https://u:t0ken@h/r\n"
+    make(
+        tree / "in/.git", {"logs/HEAD": spoken, "FETCH_HEAD": spoken, "modules/a/b/logs/refs/heads/m": spoken}
+    )
+    fixture = "[remote]\n\turl = https://example.org/r\n"
+    for name, config in (("mirror", told), ("a/fixture.git", fixture)):
+        git(make(tree / name, {"seen": "1"}), "init", "-q", "--bare")
+        make(tree / name, {"config": config, "logs/HEAD": spoken})
+    make(tree / "plain", {"config": "token = https://a@b\n", "logs/x": "https://a/b\n"})
     workspace = await open_workspace(tree, tmp_path / "state")
     fork = await workspace.fork("one")
+    assert (fork.tree / "mirror/config").read_text() == "[core]\n\tbare = true\n"
+    assert (fork.tree / "a/fixture.git/config").read_text() == fixture
+    assert (fork.tree / "in/.git/logs/HEAD").read_text().endswith("\tpull (address)\n")
+    assert nodes(fork.tree / "plain") == nodes(tree / "plain"), "no repository"
+    assert (await fork.diff()).paths == ()
     assert not [path for path, (_, data) in nodes(fork.tree, skip=()).items() if b"t0ken" in data]
     assert (fork.tree / "in/.git/modules/a/b/config").read_text() == "[core]\n\tbare = true\n"
     assert (fork.tree / "in/.git/modules/a/b/refs/heads/config").read_text() == "ref\n"
