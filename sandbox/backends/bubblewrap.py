@@ -18,6 +18,7 @@ from pathlib import Path
 from sandbox import etc, outlet, pid1, seccomp
 from sandbox.base import BackendName, Caps, Mount, Orphan, Sandbox, SandboxSpec, SandboxUnavailable
 from sandbox.image import Toolchain
+from sandbox.interpreter import NOTHING
 from sandbox.launch import launch
 from sandbox.parts import laid_out
 from sandbox.programs import find
@@ -28,6 +29,13 @@ name: BackendName = "bubblewrap"
 _UID_FOR_ROOT = 1000
 _NAMESPACES = ("--unshare-user", "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session")
 _KERNEL_FOLDERS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+_MASKED = (
+    *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/keys"),
+    *("/proc/key-users", "/proc/kmsg", "/proc/kpagecount", "/proc/kpageflags", "/proc/latency_stats"),
+    *("/proc/sched_debug", "/proc/scsi", "/proc/slabinfo", "/proc/timer_list", "/proc/timer_stats"),
+    *("/proc/vmallocinfo",),
+)
+"""What docker masks, and what else of the kernel root alone may read: its plain permissions remain here."""
 _NOT_INSTALLED = "bwrap is not installed"
 _PROBE_S = 3.0
 _SHM_BYTES = 256 * 1024 * 1024
@@ -173,6 +181,9 @@ def _view(spec: SandboxSpec, toolchain: Toolchain, made_up: Mount) -> list[str]:
     for path in _KERNEL_FOLDERS:
         if Path(path).exists():
             words += ["--ro-bind", path, path]
+    for path in filter(os.path.exists, _MASKED):
+        empty_one = ["--tmpfs", path, "--remount-ro"] if Path(path).is_dir() else ["--ro-bind", NOTHING]
+        words += [*empty_one, path]
     words += ["--dev", "/dev", *_tmpfs("/dev/shm", _SHM_BYTES), "--remount-ro", "/dev"]
     words += [*_tmpfs("/tmp", spec.limits.tmp_bytes), "--symlink", "../tmp", "/var/tmp"]
     workspace = Mount(str(spec.tree), spec.root)
