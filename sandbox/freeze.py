@@ -7,7 +7,7 @@ import shutil
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,9 +16,10 @@ import msgspec
 from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Beneath, Owner, Stamp, stamp
 from sandbox.gitlist import Listed, enclosing, list_tree
-from sandbox.gitview import CONFIGS, MAX_CONFIG, git_mounts, pointer, safe_config
+from sandbox.gitview import git_mounts, pointer
 from sandbox.layers import Layers
 from sandbox.naming import a_few, plain
+from sandbox.nested import clean_nested
 from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import DENIED, is_cache, is_denied, is_dependency
 from sandbox.tree import (
@@ -303,7 +304,7 @@ def _update(
             os.rmdir(name, dir_fd=fd)
     copier = Copier(source, target)
     done, failed = copier.copy(Listing(new.folders, stale, new.hollow))
-    _clean_nested(target, stale, new.files)
+    clean_nested(target, stale, new)
     if leads and ".git" in stale:
         target.put(".git", leads.encode(), stat.S_IFREG | 0o644)
     was = _modes(old)
@@ -339,18 +340,3 @@ def check_space(needed: int, place: Path) -> None:
             f"a copy of the folder needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free at {place}; "
             "make room there, or set PAWL_HOME to another disk"
         )
-
-
-def _clean_nested(target: Beneath, stale: dict[str, os.stat_result], files: Collection[str]) -> None:
-    """Take what may hold a secret out of the configuration of nested repositories in the copy.
-
-    `files` are all in the copy. A nested repository may hold those of its own submodules and worktrees.
-    """
-    for path, info in stale.items():
-        *folders, name = path.split("/")
-        if name not in CONFIGS or ".git" not in folders or not stat.S_ISREG(info.st_mode):
-            continue
-        if folders[-1] == ".git" or "/".join([*folders, "HEAD"]) in files:
-            fits = info.st_size <= MAX_CONFIG
-            text = target.read(path).data.decode("utf-8", "replace") if fits else ""
-            target.put(path, safe_config(text).encode(), info.st_mode, mtime_ns=info.st_mtime_ns)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Collection
 from fnmatch import fnmatchcase
 
-DENIED = (".env", ".env.*", "*.pem", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", ".pypirc")
+DENIED = (".env*", "*.pem", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", ".pypirc")
 """Names that are not shown to the model unless the person says otherwise."""
-_SAMPLES = (".env.example", ".env.sample", ".env.template")
+_SAMPLE = re.compile(r"\.env(rc)?[._-](example|sample|template)")
 
 _CACHES = frozenset({"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"})
 _DEPENDENCIES = frozenset({"node_modules", ".tox", ".nox"})
@@ -78,7 +78,7 @@ def is_litter(path: str) -> bool:
 
 def is_denied(name: str, deny: tuple[str, ...]) -> bool:
     """True for a name that matches one of the shell patterns and is not a mere sample."""
-    return name not in _SAMPLES and any(fnmatchcase(name, pattern) for pattern in deny)
+    return not _SAMPLE.fullmatch(name) and any(fnmatchcase(name, pattern) for pattern in deny)
 
 
 def is_dependency(name: str) -> bool:

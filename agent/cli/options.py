@@ -28,6 +28,7 @@ from agent.config import ConfigError, Settings
 from agent.models.catalog import ModelSettings
 from agent.permissions import Mode
 from sandbox.base import SandboxUnavailable
+from sandbox.programs import distrust
 
 OutputFormat = Literal["text", "json", "stream-json"]
 RESUME = ("-r", "--resume")
@@ -326,6 +327,7 @@ def working_folder(cwd: Path | None) -> Path:
         if not where.is_dir():
             raise ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
         os.scandir(where).close()
+        distrust(where)
     except OSError as error:
         raise SandboxUnavailable(
             f"{cwd or 'the current directory'} cannot be read: {error.strerror}",

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from agent.models.base import ModelAuth
+from sandbox.programs import environment, find
 
 COMMAND_S = 60.0
 """A command may ask the person for a passphrase."""
@@ -39,7 +40,11 @@ async def _from_command(command: str) -> str:
         raise ModelAuth(f"api_key_command cannot be read as a command: {error}") from error
     try:
         process = await asyncio.create_subprocess_exec(
-            program, *arguments, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
+            program if "/" in program else find(program) or program,
+            *arguments,
+            env=environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL,
         )
     except OSError as error:
         raise ModelAuth(f"api_key_command: {program} cannot be started: {error.strerror}") from error

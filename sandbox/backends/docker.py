@@ -15,7 +15,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -25,7 +25,7 @@ import requests
 from docker.types import LogConfig, Ulimit
 from docker.types import Mount as DockerMount
 
-from sandbox import etc, outlet, pid1, seccomp
+from sandbox import etc, outlet, pid1, seccomp, volumes
 from sandbox.base import (
     BackendName,
     Caps,
@@ -236,6 +236,9 @@ class _Container:
         assert path is not None
         self._kernel = await _blocking(_kernel, path)
         options = _options(self._client, spec, runs, self._kernel)
+        if spec.image is not None:
+            about = await _blocking(self._client.inspect_image, spec.image)
+            options["host_config"]["Mounts"] += _volumes(about["Config"].get("Volumes") or (), spec)
         await _blocking(self._make, options)
         self._image = "host-toolchain"
         if spec.image is not None:
@@ -243,6 +246,7 @@ class _Container:
 
     def _make(self, options: dict[str, Any]) -> None:
         self._id = self._client.create_container(**options)["Id"]
+        volumes.check(self._client.inspect_container(self._id)["Mounts"])
 
     async def start(self, spec: SandboxSpec, toolchain: Toolchain) -> Sandbox:
         """Attach first, so that nothing is lost, then start."""
@@ -296,6 +300,14 @@ class _Container:
         with contextlib.closing(self._client), contextlib.suppress(*_FAILURES):
             if self._id:
                 self._client.remove_container(self._id, force=True, v=True)
+
+
+def _volumes(declared: Iterable[str], spec: SandboxSpec) -> list[DockerMount]:
+    """A mount for each volume that the image declares."""
+    return [
+        DockerMount(path, None, type="tmpfs", tmpfs_size=spec.limits.tmp_bytes, tmpfs_mode=0o1777)
+        for path in volumes.in_memory(declared, spec.root)
+    ]
 
 
 def _options(

@@ -337,6 +337,13 @@ class Agent:
         if worker.output is not None:
             self.watch(worker.output, selectors.EVENT_READ, lambda _: self.collect(worker))
 
+    def measure(self) -> None:
+        """Have the workspace measured, with what the processes of commands hold of it."""
+        own = {job.pid for job in self.commands.values() if job.job}.union(self.workers)  # they hide as we do
+        pids = self.family.mine(processes.living()) - own
+        began = max(command.free.bytes for command in self.commands.values())
+        self.work(_MEASURE, lambda: self.disk.measure(self.files.folder("."), pids, began))
+
     def collect(self, worker: Worker) -> None:
         with suppress(BlockingIOError):
             while worker.output is not None:
@@ -389,7 +396,7 @@ class Agent:
                 self.expire(command)
         if self.commands and now >= self.next_look:
             if self.guard.look() and not any(w.number == _MEASURE for w in self.workers.values()):
-                self.work(_MEASURE, lambda: self.disk.measure(self.files.folder(".")))
+                self.measure()
             self.next_look = time.monotonic() + LOOK_S
         self.settle()
 
