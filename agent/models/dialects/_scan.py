@@ -15,7 +15,8 @@ from typing import NamedTuple
 from agent.models.dialects._dialect import MAX_CALLS, Dialect, Fence
 from agent.models.dialects._json import extent
 from agent.models.dialects._offer import Offer, Written
-from agent.models.dialects._prose import intends, shows_a_form, talks
+from agent.models.dialects._prose import intends, names_a_source, shows_a_form, talks
+from agent.models.dialects._quoted import is_held, is_quoted
 
 PATIENCE = 200
 """So many fences without a call, or a fifth as many marks that begin none, and the rest of the text is given
@@ -51,7 +52,8 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
         start = mark.start(kind)
         if kind == "fence":
             fence, position = _fence(text, mark, done)
-            calls = _in_fence(fence, offer, asked)
+            held = is_held(text, done, mark.start(), position)
+            calls = [] if held else _in_fence(fence, offer, asked)
             failed += not calls
             found += calls
             done = position
@@ -72,7 +74,7 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
             before, behind = text[done : _list_start(text, line) if listed else start], text[position:]
             if kind[0] == "l" and not listed and text[line:start].strip() and not intends(before):
                 continue
-            if not _is_quoted(text, start, position) and not _only_talks(
+            if not is_quoted(text, start, position, done) and not _only_talks(
                 kind[0] == "m", dialect, before, behind
             ):
                 found += [Found(dialect, call, kind[0] == "m") for call in reading.calls]
@@ -88,6 +90,8 @@ def _list_start(text: str, line: int) -> int:
 
 
 def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> bool:
+    if (marked or dialect.names_tools) and names_a_source(before):
+        return True
     if marked or dialect.announced:
         return shows_a_form(before, behind)
     return talks(before, behind, advice=not dialect.names_tools)
@@ -131,7 +135,8 @@ def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Fo
     return [
         Found(dialect, call, False)
         for dialect in asked
-        if not talks(fence.before, fence.behind, advice=not dialect.names_tools)
+        if not (dialect.names_tools and names_a_source(fence.before))
+        and not talks(fence.before, fence.behind, advice=not dialect.names_tools)
         for call in dialect.read_fence(fence, offer)
     ]
 
@@ -149,29 +154,10 @@ def _inline_code_end(text: str, start: int, ticks: str) -> int:
     return closing.end() if closing else start
 
 
-def _is_quoted(text: str, start: int, end: int) -> bool:
-    """Inside a sentence, in quotes, in an e-mail quote, or in a diff.
-
-    Inside a sentence: words before and behind on the line, unless one sentence ends before and another begins
-    behind.
-    """
-    before = text[text.rfind("\n", 0, start) + 1 : start].strip()
-    behind = text[end : end + 200].partition("\n")[0].strip()
-    if before.startswith((">", "//", "#")) or (before in ("+", "-", "*") and text[start - 2 : start] != "- "):
-        return True
-    if before[-1:] in _QUOTES and behind[:1] == _QUOTES[before[-1:]]:
-        return True
-    if not before or not behind or behind[0] in "<[|｜":
-        return False
-    ended = before[-1] in ".!" or (before[-1] == ":" and intends(before))
-    return not (ended and (behind[0].isupper() or not re.search(r"\w", behind)))
-
-
 _LISTED = re.compile(r"[ \t]*(?:-|\d+[.)])[ \t]+")
 """What an entry of a list begins with."""
 _BRACKET = re.compile(r"\s*[{\[]")
 _IN_TICKS = re.compile(r"\s*`([^`]+)`\s*")
-_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "(": ")"}
 _PLAIN = frozenset(
     ("", "xml", "json", "text", "txt", "plaintext", "tool", "tool_call", "tool_calls", "tool-call", "html")
 )
