@@ -15,7 +15,7 @@ from typing import NamedTuple
 from agent.models.dialects._dialect import MAX_CALLS, Dialect, Fence
 from agent.models.dialects._json import extent
 from agent.models.dialects._offer import Offer, Written
-from agent.models.dialects._prose import intends, names_a_source, shows_a_form, talks
+from agent.models.dialects._prose import intends, only_introduces, shows_a_form, talks
 from agent.models.dialects._quoted import is_held, is_quoted
 
 PATIENCE = 200
@@ -90,7 +90,7 @@ def _list_start(text: str, line: int) -> int:
 
 
 def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> bool:
-    if (marked or dialect.names_tools) and names_a_source(before):
+    if (marked or dialect.names_tools) and only_introduces(before):
         return True
     if marked or dialect.announced:
         return shows_a_form(before, behind)
@@ -135,7 +135,7 @@ def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Fo
     return [
         Found(dialect, call, False)
         for dialect in asked
-        if not (dialect.names_tools and names_a_source(fence.before))
+        if not (dialect.names_tools and only_introduces(fence.before))
         and not talks(fence.before, fence.behind, advice=not dialect.names_tools)
         for call in dialect.read_fence(fence, offer)
     ]

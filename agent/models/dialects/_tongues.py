@@ -22,48 +22,64 @@ class Tongue(NamedTuple):
 
 TONGUES = {
     "de": Tongue(
-        r"\bich (?:werde|will|möchte|muss|lese|schaue|sehe|prüfe|führe|suche|öffne|rufe|lasse|starte|beginne"
+        r"\bich (?:werde|will|möchte|muss|lese|schaue|sehe|prüfe|führe|suche|öffne|rufe|lasse|starte"
+        r"|beginne"
         r"|erstelle|schreibe|ändere|liste|nutze|verwende|benutze)\b(?!.*\b(?:nicht|nie|wenn du|sobald)\b)"
         r"|\b(?:lese|schaue|prüfe|führe|suche|öffne|starte) ich\b|\blass(?:t|en sie)? (?:mich|uns)\b",
-        r"\b(?:(?:zum )?beispiel|beispielsweise|z\. ?b\.|sieht\b.*\baus\b|so aus\b|form\b|format\b|falsch|nie(?:mals)?\b"
-        r"|nicht\b|statt\b|inhalt (?:von|der|des)|enthält|steht\b|lautet|schr(?:ieb|eibt|eiben)\b|geschrieben"
-        r"|ausgegeben|gesendet|aufgerufen|schickt?e?\b|antwortete?\b|würdes?t?n?\b|könntes?t?n?\b|alte\w* version|früher)",
-        r"\b(?:soll(?:en)? (?:ich|wir)|möchten? (?:du|sie)|möchtest du|darf ich|willst du|wenn du (?:zustimmst|willst|einverstanden))",
+        r"\b(?:(?:zum )?beispiel|beispielsweise|z\. ?b\.|sieht\b.*\baus\b|so aus\b|form\b|format\b|falsch"
+        r"|nie(?:mals)?\b"
+        r"|nicht\b|statt\b|inhalt (?:von|der|des)|enthält|steht\b|lautet|schr(?:ieb|eibt|eiben)\b"
+        r"|geschrieben"
+        r"|ausgegeben|gesendet|aufgerufen|schickt?e?\b|antwortete?\b|würdes?t?n?\b|könntes?t?n?\b"
+        r"|alte\w* version|früher)",
+        r"\b(?:soll(?:en)? (?:ich|wir)|möchten? (?:du|sie)|möchtest du|darf ich|willst du"
+        r"|wenn du (?:zustimmst|willst|einverstanden))",
     ),
     "fr": Tongue(
         r"\bje (?:vais|dois|veux|lis|regarde|vérifie|cherche|lance|consulte|commence|ouvre|liste|crée)\b"
         r"|\bj'(?:ouvre|examine|exécute|appelle|utilise|affiche|écris|inspecte)\b|\blaisse(?:z)?-moi"
         r"|\b(?:commençons|regardons|voyons|vérifions|lisons)\b",
-        r"\b(?:exemple|ressemble|comme (?:suit|ceci|cela)|la forme\b|le format\b|faux\b|incorrect|jamais\b|au lieu de"
-        r"|n[e'] ?(?:\w+ )?(?:exécut|lance|appel|fai)|contenu (?:de|du)|contient|a (?:écrit|émis|envoyé|produit|appelé|répondu)"
+        r"\b(?:exemple|ressemble|comme (?:suit|ceci|cela)|la forme\b|le format\b|faux\b|incorrect"
+        r"|jamais\b|au lieu de"
+        r"|n[e'] ?(?:\w+ )?(?:exécut|lance|appel|fai)|contenu (?:de|du)|contient|a (?:écrit|émis|envoyé"
+        r"|produit|appelé|répondu)"
         r"|écri(?:t|vait|rait)\b|pourr(?:ait|iez|ais)\b)",
-        r"\b(?:dois-je|voulez-vous|veux-tu|puis-je|souhaitez-vous|faut-il|si vous (?:êtes d'accord|confirmez))",
+        r"\b(?:dois-je|voulez-vous|veux-tu|puis-je|souhaitez-vous|faut-il|si vous (?:êtes d'accord"
+        r"|confirmez))",
     ),
     "es": Tongue(
         r"(?<!no )\b(?:voy|vamos) a\b|\bdéj[ae]me\b|\bpermíteme\b"
         r"|(?<!no )\b(?:leo|leeré|reviso|revisaré|abro|ejecuto|ejecutaré|busco|miro|veamos|comencemos)\b",
-        r"\b(?:ejemplo|se ve así|la forma\b|el formato|este (?:aspecto|formato)|incorrecto|mal:|nunca|no (?:ejecut|llam|hag)"
-        r"|en (?:lugar|vez) de|contenido de|contiene|dice:|escrib(?:ió|e|en)\b|emitió|envió|respondió|podrías?\b)",
-        r"(?:¿|\b)(?:debo|quieres que|desea que|puedo|debería|te parece|si (?:confirmas|estás de acuerdo))\b",
+        r"\b(?:ejemplo|se ve así|la forma\b|el formato|este (?:aspecto|formato)|incorrecto|mal:|nunca"
+        r"|no (?:ejecut|llam|hag)"
+        r"|en (?:lugar|vez) de|contenido de|contiene|dice:|escrib(?:ió|e|en)\b|emitió|envió|respondió"
+        r"|podrías?\b)",
+        r"(?:¿|\b)(?:debo|quieres que|desea que|puedo|debería|te parece|si (?:confirmas"
+        r"|estás de acuerdo))\b",
     ),
     "pt": Tongue(
         r"(?<!não )\b(?:vou|vamos)\b|\bdeixe-me\b|\bdeixa eu\b|(?<!não )\bpreciso\b",
-        r"\b(?:exemplo|parece com|formato|a forma\b|errado|nunca|não (?:execut|cham|faç)|em vez de|conteúdo d|contém|diz:"
+        r"\b(?:exemplo|parece com|formato|a forma\b|errado|nunca|não (?:execut|cham|faç)|em vez de"
+        r"|conteúdo d|contém|diz:"
         r"|escrev(?:eu|e|em)\b|emitiu|enviou|respondeu|poderia)",
         r"\b(?:devo|você quer que|posso|deseja que|se você (?:confirmar|concordar))\b",
     ),
     "it": Tongue(
         r"(?<!non )\b(?:vado a|vediamo|leggo|controllo|apro|eseguo|devo|cerco)\b|\b(?:fammi|lasciami)\b",
-        r"\b(?:esempio|si presenta|il formato|la forma\b|sbagliato|mai\b|non (?:eseguir|chiamar)|invece di|contenuto d|contiene"
+        r"\b(?:esempio|si presenta|il formato|la forma\b|sbagliato|mai\b|non (?:eseguir|chiamar)"
+        r"|invece di|contenuto d|contiene"
         r"|dice:|scriv(?:e|ono)\b|ha (?:scritto|emesso|inviato|risposto)|potrest[ie])",
         r"\b(?:devo\b.*\?|vuoi che|posso\b.*\?|se (?:confermi|sei d'accordo))",
     ),
     "ru": Tongue(
-        r"\bя (?:прочита|посмотр|провер|запущ|откр|найд|выполн|вызов|созда|использу|сначала|хочу|буду|должен)"
+        r"\bя (?:прочита|посмотр|провер|запущ|откр|найд|выполн|вызов|созда|использу|сначала|хочу|буду"
+        r"|должен)"
         r"|\b(?:сейчас|давайте|прочитаю|посмотрю|проверю|открою|запущу)\b",
-        r"\b(?:например|пример|выглядит|формат|вид\b|неправильно|неверно|никогда|не (?:запускай|выполняй|вызывай|делай)|вместо"
+        r"\b(?:например|пример|выглядит|формат|вид\b|неправильно|неверно|никогда|не (?:запускай|выполняй"
+        r"|вызывай|делай)|вместо"
         r"|содержимое|содержит|написал|пишет|вывел|отправил|выдал|вызвал|мог(?:ли)? бы)",
-        r"\b(?:мне (?:выполнить|запустить|удалить)|хотите|хочешь|можно ли|стоит ли|если вы (?:согласны|подтвердите))",
+        r"\b(?:мне (?:выполнить|запустить|удалить)|хотите|хочешь|можно ли|стоит ли|если вы (?:согласны"
+        r"|подтвердите))",
     ),
     "zh": Tongue(
         r"我(?:来|将|会|先|要|需要|想|现在|这就|去|再)(?!给你举|举)|让我|我们(?:来|先|需要)|(?:先|接下来|首先|现在)(?:看|读|查|运行|执行)",
