@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import re
 
+from agent.models.dialects._words import Words
 
-def _words(pattern: str) -> re.Pattern[str]:
-    return re.compile(rf"\b(?:{pattern})", re.IGNORECASE)
-
-
-INTENT = _words(
+INTENT = Words(
     r"I'll|I will|let me\b(?! know\b)|let's|let us|I'm going to|I am going to|I need to|I want to|I should"
     r"|I can|I must|I have to|I'd like to|I would like to|my next step is|we need to|we'll|we will|thought:"
     r"|(?:first|now|next|then),? (?:I|we)\b"
@@ -23,7 +20,7 @@ INTENT = _words(
     r"|you)\b)"
     r"|\A(?:tool|function)[ _-]?call:?\Z"
 )
-ACTS = _words(
+ACTS = Words(
     r"(?:I'll|I will|let me|let's|I need to|I'm going to|I want to|I should|I must|I have to|we'll)"
     r" (?!not\b|never\b)(?:\w+ )?"
     r"(?:look|read|check|see|search|find|open|list|view|inspect|examine|explore|edit|fix|run|retry|redo"
@@ -32,7 +29,7 @@ ACTS = _words(
     r"|\A(?:now,? )?(?:reading|checking|looking at|opening|searching|running|listing|exploring|viewing)\b"
 )
 """Said of the model itself and of now, whatever it looks at: an example, too."""
-EXAMPLE = _words(
+EXAMPLE = Words(
     r"(?:for )?examples?\b(?![./_-]\w| (?:file|folder|directory|project|script|app|program|package|repo)\b)"
     r"|e\.g\.|for instance|looks? (?:something )?like\b|such as\b|syntax\b"
     r"|(?:the|a|this|that|your|its|in|tool[- ]call|call|output|correct|right|expected) (?:\w+[- ])?"
@@ -43,11 +40,11 @@ EXAMPLE = _words(
     r"(?=.*\w|\Z)"
 )
 """Said of what is shown, whoever would do it; or that it is not done."""
-DENIAL = _words(
+DENIAL = Words(
     r"(?:won't|will not|would not|do not|don't|never|must not|should not) (?:call|run|execute|send)"
     r" (?:it|this|that|these|those|them|such|any|anything|the (?:call|command|tool|following|above))\b"
 )
-TALK = _words(
+TALK = Words(
     r"you (?:could|would|might)\b|you'd\b|if you\b|to \w+ (?:\w+ ){1,4}you (?:send|write|call)\b"
     r"|(?:I|it|we|one|he|she|they|that|which|this|model|assistant|agent|user) (?:would|could|might)\b|I'd\b"
     r"|would (?:be|output|write|send|return|print|emit)\b|previously|earlier|already|yesterday"
@@ -72,8 +69,8 @@ TALK = _words(
     r"|to (?:run|install|reproduce|start|use|verify) (?:it|this|them|the)\b"
     r"|users? (?:can|should|run)|run (?:it|this|them) (?:with|by|like|as)"
 )
-ADVICE = _words(r"you (?:can|should|may|need|must|have|will|want)\b|you'll\b|your(?:self)?\b")
-AFTERWARDS = _words(
+ADVICE = Words(r"you (?:can|should|may|need|must|have|will|want)\b|you'll\b|your(?:self)?\b")
+AFTERWARDS = Words(
     r"looks? like\b|is (?:an|what|how|only)\b|(?:for )?examples?\b|e\.g\.|you (?:could|would|might)\b"
     r"|is the (?:\w+ )?(?:call|json|text|string|syntax|form|format|shape|schema|template|reply|way)\b"
     r"|would (?:be|have|look|call|run|write|mean|not|only)\b|the above (?:is|was|shows|text|json)\b"
@@ -81,45 +78,47 @@ AFTERWARDS = _words(
     r"|do not (?:run|execute)|not (?:a real|an actual)|use it\b|as you can see|turns? (?:this|it) into"
     r"|parses? (?:this|it)|is parsed"
 )
-REFUSED = _words(
+REFUSED = Words(
     r"ignor(?:e|ed|ing) (?:it|this|that|them|these)\b|prompt injection"
     r"|(?:won't|will not|did not|didn't|not going to) (?:run|execute|follow|call|do|send)"
     r" (?:it|this|that|them|these|any)\b|I (?:have|did|do|will)(?: not|n't) (?:\w+ )?(?:act|done|follow"
     r"|obey|compl)"
 )
 """Said behind what the model saw somewhere and leaves alone."""
-LABEL = re.compile(
-    r"\s*(?:\*\*)?(?:answer|response|reply|output|result|assistant|json)(?:\*\*)?:(?:\*\*)?\s*", re.I
+LABEL = Words(
+    r"\s*(?:\*\*)?(?:answer|response|reply|output|result|assistant|json)(?:\*\*)?:(?:\*\*)?\s*", whole=False
 )
 """All that stands in front: what some templates make a model begin its own reply with."""
-EXAMPLE_BEHIND = re.compile(
+EXAMPLE_BEHIND = Words(
     r"(?:This|That|These|It|The above|Note|Don't|Do not|Such)\b.*?(?:looks? like\b|\ban? (?:\w+ )?example"
-    r"|how (?:the|a) (?:\w+ )?(?:format|call))|Do(?:n't| not) (?:run|execute|call)"
+    r"|how (?:the|a) (?:\w+ )?(?:format|call))|Do(?:n't| not) (?:run|execute|call)",
+    whole=False,
+    flags=re.NOFLAG,
 )
 
-FIRST = _words(
+FIRST = Words(
     r"I'll|I will|let me\b(?! know\b)|let's|let us|I'm going to|I am going to|(?:I|we) need\b|I want to"
     r"|I should|I must"
     r"|I have to|I'd like to|I would like to|my next step|we need to|we'll|we will|thought:|I can\b"
     r"|I (?:now |first |then )?(?:start|read|look|check|run|edit|write|search|list|call|use|change|fix)\b"
 )
 """The model speaks of itself, and of now."""
-GERUND = re.compile(
+GERUND = Words(
     r"\A(?:(?:ok(?:ay)?|sure|now|next|then|first|great|alright|good|back to|on to),? )*"
     r"(?:(?!according|following|regarding|concerning|assuming|considering|judging|quoting|citing|during"
     r"|nothing|something|anything|everything|string|warning|training|being|having)\w+ing\b"
     r"|(?:now|next|then|first|back to|on to),?(?: to| for)? (?:the|this|that|its)\b)",
-    re.IGNORECASE,
+    whole=False,
 )
 """`Reading a.py:`, `Now the tests:`"""
-AGAINST = _words(
+AGAINST = Words(
     r"(?:recommend|advise|warn|decide|advice|warning|argue|vote)(?:s|d|ed)? (?:\w+ )?against\b"
     r"|(?:avoid|refrain from|stop|instead of|rather than) (?:ever )?(?:running|calling|using|executing"
     r"|doing|writing"
     r"|sending|the following|this|these)\b[^,]*$|\A(?:please )?(?:never|don't|do not)\b"
     r"|\A\w+ing (?:this|it|that|these|them) (?:\w+ly )?(?:[a-z]+ed|was|broke|made|lost)\b"
 )
-SHOWS = _words(
+SHOWS = Words(
     r"(?:I'll|I will|let me|let us|let's|I want to|I'd like to|allow me to) (?:\w+ )?(?:quote|cite"
     r"|repeat (?:what|it)"
     r"|paste|recap|paraphrase|summari[sz]e|walk you|describe|point out|reproduce (?:the|what) \w+ (?:said"
@@ -138,7 +137,7 @@ _SUBJECT = (
     r"|poison\w*|he|she|they"
     r"|who|which|\w+\.(?:md|txt|log|json|jsonl|ya?ml|toml|html|py|js|cfg))"
 )
-OTHERS = _words(
+OTHERS = Words(
     rf"{_SUBJECT}(?:['`\"]|\b)(?: (?!that I\b|I\b|so\b|and\b|,)\S+){{0,5}}? (?:wrote|writes?|issued?"
     rf"|issues|emit(?:s|ted)?|sen[td]s?"
     r"|repl(?:y|ies|ied)|respon(?:d|ds|ded)|answer(?:s|ed)?|produc(?:e|es|ed)|generat(?:e|es|ed)"
@@ -154,7 +153,7 @@ OTHERS = _words(
 )
 """Who or what it is that wrote or did it."""
 _PRESENTED = r"(?!.*\b(?:call|command|action|request|tool|function|need|next|read|open)\b)"
-CONTENT = _words(
+CONTENT = Words(
     r"(?:contents?|excerpts?|extracts?|quot(?:e|ation)s?|lines?|passages?|snippets?|text|dump|copy|copied"
     r"|listing|transcript"
     r"|part|fragment|head|tail|body|taken|comes?|lifted|verbatim) (?:of|from|in)\b(?!.*\b(?:need|required"
@@ -169,7 +168,7 @@ CONTENT = _words(
     r"|report|lines?|snippet"
     r"|record|sent|wrote|said|saw|found|got|happened|did)\b"
 )
-GENERAL = re.compile(
+GENERAL = Words(
     r"\b(?<!here is )(?<!here's )(?:an?|any|each|every|such(?: an?)?|typical|valid|well-formed|malformed"
     r"|all|most) (?:[\w-]+ ){0,3}"
     r"(?:calls?|invocations?|tool use|turns?|repl(?:y|ies)|response|payload)\b(?!.*\b(?:need|requir"
@@ -180,15 +179,15 @@ GENERAL = re.compile(
     r"|with|as|get|use)\b(?! (?:follow|needed|required|to))"
     r"|\bhow (?:\w+ ){0,4}(?:calls?|call(?:s|ed|ing)|invok\w+|written|marked|encoded|rendered|works?"
     r"|does it)\b",
-    re.IGNORECASE,
+    whole=False,
 )
 """Said of calls at all, not of this one."""
-MODELS = _words(
+MODELS = Words(
     r"(?:hermes|qwen|chatglm|glm|deepseek|minimax|kimi|mistral|llama|gemma|gpt|harmony|olmo|claude"
     r"|granite|nemotron"
     r"|openai|anthropic|ollama|vllm|langchain|cline|aider|copilot|codex|phi-?\d)"
 )
-PAST = _words(
+PAST = Words(
     r"I(?:'ve| have| had| just)? (?!need\b)(?:ran|got|wrote|sent|made|did|saw|tried|came|let|put"
     r"|[a-z]+ed)\b"
     r"|(?:at|in) (?:step|turn|line|message) \d+|last (?:time|week|run|month|turn)|the other day|back then"
@@ -197,36 +196,36 @@ PAST = _words(
     r"|(?:was|were|been|being) (?:\w+ )?(?:\w+ed|sent|run|written|made|told|given|found|seen|shown|hidden"
     r"|lost|put)\b"
 )
-POINTS = _words(
+POINTS = Words(
     r"(?:the (?:one|ones|following|text|block|snippet|lines?)|shown|given|printed|rendered|written|quoted"
     r"|reproduced|seen|is"
     r"|are|see|look|looks) (?:\w+ )?below\b|as follows|like so\b|like this\b|in this (?:way|form)"
     r"|this form|the following"
 )
 """A whole sentence that is about the block behind it."""
-OWN = _words(
+OWN = Words(
     r"(?:here(?:'s| is| are)|the|this is|my|below is|with|by)"
     r" (?:[\w`]+ ){0,2}?"
     r"(?:call|command|invocation|action|JSON|tool|function)s?\b|(?:here|off|there) (?:it|we|you|I)\b"
     r"|here goes\b"
 )
 """What the model hands over."""
-NEEDS = _words(
+NEEDS = Words(
     r"(?:we|is|are|I'd) (?:\w+ )?need(?:ed)?\b|required\b|necessary\b|ha(?:s|ve) to be\b|must be\b"
     r"|time (?:to|for)\b"
     r"|next (?:step|up|is)\b|\bis to\b|first (?:step|is|of all)\b|step \d|(?:start|begin)(?:s"
     r"|ning)? (?:with|by)\b"
     r"|(?:wants|asked|asks|told) (?:me\b|for\b)|go ahead\b|\A(?:in order )?to (?!repro|recap)\w+ .*,"
 )
-ENGLISH = _words(r"(?:the|this|that|of|with|for|and|from|was|were|has|have|is|are|it)\b")
-INDEFINITE = _words(r"\A(?:an?|another|some|one|two|three|more|any)\b(?! (?:moment|sec|more|step|thing))")
-ASKS = _words(
+ENGLISH = Words(r"(?:the|this|that|of|with|for|and|from|was|were|has|have|is|are|it)\b")
+INDEFINITE = Words(r"\A(?:an?|another|some|one|two|three|more|any)\b(?! (?:moment|sec|more|step|thing))")
+ASKS = Words(
     r"(?:should|shall|may|can|could|must) (?:I|we)\b|(?:do|would|are|will|did) you (?:want|like|agree"
     r"|mind|prefer|approve|ok"
     r"|happy|fine|sure|allow|confirm)|want me to|is (?:that|this|it) (?:ok|fine|all ?right|acceptable|safe)"
     r"|(?:ok(?:ay)?|proceed|go ahead|agreed?|permission)\b|how about|what if"
 )
-WAITS = _words(
+WAITS = Words(
     r"(?:once|after|when|if|unless|until|as soon as|provided|before) (?:that )?(?:you|the user|they"
     r"|someone|somebody)(?:'ve| have)?"
     r" (?:\w+ )?(?:confirm|approv|agree|permit|consent|allow|say|said|give|given|want|like|ok|sign|accept"
@@ -237,7 +236,7 @@ WAITS = _words(
     r" ?(?:ok|okay|approval|permission|consent|confirmation|go-ahead|sign-off|agreement|blessing|word)\b"
     r"|wait(?:ing)? for (?:you|your|the user|confirmation|approval|permission)\b|awaiting\b"
 )
-ASKS_BEHIND = _words(
+ASKS_BEHIND = Words(
     r"(?:should|shall|may|can|could) (?:I|we) (?:\w+ )?(?:run|go|proceed|do|execute|call|apply|continue"
     r"|make|delete|start"
     r"|send|use)\b[^.\n]*\?|(?:should|shall|may) I\?|(?:do|would) you (?:want|like"
@@ -251,28 +250,34 @@ ASKS_BEHIND = _words(
     r"|say (?:yes|the word)|(?:reply|answer|type) (?:with )?[\"'`]?(?:yes|y|ok)\b|waiting for (?:you"
     r"|your)\b|await"
 )
-GOES_ON = re.compile(
+GOES_ON = Words(
     r"(?!then\b|and (?:then|now|next)\b|next\b|now\b|finally\b|once\b|after\b|i\b|let\b"
-    r"|to\b)(?:[a-z]+,? )[\w`]+"
+    r"|to\b)(?:[a-z]+,? )[\w`]+",
+    whole=False,
+    flags=re.NOFLAG,
 )
-LIVED = re.compile(
+LIVED = Words(
     r"(?:That|This|It|These|Those|The (?:above|call|command)) (?:\w+ly |then |never )?(?:was|were|did"
     r"|broke|ran|made|went|got|led"
-    r"|lost|(?!need)[a-z]+ed)\b|That(?:'s| is) (?:the|what|how|why|where|when)\b"
+    r"|lost|(?!need)[a-z]+ed)\b|That(?:'s| is) (?:the|what|how|why|where|when)\b",
+    whole=False,
+    flags=re.NOFLAG,
 )
-THOUGHT = re.compile(r"^[ \t]*(?:\*\*)?Thought(?:\*\*)?:.*\s*\Z", re.MULTILINE)
-TOKENS = re.compile(r"(?:<\|\w+\|>\s*(?:assistant|commentary|analysis|final)?\s*)+\Z")
-SOURCE = re.compile(
+THOUGHT = Words(r"^[ \t]*(?:\*\*)?Thought(?:\*\*)?:.*\s*\Z", whole=False, flags=re.MULTILINE)
+TOKENS = Words(
+    r"(?:<\|\w+\|>\s*(?:assistant|commentary|analysis|final)?\s*)+\Z", whole=False, flags=re.NOFLAG
+)
+SOURCE = Words(
     r"(?:[#>*_\s\d.)-]*)(?:(?:the|in|from|file(?:name)?|path|page|see|source|attachment|at|my|your|our"
     r"|contents? of):? )*"
     r"[`\"'(\[*_]*(?:[\w@+~-]*/)*[\w@+-]*\.(?!\d)\w{1,6}[`\"')\]*_]*"
     r"(?:[,:]? ?\(?(?:lines?|L|l\.|p\.|page|section|§|around line|near line|at line|#L?) ?\d+(?: ?(?:-|–"
     r"|to) ?L?\d+)?\)?|:\d+(?:[-:]\d+)?)?"
     r"\**:?\**",
-    re.IGNORECASE,
+    whole=False,
 )
 """A line that is the name of a file and no more."""
-KIND = _words(
+KIND = Words(
     r"(?:wrong|incorrect|bad|good|correct|better|worse|dangerous|unsafe|harmful|malicious|before|after"
     r"|old|new|original|expected"
     r"|actual|input|given|usage|notes?|warning|caution|references?|sources?|excerpt|quotes?|transcripts?"
@@ -288,11 +293,11 @@ KIND = _words(
     r"|option [a-z\d]|alternatives?|case \d+|scenario|quotation|email|message|comment)s?\b"
 )
 """What a label may say of a block that is no call."""
-OWN_LABEL = re.compile(
+OWN_LABEL = Words(
     r"\A(?:and|also|plus)\W*\Z|\A[#*_ ]*(?:\d+[.)] )?(?:read|look|check|run|list|search|find|open|view"
     r"|inspect|create|write|edit|fix|call|use|execute|get"
     r"|explore|verify|understand|locate|examine|update|add|step|next|first|then|now|finally|let|ok|okay"
     r"|tool|function|action"
     r"|(?:my|the|new) (?:next )?(?:action|call|command|step)|\w+ing)\b",
-    re.IGNORECASE,
+    whole=False,
 )

@@ -5,8 +5,9 @@ Each pattern is read against the one sentence in front of a call, so it may be c
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
+
+from agent.models.dialects._words import Words
 
 
 class Tongue(NamedTuple):
@@ -101,10 +102,6 @@ TONGUES = {
 }
 
 
-def _any(patterns: list[str]) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
-
-
-ACTS = _any([tongue.acts for tongue in TONGUES.values()])
-TALKS = _any([tongue.talks for tongue in TONGUES.values()])
-ASKS = _any([tongue.asks for tongue in TONGUES.values()])
+ACTS = Words("|".join(tongue.acts for tongue in TONGUES.values()), whole=False)
+TALKS = Words("|".join(tongue.talks for tongue in TONGUES.values()), whole=False)
+ASKS = Words("|".join(tongue.asks for tongue in TONGUES.values()), whole=False)
