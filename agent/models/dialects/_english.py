@@ -106,11 +106,10 @@ FIRST = Words(
 GERUND = Words(
     r"\A(?:(?:ok(?:ay)?|sure|now|next|then|first|great|alright|good|back to|on to),? )*"
     r"(?:(?!according|following|regarding|concerning|assuming|considering|judging|quoting|citing|during"
-    r"|nothing|something|anything|everything|string|warning|training|being|having)\w+ing\b"
-    r"|(?:now|next|then|first|back to|on to),?(?: to| for)? (?:the|this|that|its)\b)",
+    r"|nothing|something|anything|everything|string|warning|training|being|having)\w+ing\b)",
     whole=False,
 )
-"""`Reading a.py:`, `Now the tests:`"""
+"""`Reading a.py:`"""
 AGAINST = Words(
     r"(?:recommend|advise|warn|decide|advice|warning|argue|vote)(?:s|d|ed)? (?:\w+ )?against\b"
     r"|(?:avoid|refrain from|stop|instead of|rather than) (?:ever )?(?:running|calling|using|executing"
@@ -138,6 +137,9 @@ _SUBJECT = (
     r"|who|which|\w+\.(?:md|txt|log|json|jsonl|ya?ml|toml|html|py|js|cfg))"
 )
 OTHERS = Words(
+    r"(?:model|agent|assistant|client|server|bot|LLM|parser|attacker|he|she) (?:then |now |first |also "
+    r"|will |can |must"
+    r" |should )?[a-z]+(?:s|ed)\b(?! (?:me|us)\b)|"
     rf"{_SUBJECT}(?:['`\"]|\b)(?: (?!that I\b|I\b|so\b|and\b|,)\S+){{0,5}}? (?:wrote|writes?|issued?"
     rf"|issues|emit(?:s|ted)?|sen[td]s?"
     r"|repl(?:y|ies|ied)|respon(?:d|ds|ded)|answer(?:s|ed)?|produc(?:e|es|ed)|generat(?:e|es|ed)"
@@ -215,6 +217,8 @@ NEEDS = Words(
     r"|time (?:to|for)\b"
     r"|next (?:step|up|is)\b|\bis to\b|first (?:step|is|of all)\b|step \d|(?:start|begin)(?:s"
     r"|ning)? (?:with|by)\b"
+    r"|\A(?:.*[.!] )?(?:now|next|then|first|back to|on to),?(?: to| for)? (?:the|this|that|its)\b"
+    r"|comes? first\b"
     r"|(?:wants|asked|asks|told) (?:me\b|for\b)|go ahead\b|\A(?:in order )?to (?!repro|recap)\w+ .*,"
 )
 ENGLISH = Words(r"(?:the|this|that|of|with|for|and|from|was|were|has|have|is|are|it)\b")

@@ -62,7 +62,7 @@ def only_introduces(before: str) -> bool:
     if en.LABEL.fullmatch(before):
         return False
     last = before.rstrip().rpartition("\n")[2].strip()
-    if en.SOURCE.fullmatch(last):
+    if en.SOURCE.fullmatch(last) or last.startswith(">"):
         return True
     line = _last_sentence(before)
     if not _is_open(line) or _announces(line):
@@ -100,7 +100,8 @@ def _asks(line: str, behind: str) -> bool:
         return True
     if other.ASKS.search(line) or other.ASKS.search(_first_line(behind)):
         return True
-    return line.endswith(("?", "？")) and en.ASKS.search(line) is not None
+    asks = en.ASKS.search(line) or en.POINTS.search(line)
+    return asks is not None and line.endswith(("?", "？"))
 
 
 def _goes_on(line: str, after: str) -> bool:

@@ -72,6 +72,13 @@ TONGUES = {
         r"|dice:|scriv(?:e|ono)\b|ha (?:scritto|emesso|inviato|risposto)|potrest[ie])",
         r"\b(?:devo\b.*\?|vuoi che|posso\b.*\?|se (?:confermi|sei d'accordo))",
     ),
+    "nl": Tongue(
+        r"\bik (?:ga|zal|moet|lees|kijk|bekijk|controleer|zoek|open|voer|begin|gebruik)\b(?!.*\bniet\b)"
+        r"|\blaat (?:me|mij|ons)\b",
+        r"\b(?:voorbeeld|bijvoorbeeld|ziet er\b|zo uit\b|de vorm\b|fout\b|nooit\b|niet\b|in plaats van"
+        r"|inhoud van|bevat\b|schr(?:eef|ijft)\b|stuurde|antwoordde|zou(?:den)?\b)",
+        r"\b(?:zal ik|wil je dat|mag ik|als je (?:akkoord|wilt))\b",
+    ),
     "ru": Tongue(
         r"\bя (?:прочита|посмотр|провер|запущ|откр|найд|выполн|вызов|созда|использу|сначала|хочу|буду"
         r"|должен)"
