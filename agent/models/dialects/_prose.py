@@ -53,11 +53,12 @@ def shows_a_form(before: str, behind: str) -> bool:
     return talks(before)
 
 
-def only_introduces(before: str) -> bool:
+def only_introduces(before: str, *, strict: bool = True) -> bool:
     """The line in front of a call presents it without announcing it: `notes.md:`, `Wrong:`, `The trace has`.
 
     An open English sentence has to say that the model acts, or to call the thing a call. For dialects whose
-    calls name their tool; edits and commands have rules of their own.
+    calls name their tool; edits and commands have rules of their own. Unless `strict`, such a sentence is in
+    doubt and passes; names of files and labels do not.
     """
     if en.LABEL.fullmatch(before):
         return False
@@ -68,7 +69,7 @@ def only_introduces(before: str) -> bool:
     if not _is_open(line) or _announces(line):
         return False
     bare = line.strip("#*_ ")
-    if en.ENGLISH.search(line) or en.INDEFINITE.match(bare):
+    if strict and (en.ENGLISH.search(line) or en.INDEFINITE.match(bare)):
         return True
     is_label = len(bare.split()) <= 6 and (bare.endswith(":") or last[:1] in "#*_")
     return is_label and en.KIND.search(bare) is not None

@@ -30,20 +30,23 @@ class Found(NamedTuple):
     """It stood behind a mark of its own, not in what may be ordinary text."""
 
 
-def scan(text: str, offer: Offer, asked: Sequence[Dialect]) -> list[Found]:
-    """The calls of a reply in order: all marked ones, else all of the unmarked dialect of the lowest rank."""
+def scan(text: str, offer: Offer, asked: Sequence[Dialect], *, strict: bool = True) -> list[Found]:
+    """The calls of a reply in order: all marked ones, else all of the unmarked dialect of the lowest rank.
+
+    Unless `strict`, also those of which the sentence in front neither says nor denies that they are meant.
+    """
     if "\r" in text:
         text = text.replace("\r\n", "\n")
     if whole := _IN_TICKS.fullmatch(text):
         text = whole[1]
-    found = _walk(text, offer, tuple(asked))
+    found = _walk(text, offer, tuple(asked), strict)
     if marked := [one for one in found if one.marked]:
         return marked
     first = min(found, key=lambda one: one.dialect.rank, default=None)
     return [one for one in found if first and one.dialect is first.dialect]
 
 
-def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
+def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...], strict: bool) -> list[Found]:
     opening = _opening(asked)
     found: list[Found] = []
     position = done = failed = 0
@@ -53,7 +56,7 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
         if kind == "fence":
             fence, position = _fence(text, mark, done)
             held = is_held(text, done, mark.start(), position)
-            calls = [] if held else _in_fence(fence, offer, asked)
+            calls = [] if held else _in_fence(fence, offer, asked, strict)
             failed += not calls
             found += calls
             done = position
@@ -75,7 +78,7 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
             if kind[0] == "l" and not listed and text[line:start].strip() and not intends(before):
                 continue
             if not is_quoted(text, start, position, done) and not _only_talks(
-                kind[0] == "m", dialect, before, behind
+                kind[0] == "m", dialect, before, behind, strict
             ):
                 found += [Found(dialect, call, kind[0] == "m") for call in reading.calls]
                 done = position
@@ -89,8 +92,8 @@ def _list_start(text: str, line: int) -> int:
     return line
 
 
-def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> bool:
-    if (marked or dialect.names_tools) and only_introduces(before):
+def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str, strict: bool) -> bool:
+    if (marked or dialect.names_tools) and only_introduces(before, strict=strict):
         return True
     if marked or dialect.announced:
         return shows_a_form(before, behind)
@@ -121,7 +124,7 @@ def _value_end(text: str, start: int, closing: int) -> int:
     return closing if whole.missing or whole.in_string else whole.end
 
 
-def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
+def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...], strict: bool) -> list[Found]:
     """Calls that the fence consists of; marked ones only if it is the whole reply or was announced."""
     if _is_indented_quote(fence.before):
         return []
@@ -129,13 +132,13 @@ def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Fo
     if fence.info in _PLAIN and (mark := _opening(asked).match(body)) and (mark.lastgroup or "")[0] in "ml":
         alone = not fence.before.strip() and not fence.behind.strip()
         said = alone or (intends(fence.before) and not talks("", fence.behind))
-        found = [one for one in _walk(body, offer, asked) if one.marked or one.dialect.announced]
+        found = [one for one in _walk(body, offer, asked, strict) if one.marked or one.dialect.announced]
         if found or (mark.lastgroup or "").startswith("m"):
             return found if said else []
     return [
         Found(dialect, call, False)
         for dialect in asked
-        if not (dialect.names_tools and only_introduces(fence.before))
+        if not (dialect.names_tools and only_introduces(fence.before, strict=strict))
         and not talks(fence.before, fence.behind, advice=not dialect.names_tools)
         for call in dialect.read_fence(fence, offer)
     ]
