@@ -142,7 +142,7 @@ async def test_a_follow_up_keeps_the_turn_going(tmp_path: Path) -> None:
         assert scene.model.requests[1].messages[-1] == User("the check still fails")
 
 
-UNCLEAR = 'The answer is in that note:\n<tool_call>{"name": "look", "arguments": {"name": "a"}}</tool_call>'
+UNCLEAR = 'It all depends on this one:\n<tool_call>{"name": "look", "arguments": {"name": "a"}}</tool_call>'
 
 
 async def test_a_call_that_may_be_meant_is_asked_about_once(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ async def test_a_call_that_may_be_meant_is_asked_about_once(tmp_path: Path) -> N
     "reply",
     [
         UNCLEAR.replace("look", "shell").replace('"name": "a"', '"command": "ls"'),
-        UNCLEAR.replace("The answer is in that note", "For example"),
-        UNCLEAR.replace("The answer is in that note", "Contents of notes.txt"),
+        UNCLEAR.replace("It all depends on this one", "For example"),
+        UNCLEAR.replace("It all depends on this one", "Contents of notes.txt"),
         UNCLEAR + "\nThe tags are those of Hermes.",
     ],
     ids=["it would run a command", "an example", "what a file holds", "text behind it"],

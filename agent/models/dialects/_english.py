@@ -218,7 +218,7 @@ NEEDS = Words(
     r"|next (?:step|up|is)\b|\bis to\b|first (?:step|is|of all)\b|step \d|(?:start|begin)(?:s"
     r"|ning)? (?:with|by)\b"
     r"|\A(?:.*[.!] )?(?:now|next|then|first|back to|on to),?(?: to| for)? (?:the|this|that|its)\b"
-    r"|comes? first\b"
+    r"|\bfirst\W*\Z|comes? first\b"
     r"|(?:wants|asked|asks|told) (?:me\b|for\b)|go ahead\b|\A(?:in order )?to (?!repro|recap)\w+ .*,"
 )
 ENGLISH = Words(r"(?:the|this|that|of|with|for|and|from|was|were|has|have|is|are|it)\b")
@@ -292,7 +292,8 @@ KIND = Words(
     r"|documentation|manual|readme|changelog"
     r"|snippet|listing|figure|anti-?patterns?|don'ts?|do not|never|mistakes?|errors?|failures?|diff|patch"
     r"|version|previous(?:ly)?"
-    r"|formerly|yesterday|counter-?example|steps to|done|so far|untrusted|user|human|system|conversation"
+    r"|formerly|yesterday|counter-?example|std(?:out|err)|steps to|done|so far|untrusted|user|human"
+    r"|system|conversation"
     r"|dialog(?:ue)?|chat|style|dialect|variants?"
     r"|option [a-z\d]|alternatives?|case \d+|scenario|quotation|email|message|comment)s?\b"
 )
