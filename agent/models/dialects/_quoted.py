@@ -36,11 +36,11 @@ def is_held(text: str, since: int, start: int, end: int) -> bool:
     before = text[since:start]
     if before.count('"""') % 2 or before.count("'''") % 2 or _CODE.search(before):
         return True
+    tags = {found.lower() for found in _HOLDER.findall(before)}
+    if not tags:
+        return False
     lower, behind = before.lower(), text[end:].lower()
-    return any(
-        lower.rfind(f"<{tag}") > lower.rfind(f"</{tag}") and f"</{tag}" in behind
-        for tag in {found.lower() for found in _HOLDER.findall(before)}
-    )
+    return any(lower.rfind(f"<{tag}") > lower.rfind(f"</{tag}") and f"</{tag}" in behind for tag in tags)
 
 
 def _is_indented_code(text: str, line: int, start: int, since: int) -> bool:

@@ -135,12 +135,13 @@ def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...], strict: bo
         found = [one for one in _walk(body, offer, asked, strict) if one.marked or one.dialect.announced]
         if found or (mark.lastgroup or "").startswith("m"):
             return found if said else []
+    read = [(dialect, calls) for dialect in asked if (calls := dialect.read_fence(fence, offer))]
     return [
         Found(dialect, call, False)
-        for dialect in asked
+        for dialect, calls in read
         if not (dialect.names_tools and only_introduces(fence.before, strict=strict))
         and not talks(fence.before, fence.behind, advice=not dialect.names_tools)
-        for call in dialect.read_fence(fence, offer)
+        for call in calls
     ]
 
 
