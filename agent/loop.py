@@ -36,6 +36,7 @@ from agent.events import (
     TurnEnded,
     TurnStarted,
 )
+from agent.forms import ask_if_meant
 from agent.guards import Guard, Stop, read_progress
 from agent.messages import Assistant, Image, Usage
 from agent.models.assemble import Assembler
@@ -163,10 +164,17 @@ async def _steps(agent: Agent) -> TurnEnded:
             await dispatch(calls, agent.toolset, agent.context, agent.branch, agent.permissions, dialect)
         elif agent.steering:
             continue
-        elif agent.follow_up is not None and (text := await agent.follow_up(reply.message)):
+        elif text := await _answer_to(agent, reply.message):
             agent.branch.emit(Reminded(text))
         else:
             return _end_of(reply)
+
+
+async def _answer_to(agent: Agent, reply: Assistant) -> str | None:
+    """What to go on with after a reply without calls; None or empty to end the turn."""
+    if text := ask_if_meant(reply.text, agent.toolset, agent.branch.events()):
+        return text
+    return await agent.follow_up(reply) if agent.follow_up is not None else None
 
 
 def _ask_guards(agent: Agent) -> Stop | None:
