@@ -16,7 +16,7 @@ from sandbox.base import ExecResult, Limits
 from tests.sandbox.places import ISOLATING, Place, backends, opened
 from tests.sandbox.remains import containers, on_host, within
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.alone]
 
 SEED = 20240229
 COMMANDS = 500
