@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit, urlunsplit
+from base64 import b64encode
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from agent.models.catalog import UnknownModel
 
@@ -43,6 +44,18 @@ def public_base_url(base_url: str) -> str:
     """`normal_base_url` without a user's name and password, fit for a model's name and for the log."""
     parts = urlsplit(normal_base_url(base_url))
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def credentials(url: str) -> tuple[str, ...]:
+    """What is secret of a URL with `user:password@`: the password, and both as the header has them."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+    except ValueError:
+        return ()
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not user and not password:
+        return ()
+    return (password or user, b64encode(f"{user}:{password}".encode()).decode())
 
 
 def shown_address(url: str) -> str:

@@ -72,6 +72,8 @@ class Connections:
                 return await client.send(request, stream=True)
         except TimeoutError:
             raise ModelUnreachable(f"{self._address} gave no answer within {header_s:g} s") from None
+        except httpx.LocalProtocolError as error:
+            raise _translated(error, self._address) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _translated(error, self._address) from error
 
@@ -133,7 +135,7 @@ async def _quietly(closing: Coroutine[object, object, None]) -> None:
 
 
 def _translated(error: httpx.HTTPError | httpx.InvalidURL, address: str) -> ModelError:
-    """httpx's error as ours. Its own words are kept, for they name the cause; they never hold headers."""
+    """httpx's error as ours. Its own words are kept, for they name the cause."""
     words = str(error) or type(error).__name__
     match error:
         case httpx.ConnectTimeout():
@@ -149,7 +151,10 @@ def _translated(error: httpx.HTTPError | httpx.InvalidURL, address: str) -> Mode
             return ModelUnreachable(f"nothing answers at {address} ({words}); is the server running?")
         case httpx.DecodingError():
             return ModelBadReply(f"{address} sent a body that cannot be decoded ({words})")
-        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.LocalProtocolError():
+        case httpx.LocalProtocolError():
+            # its words may show a header, and so the key
+            return ModelRefusedRequest(f"{address} cannot be asked; check the base URL and the key")
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL():
             return ModelRefusedRequest(f"{address} cannot be asked ({words}); check the base URL and the key")
         case _:
             return ModelUnreachable(f"the connection to {address} broke ({words})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from agent.models.base import (
 
 MAX_WORDS = 300
 """Characters of a server's own words that are quoted in an error."""
+LONG = 8
+"""Characters of a key that is not a word of the language, such as the `test` that local servers are given."""
 
 _OVERFLOW = re.compile(
     r"exceed_context_size|context_length_exceeded|request_too_large"  # types and codes
@@ -119,14 +122,14 @@ def fault(
     *,
     address: str,
     model: str,
-    secret: str | None = None,
+    secrets: Iterable[str] = (),
     retry_after: float | None = None,
 ) -> ModelError:
     """The error that an answer with this status means, worded for a person.
 
-    `retry_after` is in seconds. `secret` is struck out of what the server said.
+    `retry_after` is in seconds. `secrets` are struck out of what the server said.
     """
-    body = struck_out(body, secret)
+    body = struck_out(body, secrets)
     words = server_words(body)
     said = f": {words}" if words else ""
     if status in (400, 413, 422, 500) and _OVERFLOW.search(body):
@@ -205,6 +208,9 @@ def stream_error(error: Any) -> tuple[int, str]:
     return status, msgspec.json.encode({"error": error}).decode()
 
 
-def struck_out(text: str, secret: str | None) -> str:
-    """The text without the secret, which some servers repeat."""
-    return text.replace(secret, "[key]") if secret else text
+def struck_out(text: str, secrets: Iterable[str]) -> str:
+    """The text without the secrets, which some servers repeat; of short ones whole words alone."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        pattern = re.escape(secret)
+        text = re.sub(pattern if len(secret) >= LONG else rf"(?<!\w){pattern}(?!\w)", "[key]", text)
+    return text

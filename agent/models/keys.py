@@ -29,7 +29,7 @@ async def find_key(
         return key
     if command:
         return await _from_command(command.replace("{provider}", provider))
-    return await _from_keyring(provider)
+    return (await _from_keyring(provider) or "").strip() or None
 
 
 async def _from_command(command: str) -> str:
@@ -53,10 +53,10 @@ async def _from_command(command: str) -> str:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    key = written.decode(errors="replace").strip()
-    if process.returncode or not key:
+    lines = written.decode(errors="replace").strip().splitlines()
+    if process.returncode or not lines:
         raise ModelAuth(f"api_key_command: {program} ended with code {process.returncode} and no key")
-    return key.splitlines()[0]
+    return lines[0].strip()
 
 
 async def _from_keyring(provider: str) -> str | None:

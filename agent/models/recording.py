@@ -7,7 +7,7 @@ and text. Headers are left out, for they carry the key, and the key is struck ou
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -51,11 +51,11 @@ class Recorder:
         self._head = (name, wire, model, quirks)
 
     def add(
-        self, request: bytes, status: int, content_type: str, answer: bytes, *, secret: str | None
+        self, request: bytes, status: int, content_type: str, answer: bytes, *, secrets: Iterable[str]
     ) -> None:
-        """Write one exchange; `secret` is struck out."""
-        sent = self._scrub(struck_out(request.decode(), secret))
-        said = self._scrub(struck_out(answer.decode(errors="replace"), secret))
+        """Write one exchange; the secrets are struck out."""
+        sent = self._scrub(struck_out(request.decode(), secrets))
+        said = self._scrub(struck_out(answer.decode(errors="replace"), secrets))
         exchange = Exchange(*self._head, msgspec.Raw(sent.encode()), status, content_type, said)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:

@@ -161,7 +161,7 @@ class _Opener:
         self, base_url: str, model: str, provider: Provider | None = None, effort: str = ""
     ) -> Model:
         """A compatible server at a URL; without a name its first model. `provider`: its kind, if known."""
-        key = self.environ.get(KEY_VARIABLE)
+        key = self.environ.get(KEY_VARIABLE, "").strip() or None
         shown = public_base_url(base_url)
         try:
             info = await server_info(base_url, key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import msgspec
 
 from agent.messages import Assistant, User
 from agent.models import wire as wires
-from agent.models.address import normal_base_url, server_root, shown_address
+from agent.models.address import credentials, normal_base_url, server_root, shown_address
 from agent.models.base import (
     NO_QUIRKS,
     ContextOverflow,
@@ -83,6 +83,7 @@ class HttpModel:
         self.on_retry = on_retry
         self._model = model
         self._key = api_key
+        self._secrets = (api_key or "", *credentials(base_url))
         self._quirks = quirks
         self._first_byte_s = first_byte_s
         self._stall_s = stall_s
@@ -214,14 +215,14 @@ class HttpModel:
                 raise self._fault(*stream_error(error))
         raise ModelBadReply(
             f"{self._address} answered {kind} where an event stream was due; "
-            f"is the base URL right? It said: {server_words(struck_out(said, self._key))}"
+            f"is the base URL right? It said: {server_words(struck_out(said, self._secrets))}"
         )
 
     async def _listed(self) -> list[str]:
         """The models that the server lists, empty when it does not or when ours is among them."""
         url = f"{self._root}/models"
         with suppress(ModelError):
-            listed = await _get_json(self._connections, url, self._key, LIST_S)
+            listed = await _get_json(self._connections, url, self._secrets, LIST_S)
             found = [m for m in listed.get("data") or listed.get("models") or () if isinstance(m, dict)]
             names = [str(m.get("id") or m.get("name")).removeprefix("models/") for m in found]
             return [] if self._model in names else names
@@ -249,25 +250,30 @@ class HttpModel:
         tokens = finish.tokens
         if tokens is None or not self._quirks.prompt_route:
             return finish
-        root, key = server_root(self._base_url), self._key
+        root, secrets = server_root(self._base_url), self._secrets
         ids: list[int] = []
         with suppress(ModelError):
             url, body = f"{root}/apply-template", self._body(request, "")
-            shown = await _get_json(self._connections, url, key, LIST_S, body)
+            shown = await _get_json(self._connections, url, secrets, LIST_S, body)
             asked = {"content": shown.get("prompt"), "add_special": True, "parse_special": True}
             url, body = f"{root}/tokenize", msgspec.json.encode(asked)
-            ids = (await _get_json(self._connections, url, key, LIST_S, body)).get("tokens") or []
+            ids = (await _get_json(self._connections, url, secrets, LIST_S, body)).get("tokens") or []
         prompt = tuple(ids) if len(ids) == finish.usage.input_tokens else ()
         return msgspec.structs.replace(finish, tokens=msgspec.structs.replace(tokens, prompt=prompt))
 
     def _record(self, body: bytes, response: httpx.Response, said: bytes) -> None:
         if self._recorder:
             kind = response.headers.get("content-type", "")
-            self._recorder.add(body, response.status_code, kind, said, secret=self._key)
+            self._recorder.add(body, response.status_code, kind, said, secrets=self._secrets)
 
     def _fault(self, status: int, body: str, retry_after: float | None = None) -> ModelError:
         return fault(
-            status, body, address=self._address, model=self._model, secret=self._key, retry_after=retry_after
+            status,
+            body,
+            address=self._address,
+            model=self._model,
+            secrets=self._secrets,
+            retry_after=retry_after,
         )
 
 
@@ -344,14 +350,15 @@ async def server_info(base_url: str, api_key: str | None = None, *, timeout_s: f
     from agent.models.connections import Connections
 
     root, base = server_root(base_url), normal_base_url(base_url)
+    secrets = (api_key or "", *credentials(base_url))
     connections = Connections(base, authorization(api_key))
     try:
-        listed = await _get_json(connections, f"{base}/models", api_key, timeout_s)
+        listed = await _get_json(connections, f"{base}/models", secrets, timeout_s)
         models = [m for m in listed.get("data") or () if isinstance(m, dict) and m.get("id")]
         props: dict[str, Any] = {}
         if any(m.get("owned_by") == "llamacpp" for m in models):
             with suppress(ModelRefusedRequest, ModelBadReply):
-                props = await _get_json(connections, f"{root}/props", api_key, timeout_s)
+                props = await _get_json(connections, f"{root}/props", secrets, timeout_s)
     finally:
         await connections.aclose()
     contexts = {_context_tokens(m) for m in models}
@@ -379,24 +386,24 @@ def _context_tokens(model: dict[str, Any]) -> int | None:
 
 
 async def _get_json(
-    connections: Connections, url: str, key: str | None, timeout_s: float, content: bytes = b""
+    connections: Connections, url: str, secrets: Iterable[str], timeout_s: float, content: bytes = b""
 ) -> dict[str, Any]:
     """What a page answers; with `content` that is posted to it."""
     address, method = shown_address(url), "POST" if content else "GET"
     async with connections.request(method, url, content=content, header_s=timeout_s) as response:
         body = (await connections.read(response, MAX_JSON_BYTES)).decode(errors="replace")
     if response.status_code != 200:
-        raise fault(response.status_code, body, address=address, model="", secret=key)
+        raise fault(response.status_code, body, address=address, model="", secrets=secrets)
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise ModelBadReply(f"{address} is no model server: {server_words(struck_out(body, key))}") from error
+        raise ModelBadReply(f"{address} is no model server: {server_words(struck_out(body, secrets))}") from error
 
 
 def authorization(api_key: str | None, header: str = "authorization") -> dict[str, str]:
     """The header that carries the key. Raises ModelAuth, which does not show it, when no header can."""
     if not api_key:
         return {}
-    if not api_key.isascii() or not api_key.isprintable():
+    if not api_key.isascii() or not api_key.isprintable() or api_key != api_key.strip():
         raise ModelAuth("the API key holds characters that no key has; was something else pasted with it?")
     return {header: f"Bearer {api_key}" if header == "authorization" else api_key}

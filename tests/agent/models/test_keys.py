@@ -15,6 +15,8 @@ from agent.models import keys
 from agent.models.base import ModelAuth
 from agent.models.keys import find_key
 from agent.models.resolve import open_model
+from agent.models.transport import server_info
+from tests.support.model_server import ModelServer
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +59,22 @@ async def test_the_environment_comes_first(tmp_path: Path) -> None:
 async def test_then_the_command_which_knows_the_provider(tmp_path: Path) -> None:
     writes = command(tmp_path, "import sys; print('key of', sys.argv[1]); print('another line')")
     assert await find_key("openai", "OPENAI_API_KEY", {}, writes) == "key of openai"
+
+
+async def test_blanks_around_a_key_are_no_part_of_it(tmp_path: Path) -> None:
+    writes = command(tmp_path, "print('sk-SECRET \\t'); print('another line')")
+    assert await find_key("openai", "OPENAI_API_KEY", {}, writes) == "sk-SECRET"
+    async with ModelServer([], api_key="sk-SECRET") as server:
+        model = await open_model("m", base_url=server.base_url, environ={"OPENAI_API_KEY": "sk-SECRET "})
+        await model.aclose()
+
+
+@pytest.mark.parametrize("key", ["sk-SECRET ", "sk-SEC\x00RET", "sk-SEC\nRET", "sk-SECRÉT"])
+async def test_what_no_header_can_carry_is_refused_unshown(key: str) -> None:
+    async with ModelServer([]) as server:
+        with pytest.raises(ModelAuth, match="characters that no key has") as caught:
+            await server_info(server.base_url, key)
+    assert "SEC" not in str(caught.value) + repr(caught.value.__cause__)
 
 
 async def test_who_keeps_logs_is_told_of_a_key_that_came_from_no_variable(tmp_path: Path) -> None:

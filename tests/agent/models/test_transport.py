@@ -252,6 +252,15 @@ async def test_a_password_in_the_address_is_not_shown() -> None:
     await model.aclose()
 
 
+async def test_a_password_in_the_address_is_struck_out_of_what_the_server_repeats() -> None:
+    answer = error(400, "unknown header Basic bWU6aHVudGVyMg== (me:hunter2)")
+    async with ModelServer([answer]) as server:
+        model = HttpModel("test/m", server.base_url.replace("://", "://me:hunter2@"), "m", retries=ONCE)
+        with pytest.raises(ModelRefusedRequest, match=r"Basic \[key\] \(me:\[key\]\)"):
+            await reply(model)
+        await model.aclose()
+
+
 async def test_a_stream_cut_behind_its_end_is_whole() -> None:
     answer = Answer("Hello", cut_at=behind("Hello", '"stop"'))
     async with ModelServer([answer], api_key=KEY) as server, asked(server) as model:
