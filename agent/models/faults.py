@@ -53,10 +53,11 @@ _SIZES = tuple(
 """How servers tell the size of a prompt and of their context."""
 _QUOTA = re.compile(
     r"insufficient_quota|exceeded_current_quota|exceeded your current quota"
-    r"|insufficient.?(balance|credit|funds)|credit balance|billing|arrearage|payment required"
-    r"|spending limit|perday",
+    r"|insufficient.?(balance|credit|funds)|credit balance|arrearage|payment required"
+    r"|billing (hard |soft )?limit|billing_(error|not_active)|spending limit|perday",
     re.IGNORECASE,
 )
+"""Never `billing` alone: limits for a minute come with a link to the page where more can be bought."""
 _BAD_KEY = re.compile(
     r"(invalid|incorrect) api.?key|api.?key (is )?(not valid|invalid)|invalid x-api-key", re.IGNORECASE
 )

@@ -71,6 +71,20 @@ def at(spoken: Spoken, piece: bytes) -> int:
 
 RECOVERED: dict[str, Callable[[Spoken], Answer]] = {
     "429": lambda _: error(429, "slow down", "rate_limit_error", retry_after="0.01"),
+    "limit for a minute of Groq": lambda _: error(
+        429,
+        "Rate limit reached for model `m` on tokens per minute (TPM): Limit 6000, Used 5900. Please try again "
+        "in 0.01s. Need more tokens? Upgrade today at https://console.groq.com/settings/billing",
+        "tokens",
+        retry_after="0.01",
+    ),
+    "limit for a minute of OpenAI": lambda _: error(
+        429,
+        "Rate limit reached for m on requests per min. Limit: 3 / min. You can increase your rate limit by "
+        "adding a payment method at https://platform.openai.com/account/billing.",
+        "requests",
+        retry_after="0.01",
+    ),
     "500": lambda _: error(500, "oh no", "api_error"),
     "529": lambda _: error(529, "Overloaded", "overloaded_error"),
     "503 in HTML": lambda _: Answer(status=503, content_type="text/html", body=b"<h1>Busy</h1>"),
@@ -131,6 +145,9 @@ FATAL: dict[str, tuple[Answer, type[ModelError], int, str]] = {
     ),
     "credit of Anthropic": (
         error(400, "Your credit balance is too low to access the Anthropic API."), ModelQuota, 75, "used up",
+    ),
+    "hard limit of OpenAI": (
+        error(429, "Billing hard limit has been reached"), ModelQuota, 75, "used up",
     ),
     "balance of DeepSeek": (error(402, "Insufficient Balance"), ModelQuota, 75, "used up"),
     "always overloaded": (error(529, "Overloaded"), ModelOverloaded, 75, "Overloaded"),
