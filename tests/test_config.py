@@ -279,6 +279,8 @@ def test_models_have_tables_of_their_own(file: Path) -> None:
             r":3: unknown setting `dialekt` of a model; did you mean `dialect`",
         ),
         ('[models."a"]\nstrategy = "luck"', r":2: `strategy`: expected one of loop, repair, got 'luck'"),
+        ('[models."a"]\ndialect = "hermess"', r":2: unknown dialect 'hermess'; did you mean `hermes`\?"),
+        ('[models."a"]\ndialect = "zzz"', r":2: unknown dialect 'zzz'; expected one of deepseek, .*"),
         ("[models.b]\n[models.a]\nattempts = 0", r":3: `attempts`: expected `int` >= 1.*, got 0"),
         ('[models."a"]\nprices = { input = 1 }', r":2: `prices`: .*missing required field `output`"),
         ("[models]\na = 3", r':1: expected a table \[models\."a"\], got 3'),

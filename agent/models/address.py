@@ -24,6 +24,7 @@ def normal_base_url(base_url: str, version: str = "/v1", *, always: bool = False
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        valid = valid and url.isprintable() and " " not in url
     except ValueError:
         valid = False
     if not valid:

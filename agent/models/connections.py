@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from ipaddress import ip_address
 from typing import cast
+from urllib.request import getproxies
 
 import httpx
 
@@ -25,13 +26,22 @@ READ_S = 30.0
 MAX_IDLE = 4
 
 
+class WrongEnvironment(ModelError):
+    """A variable that says how to reach servers is wrong."""
+
+    exit_code = 2
+
+
 class Connections:
     """Clients for one server. `headers` go with every request; they may hold a key and are never shown."""
 
     def __init__(self, base_url: str, headers: dict[str, str]) -> None:
         self._address = shown_address(base_url)
         self._headers = headers
-        url = httpx.URL(base_url)
+        try:
+            url = httpx.URL(base_url)
+        except httpx.InvalidURL as error:
+            raise UnknownModel(f"{self._address!r} is no address of a model server: {error}") from error
         self._trust_env = not _is_loopback(url.host)
         self._verify: ssl.SSLContext | bool | None = None
         if url.scheme == "http" and not self._trust_env:
@@ -114,12 +124,19 @@ class Connections:
     def _client(self) -> httpx.AsyncClient:
         if self._verify is None:
             self._verify = httpx.create_ssl_context()
-        return httpx.AsyncClient(
-            headers=self._headers,
-            timeout=httpx.Timeout(None, connect=CONNECT_S),
-            trust_env=self._trust_env,
-            verify=self._verify,
-        )
+        try:
+            return httpx.AsyncClient(
+                headers=self._headers,
+                timeout=httpx.Timeout(None, connect=CONNECT_S),
+                trust_env=self._trust_env,
+                verify=self._verify,
+            )
+        except (ImportError, ValueError, httpx.InvalidURL):
+            # its words may show the proxy's password
+            raise WrongEnvironment(
+                f"{_proxies()} cannot be used: a proxy is http://host:port, or socks5://host:port with "
+                "`pip install 'httpx[socks]'`"
+            ) from None
 
     async def _finally(self, closing: Coroutine[object, object, None]) -> None:
         """Run this to its end, even when we are cancelled meanwhile."""
@@ -158,6 +175,13 @@ def _translated(error: httpx.HTTPError | httpx.InvalidURL, address: str) -> Mode
             return ModelRefusedRequest(f"{address} cannot be asked ({words}); check the base URL and the key")
         case _:
             return ModelUnreachable(f"the connection to {address} broke ({words})")
+
+
+def _proxies() -> str:
+    """The variables that name proxies, without passwords."""
+    named = getproxies()
+    schemes = [scheme for scheme in ("all", "http", "https") if scheme in named]
+    return ", ".join(f"{scheme.upper()}_PROXY={named[scheme].rpartition('@')[2]}" for scheme in schemes)
 
 
 def _is_loopback(host: str) -> bool:

@@ -63,10 +63,10 @@ async def _from_keyring(provider: str) -> str | None:
     """The keyring's, if the package and a keyring are there; one that does not answer is passed over."""
     try:
         import keyring
-        from keyring.errors import KeyringError
     except ImportError:
         return None
-    with suppress(KeyringError, TimeoutError):
+    # backends are plugins of anybody's, which raise what they like
+    with suppress(Exception):
         async with asyncio.timeout(KEYRING_S):
             return await asyncio.to_thread(keyring.get_password, SERVICE, provider)
     return None

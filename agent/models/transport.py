@@ -32,6 +32,7 @@ from agent.models.faults import blind, fault, server_words, stream_error, struck
 from agent.models.retry import DEFAULT_RETRIES, OnRetry, Retries, retried, retry_after_s
 from agent.models.sse import DONE, SSEParser
 from agent.models.wire import Wire
+from agent.models.wire._plain import count, object_of
 
 if TYPE_CHECKING:
     import httpx
@@ -223,7 +224,7 @@ class HttpModel:
         url = f"{self._root}/models"
         with suppress(ModelError):
             listed = await _get_json(self._connections, url, self._secrets, LIST_S)
-            found = [m for m in listed.get("data") or listed.get("models") or () if isinstance(m, dict)]
+            found = _objects(listed.get("data") or listed.get("models"))
             names = [str(m.get("id") or m.get("name")).removeprefix("models/") for m in found]
             return [] if self._model in names else names
         return []
@@ -354,7 +355,7 @@ async def server_info(base_url: str, api_key: str | None = None, *, timeout_s: f
     connections = Connections(base, authorization(api_key))
     try:
         listed = await _get_json(connections, f"{base}/models", secrets, timeout_s)
-        models = [m for m in listed.get("data") or () if isinstance(m, dict) and m.get("id")]
+        models = [m for m in _objects(listed.get("data")) if m.get("id")]
         props: dict[str, Any] = {}
         if any(m.get("owned_by") == "llamacpp" for m in models):
             with suppress(ModelRefusedRequest, ModelBadReply):
@@ -362,22 +363,30 @@ async def server_info(base_url: str, api_key: str | None = None, *, timeout_s: f
     finally:
         await connections.aclose()
     contexts = {_context_tokens(m) for m in models}
-    context = (props.get("default_generation_settings") or {}).get("n_ctx")
+    context, slots = (
+        object_of(props.get("default_generation_settings")).get("n_ctx"),
+        props.get("total_slots"),
+    )
+    sees = object_of(props.get("modalities")).get("vision")
     return ServerInfo(
         models=tuple(str(m["id"]) for m in models),
-        context_tokens=context or (contexts.pop() if len(contexts) == 1 else None),
+        context_tokens=count(context) or (contexts.pop() if len(contexts) == 1 else None),
         is_llama_cpp=any(m.get("owned_by") == "llamacpp" for m in models),
-        slots=props.get("total_slots"),
+        slots=count(slots) or None,
         owner=str(models[0].get("owned_by") or "") if models else "",
-        images=(props.get("modalities") or {}).get("vision"),
-        template={name: bool(can) for name, can in (props.get("chat_template_caps") or {}).items()},
+        images=sees if isinstance(sees, bool) else None,
+        template={name: bool(can) for name, can in object_of(props.get("chat_template_caps")).items()},
     )
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _context_tokens(model: dict[str, Any]) -> int | None:
     """Context as llama.cpp, vLLM and SGLang, OpenRouter, and LM Studio name it in their list of models."""
     named = (
-        (model.get("meta") or {}).get("n_ctx"),
+        object_of(model.get("meta")).get("n_ctx"),
         model.get("max_model_len"),
         model.get("context_length"),
         model.get("max_context_length"),
@@ -397,7 +406,9 @@ async def _get_json(
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise ModelBadReply(f"{address} is no model server: {server_words(struck_out(body, secrets))}") from error
+        raise ModelBadReply(
+            f"{address} is no model server: {server_words(struck_out(body, secrets))}"
+        ) from error
 
 
 def authorization(api_key: str | None, header: str = "authorization") -> dict[str, str]:

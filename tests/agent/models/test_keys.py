@@ -25,14 +25,14 @@ class Ring(KeyringBackend):  # type: ignore[no-untyped-call]
     """A keyring in memory, as a person's own."""
 
     priority = 1  # type: ignore[assignment]
-    locked = False
+    trouble: Exception | None = None
 
     def set_password(self, service: str, username: str, password: str) -> None:
         raise NotImplementedError
 
     def get_password(self, service: str, username: str) -> str | None:
-        if self.locked:
-            raise KeyringLocked("locked")
+        if self.trouble:
+            raise self.trouble
         return {("pawl", "openai"): "from the ring"}.get((service, username))
 
 
@@ -88,8 +88,8 @@ async def test_who_keeps_logs_is_told_of_a_key_that_came_from_no_variable(tmp_pa
 async def test_then_the_keyring(ring: Ring) -> None:
     assert await find_key("openai", "OPENAI_API_KEY", {}) == "from the ring"
     assert await find_key("groq", "GROQ_API_KEY", {}) is None
-    ring.locked = True
-    assert await find_key("openai", "OPENAI_API_KEY", {}) is None
+    for ring.trouble in (KeyringLocked("locked"), RuntimeError("no bus"), ImportError("no backend")):
+        assert await find_key("openai", "OPENAI_API_KEY", {}) is None
 
 
 @pytest.mark.parametrize(

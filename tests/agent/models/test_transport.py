@@ -237,7 +237,13 @@ async def test_nobody_listens() -> None:
     await model.aclose()
 
 
-@pytest.mark.parametrize("url", ["http://", "http://host:port", "http://[::1", "", "ftp://host"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://", "http://host:port", "http://[::1", "", "ftp://host",
+        "http://ho\x00st/v1", "http://ho\u200bst/v1", "http://host/v1\x07", "http://ho st", "http://-é-.x-.-/v1",
+    ],
+)  # fmt: skip
 async def test_what_is_no_address(url: str) -> None:
     with pytest.raises(UnknownModel, match="no address of a model server"):
         HttpModel("test/m", url, "m")
@@ -369,6 +375,24 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_loopback(monkeypatch:
         assert (await reply(model))[0].text == "Hello"
 
 
+@pytest.mark.parametrize(
+    ("variable", "proxy", "shown"),
+    [
+        ("ALL_PROXY", "socks5h://me:hunter2@127.0.0.1:9", "ALL_PROXY=127.0.0.1:9 cannot .*socks"),
+        ("HTTP_PROXY", "foo:bar", "HTTP_PROXY=foo:bar cannot be used"),
+        ("HTTP_PROXY", "ftp://foo", "HTTP_PROXY=ftp://foo cannot be used"),
+    ],
+)
+async def test_a_proxy_that_cannot_be_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str, proxy: str, shown: str
+) -> None:
+    monkeypatch.setenv(variable, proxy)
+    with pytest.raises(ModelError, match=shown) as caught:
+        await server_info("http://model.example/v1")
+    assert caught.value.exit_code == 2
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
 async def test_base_urls_as_people_write_them(ending: str) -> None:
     async with ModelServer(["Hello"]) as server:
@@ -411,6 +435,17 @@ class TestServerInfo:
         models = [{"id": "a", "context_length": 1}, {"id": "b", "context_length": 2}]
         async with ModelServer([], models=models) as server:
             assert await server_info(server.base_url) == ServerInfo(("a", "b"), None, False, None)
+
+    @pytest.mark.parametrize("odd", ["hm", 5, [1], True])
+    async def test_values_of_another_kind_are_passed_over(self, odd: object) -> None:
+        models = [{"id": "m", "owned_by": "llamacpp", "meta": odd}]
+        fields = ("default_generation_settings", "modalities", "chat_template_caps", "total_slots")
+        props = dict.fromkeys(fields, "hm" if odd in (5, True) else odd)
+        async with ModelServer([], models=models, props=props) as server:
+            info = await server_info(server.base_url)
+        assert info == ServerInfo(("m",), None, is_llama_cpp=True, slots=None, owner="llamacpp")
+        async with ModelServer([], pages={"/v1/models": {"data": odd}}) as server:
+            assert (await server_info(server.base_url)).models == ()
 
     async def test_no_server(self) -> None:
         with pytest.raises(ModelUnreachable, match="nothing answers"):
