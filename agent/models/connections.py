@@ -87,10 +87,15 @@ class Connections:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _translated(error, self._address) from error
 
-    async def next_chunk(self, chunks: AsyncIterator[bytes], stall_s: float) -> bytes | None:
-        """The next bytes of a body, None at its end. Raises ModelUnreachable when it stalls or breaks."""
+    async def next_chunk(
+        self, chunks: AsyncIterator[bytes], stall_s: float, since: float | None = None
+    ) -> bytes | None:
+        """The next bytes of a body, None at its end. Raises ModelUnreachable when it stalls or breaks.
+
+        `stall_s` counts from `since`, by the loop's clock; from now when None.
+        """
         try:
-            async with asyncio.timeout(stall_s):
+            async with asyncio.timeout_at((since or asyncio.get_running_loop().time()) + stall_s):
                 return await anext(chunks, None)
         except TimeoutError:
             raise ModelUnreachable(f"{self._address} sent nothing for {stall_s:g} s") from None

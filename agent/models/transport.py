@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
@@ -57,7 +58,8 @@ class HttpModel:
     """Streams replies of `model` at `base_url`, which may lack its scheme or its `/v1`.
 
     Times in seconds: `first_byte_s` is how long the server may be silent until the reply begins (a local
-    server reads the prompt meanwhile, for minutes), `stall_s` between two pieces of it. `on_retry` hears of
+    server reads the prompt meanwhile, for minutes), `stall_s` between two pieces of it; comments and
+    pings are none. `on_retry` hears of
     each retry. The key is sent to the server and shown nowhere.
     """
 
@@ -171,11 +173,13 @@ class HttpModel:
                     yield delta
                 yield reply.finish()
                 return
-            stall_s = self._first_byte_s
+            stall_s, clock = self._first_byte_s, asyncio.get_running_loop().time
             async with connections.body(response) as chunks:
+                since = clock()
                 while not reply.done:
+                    ended = reply.ended
                     try:
-                        chunk = await connections.next_chunk(chunks, _END_S if reply.ended else stall_s)
+                        chunk = await connections.next_chunk(chunks, _END_S if ended else stall_s, since)
                     except ModelUnreachable:
                         if reply.ended:
                             break
@@ -184,10 +188,15 @@ class HttpModel:
                         break
                     if self._recorder:
                         reply.kept.append(chunk)
+                    said = False
                     for delta in reply.feed(chunk):
+                        said = True
                         if not isinstance(delta, PromptProgress):
                             stall_s = self._stall_s
                         yield delta
+                    # what only keeps the connection alive is no sign that the model still works
+                    if said or reply.ended != ended:
+                        since = clock()
                 self._record(body, response, b"".join(reply.kept))
                 finish = reply.finish()
                 with suppress(ModelUnreachable):

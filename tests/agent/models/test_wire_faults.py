@@ -69,6 +69,12 @@ def at(spoken: Spoken, piece: bytes) -> int:
     return spoken.event_stream(WHOLE).index(piece)
 
 
+def event_at(spoken: Spoken, piece: bytes) -> int:
+    """Where the event with the piece begins."""
+    before, end, _ = spoken.event_stream(WHOLE)[: at(spoken, piece)].rpartition(b"\n\n")
+    return len(before + end)
+
+
 RECOVERED: dict[str, Callable[[Spoken], Answer]] = {
     "429": lambda _: error(429, "slow down", "rate_limit_error", retry_after="0.01"),
     "limit for a minute of Groq": lambda _: error(
@@ -93,6 +99,12 @@ RECOVERED: dict[str, Callable[[Spoken], Answer]] = {
     ),
     "slow first byte": lambda _: Answer(TEXT, wait_for=asyncio.Event()),
     "stall": lambda spoken: Answer(TEXT, (CALL,), stall_at=at(spoken, b"d me")),
+    "keep-alive comments alone": lambda spoken: Answer(
+        TEXT, (CALL,), stall_at=event_at(spoken, b"d me"), pulse=b": ping\n\n"
+    ),
+    "pings alone": lambda spoken: Answer(
+        TEXT, (CALL,), stall_at=0, pulse=b'event: ping\ndata: {"type": "ping"}\n\n'
+    ),
     "reset": lambda _: Answer(reset=True),
     "cut mid-UTF-8": lambda spoken: Answer(TEXT, (CALL,), cut_at=at(spoken, "ü".encode()) + 1),
     "cut mid-JSON": lambda spoken: Answer(TEXT, (CALL,), cut_at=at(spoken, b"d me")),
@@ -103,7 +115,7 @@ RECOVERED: dict[str, Callable[[Spoken], Answer]] = {
 @pytest.mark.parametrize("name", RECOVERED)
 async def test_it_recovers(wire: str, name: str) -> None:
     faulty = RECOVERED[name](all_spoken()[wire])
-    slow = 0.2 if faulty.wait_for or faulty.stall_at else 60.0
+    slow = 0.2 if faulty.wait_for or faulty.stall_at is not None else 60.0
     async with ModelServer([faulty, WHOLE], api_key=KEY, append_only=True) as server:
         message = await reply(server, wire, first_byte_s=slow, stall_s=slow)
     assert message.text == TEXT
