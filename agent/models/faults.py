@@ -31,6 +31,7 @@ _OVERFLOW = re.compile(
     r"|token count.{0,30}exceeds the maximum"  # Gemini
     r"|prompt exceeds max length|range of input length should be"  # GLM, Qwen
     r"|context window exceeds limit|exceeded model token limit"  # MiniMax, Kimi
+    r"|exceed context limit|trying to keep the first \d+ tokens"  # Anthropic with its reply, LM Studio
     r"|greater than the context length|exceeds? (the )?context length"  # LM Studio, Ollama
     r"|`?inputs`? tokens \+ `?max_new_tokens`? must be",  # TGI
     re.IGNORECASE,
@@ -45,12 +46,15 @@ _SIZES = tuple(
         r"token limit: (?P<limit>\d+) \(requested: (?P<needed>\d+)",
         r"contains (?P<needed>\d+) tokens.{0,80}?(?P<limit>\d+) maximum context",
         r"maximum context length is (?P<limit>\d+).{0,300}total of at least (?P<needed>\d+)",
+        r"too large: (?P<reply>\d+)\. .{0,60}length is (?P<limit>\d+).{0,30}request has (?P<needed>\d+)",
+        r"exceed context limit: (?P<needed>\d+) \+ (?P<reply>\d+) > (?P<limit>\d+)",
+        r"keep the first (?P<needed>\d+) tokens.{0,120}context length of only (?P<limit>\d+)",
         r"maximum (?:context|prompt) length (?:is|of) (?P<limit>\d+)"
-        r".{0,80}(?:resulted in|requested|contains)(?: about)? (?P<needed>\d+)",
+        r".{0,80}(?:resulted in|requested|contains|request has)(?: about)? (?P<needed>\d+)",
         r"passed (?P<needed>\d+) input tokens.{0,120}context length is only (?P<limit>\d+)",
     )
 )
-"""How servers tell the size of a prompt and of their context."""
+"""How servers tell the size of a prompt, of their context, and of the room for a reply beside the prompt."""
 _QUOTA = re.compile(
     r"insufficient_quota|exceeded_current_quota|exceeded your current quota"
     r"|insufficient.?(balance|credit|funds)|credit balance|arrearage|payment required"
@@ -177,9 +181,12 @@ def _overflow(body: str, model: str, words: str) -> ContextOverflow:
     plain = body.replace(",", "")
     found = next((match for pattern in _SIZES if (match := pattern.search(plain))), None)
     message = f"the prompt does not fit into the context of {model}"
-    if found is None:
+    needed = limit = 0
+    if found:
+        sizes = {name: int(size) for name, size in found.groupdict().items()}
+        needed, limit = sizes["needed"] + sizes.get("reply", 0), sizes["limit"]
+    if needed <= limit:
         return ContextOverflow(f"{message}; nothing of it was left out: {words}")
-    needed, limit = int(found["needed"]), int(found["limit"])
     over = f"{needed:,} tokens, {needed - limit:,} more than the {limit:,} that it holds"
     return ContextOverflow(f"{message}: {over}; nothing of it was left out: {words}", needed, limit)
 

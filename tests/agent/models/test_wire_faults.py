@@ -247,6 +247,30 @@ OVERFLOWS: dict[str, tuple[str, int | None, int | None]] = {
         1212,
         1024,
     ),
+    "vLLM, the prompt alone": (
+        "This model's maximum context length is 4096 tokens. However, your request has 5000 input tokens. "
+        "Please reduce the length of the input messages.",
+        5000,
+        4096,
+    ),
+    "vLLM, with the reply": (
+        "'max_tokens' or 'max_completion_tokens' is too large: 8192. This model's maximum context length is "
+        "8192 tokens and your request has 5000 input tokens (8192 > 8192 - 5000).",
+        13192,
+        8192,
+    ),
+    "Anthropic, with the reply": (
+        "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000, decrease input length "
+        "or `max_tokens` and try again",
+        209573,
+        200000,
+    ),
+    "LM Studio, loaded with less": (
+        "Trying to keep the first 4640 tokens when context the overflows. However, the model is loaded with "
+        "context length of only 4096 tokens, which is not enough.",
+        4640,
+        4096,
+    ),
     "LM Studio": (
         "The tokens to keep from the initial prompt is greater than the context length.", None, None,
     ),
