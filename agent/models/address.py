@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from agent.models.catalog import UnknownModel
@@ -57,6 +58,18 @@ def credentials(url: str) -> tuple[str, ...]:
     if not user and not password:
         return ()
     return (password or user, b64encode(f"{user}:{password}".encode()).decode())
+
+
+def host_of(base_url: str) -> str:
+    return urlsplit(normal_base_url(base_url)).hostname or ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine, for which proxies of the environment are not."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def shown_address(url: str) -> str:

@@ -11,13 +11,12 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
-from ipaddress import ip_address
 from typing import cast
 from urllib.request import getproxies
 
 import httpx
 
-from agent.models.address import shown_address
+from agent.models.address import is_loopback, shown_address
 from agent.models.base import ModelBadReply, ModelError, ModelRefusedRequest, ModelUnreachable
 from agent.models.catalog import UnknownModel
 
@@ -42,7 +41,7 @@ class Connections:
             url = httpx.URL(base_url)
         except httpx.InvalidURL as error:
             raise UnknownModel(f"{self._address!r} is no address of a model server: {error}") from error
-        self._trust_env = not _is_loopback(url.host)
+        self._trust_env = not is_loopback(url.host)
         self._verify: ssl.SSLContext | bool | None = None
         if url.scheme == "http" and not self._trust_env:
             self._verify = False
@@ -187,11 +186,3 @@ def _proxies() -> str:
     named = getproxies()
     schemes = [scheme for scheme in ("all", "http", "https") if scheme in named]
     return ", ".join(f"{scheme.upper()}_PROXY={named[scheme].rpartition('@')[2]}" for scheme in schemes)
-
-
-def _is_loopback(host: str) -> bool:
-    """Proxies of the environment are not for servers on this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 
 from agent.models.base import ModelAuth
 
@@ -61,12 +63,24 @@ async def _from_command(command: str) -> str:
 
 async def _from_keyring(provider: str) -> str | None:
     """The keyring's, if the package and a keyring are there; one that does not answer is passed over."""
-    try:
-        import keyring
-    except ImportError:
+    if find_spec("keyring") is None:
         return None
-    # backends are plugins of anybody's, which raise what they like
-    with suppress(Exception):
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str | None] = loop.create_future()
+
+    def ask() -> None:
+        key = None
+        # backends are plugins of anybody's, which raise what they like
+        with suppress(Exception):
+            import keyring
+
+            key = keyring.get_password(SERVICE, provider)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(lambda: answer.done() or answer.set_result(key))
+
+    # of its own and a daemon: one of the loop's threads would be waited for when pawl ends
+    threading.Thread(target=ask, daemon=True).start()
+    with suppress(TimeoutError):
         async with asyncio.timeout(KEYRING_S):
-            return await asyncio.to_thread(keyring.get_password, SERVICE, provider)
+            return await answer
     return None

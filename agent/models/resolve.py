@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from agent.models import catalog, names, providers
-from agent.models.address import public_base_url
+from agent.models.address import host_of, is_loopback, public_base_url
 from agent.models.base import Model, ModelAuth, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks
 from agent.models.catalog import ModelSettings, UnknownModel
 from agent.models.fetching import OnProgress
@@ -30,7 +30,7 @@ from agent.session import known_secrets, scrubber
 
 PROBE_S = 0.3
 KEY_VARIABLE = "OPENAI_API_KEY"
-"""The key that goes to a server named by its URL."""
+"""The key that goes to a server named by its URL, and to no other that is not OpenAI's."""
 LOOPBACK = {8080: "llama.cpp", 8000: "vLLM", 11434: "Ollama", 1234: "LM Studio", 30000: "SGLang"}
 """Port -> the server that usually listens there."""
 
@@ -161,10 +161,20 @@ class _Opener:
         self, base_url: str, model: str, provider: Provider | None = None, effort: str = ""
     ) -> Model:
         """A compatible server at a URL; without a name its first model. `provider`: its kind, if known."""
-        key = self.environ.get(KEY_VARIABLE, "").strip() or None
         shown = public_base_url(base_url)
+        variable = provider.own_variable if provider else KEY_VARIABLE
+        key = self.environ.get(variable, "").strip() or None
+        keeper = provider.name if provider else host_of(base_url)
+        here = is_loopback(host_of(base_url))
+        if not key and not here:
+            key = await self.kept_key(keeper)
         try:
-            info = await server_info(base_url, key)
+            try:
+                info = await server_info(base_url, key)
+            except ModelAuth:
+                if key or not here or not (key := await self.kept_key(keeper)):
+                    raise
+                info = await server_info(base_url, key)
         except (ModelUnreachable, ModelAuth, UnknownModel):
             raise
         except ModelError:
@@ -182,6 +192,17 @@ class _Opener:
         if kind and not kind.any_model and info.models:
             _check_listed(model, info.models, shown)
         return self.http(f"{shown}#{model}", base_url, model, key, kind, info, effort)
+
+    async def kept_key(self, keeper: str) -> str | None:
+        """The key of a server that may need none, from command or keyring: by its kind or its host."""
+        try:
+            key = await find_key(keeper, "", self.environ, self.key_command)
+        except ModelAuth as error:
+            self.on_note(f"{error}; asking {keeper} without a key")
+            return None
+        if key:
+            self.on_key(key)
+        return key
 
     async def service(self, provider: Provider, model: str, effort: str = "") -> Model:
         url = self.environ.get(provider.url_variable) if provider.url_variable else None

@@ -79,7 +79,7 @@ RECOVERED: dict[str, Callable[[Spoken], Answer]] = {
     "429": lambda _: error(429, "slow down", "rate_limit_error", retry_after="0.01"),
     "limit for a minute of Groq": lambda _: error(
         429,
-        "Rate limit reached for model `m` on tokens per minute (TPM): Limit 6000, Used 5900. Please try again "
+        "Rate limit reached for model `m` on tokens per minute (TPM): Limit 6000, Used 5900. Try again "
         "in 0.01s. Need more tokens? Upgrade today at https://console.groq.com/settings/billing",
         "tokens",
         retry_after="0.01",
