@@ -37,6 +37,23 @@ def normal_base_url(base_url: str, version: str = "/v1", *, always: bool = False
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
+def local_address(host: str, default: str) -> str:
+    """What a variable such as OLLAMA_HOST means to a client: the port of `default` where it has none, and this
+    machine where it names all addresses to listen on.
+    """
+    if "://" in (host := host.strip()):
+        return host
+    try:
+        parts = urlsplit(f"//{host}")
+        port = parts.port or urlsplit(default).port
+    except ValueError:
+        return host
+    name = parts.hostname or ""
+    if name in ("", "0.0.0.0", "::"):
+        name = "127.0.0.1"
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}{parts.path}"
+
+
 def server_root(base_url: str) -> str:
     """Where a server's own pages are, such as llama.cpp's `/props`: the base URL without `/v1`."""
     return normal_base_url(base_url).removesuffix("/v1")

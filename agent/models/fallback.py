@@ -12,7 +12,7 @@ OnNote = Callable[[str], None]
 
 
 class Fallback:
-    """Asks the first model, and the `others` in their order when it fails for good; they are opened only then.
+    """Asks the first model, and the others in turn when it fails for good; they are opened only then.
 
     The one that answered is asked for the rest of the session: going back would cost its whole prompt again.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from agent.models import catalog, names, providers
-from agent.models.address import host_of, is_loopback, public_base_url
+from agent.models.address import host_of, is_loopback, local_address, public_base_url
 from agent.models.base import Model, ModelAuth, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks
 from agent.models.catalog import ModelSettings, UnknownModel
 from agent.models.fetching import OnProgress
@@ -207,7 +207,8 @@ class _Opener:
     async def service(self, provider: Provider, model: str, effort: str = "") -> Model:
         url = self.environ.get(provider.url_variable) if provider.url_variable else None
         if provider.local:
-            return await self.server(url or provider.base_url, model, provider, effort)
+            url = local_address(url, provider.base_url) if url else provider.base_url
+            return await self.server(url, model, provider, effort)
         if not (url or provider.base_url):
             raise ModelRefusedRequest(
                 f"{provider.name} has an address for each customer: set {provider.url_variable}"
