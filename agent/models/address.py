@@ -38,8 +38,8 @@ def normal_base_url(base_url: str, version: str = "/v1", *, always: bool = False
 
 
 def local_address(host: str, default: str) -> str:
-    """What a variable such as OLLAMA_HOST means to a client: the port of `default` where it has none, and this
-    machine where it names all addresses to listen on.
+    """What a variable such as OLLAMA_HOST means to a client: the port of `default` where it has none, and
+    this machine where it names all addresses to listen on.
     """
     if "://" in (host := host.strip()):
         return host

@@ -97,7 +97,7 @@ def parse(text: str) -> Reference:
 
 
 def _served_as(name: str) -> str:
-    """The name of a model with the service in front whose own models are called so; empty if there is none."""
+    """The name behind the service whose own models are called so; empty if there is none."""
     word = re.match(r"[a-z]*", name.lower())
     if not word or not word[0] or any(known.startswith(word[0]) for known in catalog.known_names()):
         return ""
