@@ -8,11 +8,12 @@ other end it is closed, by a task of its own that a second cancellation does not
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import cast
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -22,6 +23,8 @@ from agent.models.catalog import UnknownModel
 
 CONNECT_S = 10.0
 READ_S = 30.0
+LOOK_S = 2.0
+"""How long to look whether a server speaks the other scheme."""
 MAX_IDLE = 4
 
 
@@ -41,6 +44,7 @@ class Connections:
             url = httpx.URL(base_url)
         except httpx.InvalidURL as error:
             raise UnknownModel(f"{self._address!r} is no address of a model server: {error}") from error
+        self._url = url
         self._trust_env = not is_loopback(url.host)
         self._verify: ssl.SSLContext | bool | None = None
         if url.scheme == "http" and not self._trust_env:
@@ -84,7 +88,31 @@ class Connections:
         except httpx.LocalProtocolError as error:
             raise _translated(error, self._address) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _translated(error, self._address) from error
+            raise await self._meaning(error) from error
+
+    async def _meaning(self, error: httpx.HTTPError | httpx.InvalidURL) -> ModelError:
+        """What an error before any answer means, after a look whether the scheme is the right one."""
+        found = _translated(error, self._address)
+        if type(found) is not ModelUnreachable:
+            return found
+        if proxy := self._proxy():
+            through = f"the proxy {proxy} (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY)"
+            return ModelUnreachable(f"{found}, and is {through} running?")
+        other = "https" if self._url.scheme == "http" else "http"
+        # an error without words is a connection that was taken, and closed in the handshake
+        refused = isinstance(error, httpx.ConnectTimeout | httpx.ConnectError) and str(error)
+        if not refused and await _speaks(other, self._url):
+            return UnknownModel(
+                f"{self._address} does not speak {self._url.scheme}; write {other}:// in the base URL"
+            )
+        return found
+
+    def _proxy(self) -> str:
+        """The proxy that is asked for this server, without its password; empty if none is."""
+        if not self._trust_env or proxy_bypass(self._url.host):
+            return ""
+        named = getproxies()
+        return named.get(self._url.scheme, named.get("all", "")).rpartition("@")[2]
 
     async def next_chunk(
         self, chunks: AsyncIterator[bytes], stall_s: float, since: float | None = None
@@ -127,7 +155,7 @@ class Connections:
 
     def _client(self) -> httpx.AsyncClient:
         if self._verify is None:
-            self._verify = httpx.create_ssl_context()
+            self._verify = _certificates()
         try:
             return httpx.AsyncClient(
                 headers=self._headers,
@@ -179,6 +207,37 @@ def _translated(error: httpx.HTTPError | httpx.InvalidURL, address: str) -> Mode
             return ModelRefusedRequest(f"{address} cannot be asked ({words}); check the base URL and the key")
         case _:
             return ModelUnreachable(f"the connection to {address} broke ({words})")
+
+
+def _certificates() -> ssl.SSLContext:
+    """Raises WrongEnvironment."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or "certificates"
+        raise WrongEnvironment(
+            f"SSL_CERT_FILE: {named} cannot be read ({error}); name a file of certificates (PEM), or unset it"
+        ) from error
+
+
+async def _speaks(scheme: str, url: httpx.URL) -> bool:
+    """Whether the server of this URL takes a TLS handshake, or answers a line of plain HTTP."""
+    context = None
+    if scheme == "https":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    port = url.port or (443 if url.scheme == "https" else 80)
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(LOOK_S):
+            reader, writer = await asyncio.open_connection(url.host, port, ssl=context)
+            try:
+                if context:
+                    return True
+                writer.write(b"GET / HTTP/1.0\r\n\r\n")
+                return (await reader.read(5)).startswith(b"HTTP")
+            finally:
+                writer.transport.abort()
+    return False
 
 
 def _proxies() -> str:
