@@ -110,17 +110,11 @@ class HttpModel:
         if self._quirks.images is False and any(isinstance(m, User) and m.images for m in request.messages):
             raise blind(self.name)
 
-        def resumable(text: str) -> bool:
-            """Never from text that may hold the beginning of a call, nor inside of what a schema holds."""
-            if not self._quirks.prefill or request.output_schema is not None:
-                return False
-            return not (request.tools and any(mark in text for mark in _CALL_MARKS))
-
         async with aclosing(
             retried(
-                lambda received: self._exchange(self._body(request, received)),
+                lambda received: self._exchange(self._body(going_on(request, received))),
                 self._retries,
-                resumable=resumable,
+                resumable=lambda text: resumable(request, self._quirks, text),
                 on_retry=self.on_retry,
             )
         ) as deltas:
@@ -149,11 +143,7 @@ class HttpModel:
     async def aclose(self) -> None:
         await self._connections.aclose()
 
-    def _body(self, request: Request, received: str) -> bytes:
-        """The request as bytes; `received` is what it has been answered already."""
-        if received:
-            messages = (*request.messages, Assistant(received))
-            request = msgspec.structs.replace(request, messages=messages)
+    def _body(self, request: Request) -> bytes:
         return msgspec.json.encode(
             self._wire.to_wire(request, model=self._model, quirks=self._quirks, origin=self.name)
         )
@@ -176,28 +166,30 @@ class HttpModel:
             stall_s, clock = self._first_byte_s, asyncio.get_running_loop().time
             async with connections.body(response) as chunks:
                 since = clock()
-                while not reply.done:
-                    ended = reply.ended
-                    try:
-                        chunk = await connections.next_chunk(chunks, _END_S if ended else stall_s, since)
-                    except ModelUnreachable:
-                        if reply.ended:
+                try:
+                    while not reply.done:
+                        ended = reply.ended
+                        try:
+                            chunk = await connections.next_chunk(chunks, _END_S if ended else stall_s, since)
+                        except ModelUnreachable:
+                            if reply.ended:
+                                break
+                            raise
+                        if chunk is None:
                             break
-                        raise
-                    if chunk is None:
-                        break
-                    if self._recorder:
-                        reply.kept.append(chunk)
-                    said = False
-                    for delta in reply.feed(chunk):
-                        said = True
-                        if not isinstance(delta, PromptProgress):
-                            stall_s = self._stall_s
-                        yield delta
-                    # what only keeps the connection alive is no sign that the model still works
-                    if said or reply.ended != ended:
-                        since = clock()
-                self._record(body, response, b"".join(reply.kept))
+                        if self._recorder:
+                            reply.kept.append(chunk)
+                        said = False
+                        for delta in reply.feed(chunk):
+                            said = True
+                            if not isinstance(delta, PromptProgress):
+                                stall_s = self._stall_s
+                            yield delta
+                        # what only keeps the connection alive is no sign that the model still works
+                        if said or reply.ended != ended:
+                            since = clock()
+                finally:
+                    self._record(body, response, b"".join(reply.kept))
                 finish = reply.finish()
                 with suppress(ModelUnreachable):
                     await connections.next_chunk(chunks, _DRAIN_S)
@@ -263,7 +255,7 @@ class HttpModel:
         root, secrets = server_root(self._base_url), self._secrets
         ids: list[int] = []
         with suppress(ModelError):
-            url, body = f"{root}/apply-template", self._body(request, "")
+            url, body = f"{root}/apply-template", self._body(request)
             shown = await _get_json(self._connections, url, secrets, LIST_S, body)
             asked = {"content": shown.get("prompt"), "add_special": True, "parse_special": True}
             url, body = f"{root}/tokenize", msgspec.json.encode(asked)
@@ -285,6 +277,22 @@ class HttpModel:
             secrets=self._secrets,
             retry_after=retry_after,
         )
+
+
+def resumable(request: Request, quirks: Quirks, text: str) -> bool:
+    """Whether a reply that broke off can go on from this text: never from text that may hold the beginning of
+    a call, nor inside of what a schema holds.
+    """
+    if not quirks.prefill or request.output_schema is not None:
+        return False
+    return not (request.tools and any(mark in text for mark in _CALL_MARKS))
+
+
+def going_on(request: Request, received: str) -> Request:
+    """The request; `received` is what it has been answered already."""
+    if not received:
+        return request
+    return msgspec.structs.replace(request, messages=(*request.messages, Assistant(received)))
 
 
 class Reply:
