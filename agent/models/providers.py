@@ -30,6 +30,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     wire: WireName = "openai_chat"
     url_variable: str = ""
     """Environment variable that moves it to another address."""
+    url_path: str = ""
+    """Path of such an address that has none, where it is not the wire's version alone."""
     elsewhere: tuple[WireName, Quirks] | None = None
     """How it is spoken to at another address, where compatible servers rarely speak its newest wire."""
     quirks: Quirks = NO_QUIRKS
@@ -261,6 +263,7 @@ PROVIDERS: tuple[Provider, ...] = (
         name="azure",
         key_variable="AZURE_OPENAI_API_KEY",
         url_variable="AZURE_OPENAI_BASE_URL",
+        url_path="/openai/v1",
         base_url="",
         wire="openai_responses",
         quirks=msgspec.structs.replace(_OPENAI_REASONING, key_header="api-key"),

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,7 +23,7 @@ from agent.models.keys import find_key
 from agent.models.local import LocalModel, LocalServer, OnNote
 from agent.models.providers import LLAMA_CPP, Provider, WireName
 from agent.models.recording import RecordedModel, Recorder
-from agent.models.serving import ServerSettings
+from agent.models.serving import ServerSettings, find_engine
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from agent.models.weights import pull
 from agent.paths import cache_dir
@@ -151,6 +152,7 @@ class _Opener:
 
     async def embedded(self, name: str) -> Model:
         """A model that pawl serves itself; `name` is a full model string."""
+        find_engine(self.settings.engine if self.settings else None)  # before weights are fetched in vain
         weights = await pull(
             name, cache=self.cache, on_progress=self.on_progress, on_note=self.on_note, environ=self.environ
         )
@@ -213,6 +215,8 @@ class _Opener:
             raise ModelRefusedRequest(
                 f"{provider.name} has an address for each customer: set {provider.url_variable}"
             )
+        if url and provider.url_path and not urlsplit(url if "://" in url else f"//{url}").path.strip("/"):
+            url = url.rstrip("/") + provider.url_path
         if not model:
             raise UnknownModel(f"{provider.name} has no default model; name one: {provider.name}/MODEL")
         key = await find_key(provider.name, provider.key_variable, self.environ, self.key_command)

@@ -339,10 +339,10 @@ class Reply:
 
     def finish(self) -> Finish:
         """The end of the reply. Raises when there was none."""
-        if not self.done and not self._decoder.ended:
-            raise ModelUnreachable(f"{self._address} closed the connection in the middle of a reply")
-        if self._decoder.empty:
+        if self.done and self._decoder.empty:
             raise ModelBadReply(f"{self._address} ended its reply without having begun one")
+        if not self._decoder.ended:
+            raise ModelUnreachable(f"{self._address} broke off in the middle of a reply")
         return self._decoder.finish()
 
 

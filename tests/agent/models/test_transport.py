@@ -198,6 +198,13 @@ async def test_a_salvaged_call_is_sent_back_as_it_was_written() -> None:
         (Answer(body=b"data: \xff\xfe\n\n"), ModelBadReply, "cannot be understood"),
         (Answer(body=b"data: [DONE]\n\n"), ModelBadReply, "without having begun"),
         (Answer(body=b""), ModelUnreachable, "in the middle"),
+        (Answer("Hel", finish="abort"), ModelOverloaded, "finish_reason 'abort'"),
+        (Answer("Hel", finish="error"), ModelOverloaded, "finish_reason 'error'"),
+        (
+            Answer(body=b'data: {"choices": [{"delta": {"content": "Hel"}}]}\n\ndata: [DONE]\n\n'),
+            ModelUnreachable,
+            "in the middle",
+        ),
         (
             Answer(body=b'data: {"error": {"code": 503, "message": "out of memory"}}\n\n'),
             ModelOverloaded,
