@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 
+from agent.cli.attach import ImageFiles, read_images
 from agent.cli.options import Options, with_options
 from agent.config import ConfigError
+from agent.messages import Image
 
 app = typer.Typer(add_completion=False)
 
@@ -25,16 +27,21 @@ def run(
     allow_test_edits: Annotated[
         bool, typer.Option("--allow-test-edits", help="Let what --test-cmd runs be changed too.")
     ] = False,
+    image_file: ImageFiles = None,
 ) -> None:
     """Do one task and exit; what is piped in is added to the prompt."""
     request = with_input(prompt)
     if not request:
         raise ConfigError('there is nothing to do: say it as `pawl run "PROMPT"`, or pipe it in')
-    raise typer.Exit(run_request(options, request, allow_test_edits=allow_test_edits))
+    raise typer.Exit(
+        run_request(options, request, read_images(image_file), allow_test_edits=allow_test_edits)
+    )
 
 
-def run_request(options: Options, request: str, *, allow_test_edits: bool = False) -> int:
-    """Do `request` headless and return the exit code; `--test-cmd` proves it, when there is one."""
+def run_request(
+    options: Options, request: str, images: tuple[Image, ...] = (), *, allow_test_edits: bool = False
+) -> int:
+    """Do `request` headless, shown with `images`; the exit code. `--test-cmd`, if any, proves what was done."""
     from agent.cli.desk import Desk, run_headless
     from agent.cli.model import check_name, opener
     from agent.paths import config_dir
@@ -55,6 +62,7 @@ def run_request(options: Options, request: str, *, allow_test_edits: bool = Fals
             check=options.settings.check,
             open_model=opener(desk, allow_test_edits=allow_test_edits),
             wall_s=options.settings.timeout,
+            images=images,
         )
 
     return run_headless(options, "run", body)

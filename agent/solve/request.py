@@ -19,6 +19,7 @@ from agent.events import Noted, PhaseStarted
 from agent.guards import Budget
 from agent.loop import last_reply, run_turn
 from agent.mapped import with_map
+from agent.messages import Image
 from agent.models.base import Model
 from agent.solve.attempts import solve
 from agent.solve.fix import Outcome, outcome_of
@@ -47,22 +48,25 @@ async def fulfil(
     check: tuple[str, ...],
     open_model: Callable[[], Awaitable[tuple[Model, Plan]]],
     wall_s: float,
+    images: tuple[Image, ...] = (),
 ) -> Outcome:
     """Do what `request` says; `check` (empty for none) proves it within `wall_s`, which the caller enforces.
 
-    Raises ModelError when the model cannot be asked, SandboxError when the place broke.
+    The model is shown `images` with the request. Raises ModelError when the model cannot be asked, SandboxError when the place broke.
     """
     if check:
         outcome = await _checked(
             request, bench, branch, budget, instructions=instructions, check=check, open_model=open_model,
-            wall_s=wall_s,
+            wall_s=wall_s, images=images,
         )  # fmt: skip
         return outcome._replace(answers=True)
     model, plan = await open_model()
     branch.emit(PhaseStarted("work", f"with {model.name}"))
     try:
-        if plan.strategy == "repair" and (
-            made := await rewritten(request, bench, branch, budget, model, plan)
+        if (
+            plan.strategy == "repair"
+            and not images
+            and (made := await rewritten(request, bench, branch, budget, model, plan))
         ):
             return made
         async with bench.candidate(last=True) as candidate, kept_when_cut_off(candidate.fork, branch, "run"):
@@ -70,7 +74,7 @@ async def fulfil(
             agent = loop_agent(
                 model, plan, branch, candidate, budget, tree=tree, kind="run", instructions=instructions
             )
-            end = await run_turn(agent, await with_map(request, tree, plan.map_tokens))
+            end = await run_turn(agent, await with_map(request, tree, plan.map_tokens), images)
             if agent.error is not None:
                 raise agent.error
             patch = await candidate.fork.diff()
@@ -92,6 +96,7 @@ async def _checked(
     check: tuple[str, ...],
     open_model: Callable[[], Awaitable[tuple[Model, Plan]]],
     wall_s: float,
+    images: tuple[Image, ...],
 ) -> Outcome:
     shown = shlex.join(check)
     check_timeout_s = CHECK_SHARE * wall_s
@@ -114,7 +119,7 @@ async def _checked(
     model, plan = await open_model()
     try:
         found, sources = Located(), dict[str, bytes]()
-        if plan.strategy == "repair":
+        if plan.strategy == "repair" and not images:
             found, sources = await _meant(request, check, before, bench, branch)
         if not found.suspects:
             plan = msgspec.structs.replace(plan, strategy="loop")
@@ -131,6 +136,7 @@ async def _checked(
             check_timeout_s,
             request,
             instructions,
+            images,
         )
         branch.emit(PhaseStarted("work", f"with {model.name}"))
         tries = await solve(task)
