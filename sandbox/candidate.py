@@ -199,14 +199,7 @@ class Candidate:
         return [p for p in listing.files if p not in self._base.listing.files and not p.endswith(".pyc")]
 
     def _ignored(self, tree: Beneath, listing: Listing, new: list[str]) -> set[str]:
-        """Those of `new` that the ignore files which are there now ignore."""
-        rules: dict[str, bytes] = {}
-        for folder in {parent for path in new for parent in _parents(path)}:
-            path = f"{folder}/.gitignore" if folder else ".gitignore"
-            info = listing.files.get(path)
-            if info is not None and stat.S_ISREG(info.st_mode) and info.st_size <= _IGNORE_FILE_BYTES:
-                rules[path] = tree.read(path, _IGNORE_FILE_BYTES).data
-        return self._shadow.ignored(new, rules)
+        return ignored(self._shadow, tree, listing, new)
 
     def harvest(self, place: Path) -> Harvest:
         """Copy to the new folder `place` what is to be kept of a set-up that ran here."""
@@ -259,6 +252,17 @@ class Candidate:
             self._mount.remove()
         else:
             remove_path(self._place)
+
+
+def ignored(shadow: Shadow, tree: Beneath, listing: Listing, paths: list[str]) -> set[str]:
+    """Those of `paths` that the ignore files which are there now ignore."""
+    rules: dict[str, bytes] = {}
+    for folder in {parent for path in paths for parent in _parents(path)}:
+        path = f"{folder}/.gitignore" if folder else ".gitignore"
+        info = listing.files.get(path)
+        if info is not None and stat.S_ISREG(info.st_mode) and info.st_size <= _IGNORE_FILE_BYTES:
+            rules[path] = tree.read(path, _IGNORE_FILE_BYTES).data
+    return shadow.ignored(paths, rules)
 
 
 def _parents(path: str) -> list[str]:

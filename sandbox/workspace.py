@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from sandbox.accept import Accepted, accept_patch
 from sandbox.base import Mount, SandboxError
-from sandbox.beneath import Owner
-from sandbox.candidate import Candidate
+from sandbox.beneath import Beneath, Owner
+from sandbox.candidate import Candidate, ignored
 from sandbox.facts import network_mount
 from sandbox.freeze import EVERYTHING, Base, Intake, freeze, is_current, refresh
 from sandbox.gitdir import git_dir
@@ -292,6 +292,21 @@ class Workspace:
     def frozen(self) -> tuple[Path, tuple[str, ...]]:
         """Where the base lies, and the files in it."""
         return self._base.tree, tuple(self._base.listing.files)
+
+    async def changed_since(self, moment: float) -> tuple[str, ...]:
+        """Files of the base that the user has changed after `moment` (seconds since the epoch), sorted.
+
+        The kernel's time of change tells, which nobody can set. What git ignores is left out; what is gone
+        cannot be told. Before a set-up is adopted.
+        """
+        listing = self._base.listing
+        new = [path for path, info in listing.files.items() if info.st_ctime_ns > moment * 1e9]
+
+        def told() -> tuple[str, ...]:
+            with Beneath(self._base.tree) as base:
+                return tuple(sorted(set(new) - ignored(self._shadow, base, listing, new)))
+
+        return await self.offload(told)
 
     @property
     def is_set_up(self) -> bool:

@@ -27,6 +27,7 @@ OWNERS = {
     "tree_sitter": r"tools/(syntax|grammars|tags|rename|mutation)\.py",
     "tree_sitter_python": r"tools/syntax\.py",
     "junitparser": r"tools/runners/_junit\.py",
+    "jsonschema": r"agent/solve/answer\.py",
     "json_repair": r"agent/models/dialects/_json\.py",
     "rapidfuzz": r"tools/.*",
     "genai_prices": r"agent/models/prices\.py",

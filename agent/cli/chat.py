@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from agent.cli.attach import ImageFiles, read_images
-from agent.cli.options import Options, with_options
+from agent.cli.options import Conversing, Options, with_conversation
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
-@with_options
+@app.command(cls=Conversing)
+@with_conversation
 def chat(
     options: Options,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The first message.")] = "",

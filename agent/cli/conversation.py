@@ -8,9 +8,10 @@ import signal
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, nullcontext, suppress
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, cast, get_args
 
-from agent.cli.approve import ALT_ENTER, Lines, TerminalApprover, TerminalAsker, can_ask
+from agent.cli.approve import ALT_ENTER, SHIFT_TAB, Lines, TerminalApprover, TerminalAsker, can_ask
 from agent.cli.desk import Desk
 from agent.cli.model import opener
 from agent.cli.render import show_patch, visible
@@ -22,8 +23,9 @@ from agent.mapped import maker, with_map
 from agent.messages import Image
 from agent.models.base import Model, ModelError, ModelRefusedRequest
 from agent.paths import config_dir
-from agent.permissions import Permissions
+from agent.permissions import Mode, Permissions, edits_alone, goes_through, told
 from agent.prompt import project_instructions, system_prompt
+from agent.resume import tools_for
 from agent.solve.fix import Outcome
 from agent.solve.task import Plan
 from agent.unfinished import keep_unfinished
@@ -39,10 +41,13 @@ from tools.toolset import default_toolset
 
 HELP = (
     "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running; /undo and /redo step through changes, "
-    "/compact sums the conversation up. While a turn runs, Enter tells the model at its next step, Alt-Enter "
-    "after the turn."
+    "/compact sums the conversation up, Shift-Tab with Enter goes from plan to ask to auto-edit "
+    "(/permissions MODE). While a turn runs, Enter tells the model at its next step, Alt-Enter after "
+    "the turn."
 )
 _COMMAND = re.compile(r"/[a-z]+")
+_MODE = re.compile(r"/(?:(plan)|permissions(?: +(\S+))?)")
+_CYCLE: tuple[Mode, ...] = ("plan", "ask", "auto-edit")
 
 
 async def converse(desk: Desk, prompt: str, images: tuple[Image, ...] = ()) -> Outcome:
@@ -89,6 +94,7 @@ class Conversation:
         self._turn: asyncio.Task[object] | None = None
         self._leaving = False
         self._tests = TestHistory()
+        self._mode: Mode = desk.options.permission_mode or "ask"
         instructions = project_instructions(desk.options.cwd, config=config_dir())
         self.agent = Agent(
             model=model,
@@ -116,7 +122,8 @@ class Conversation:
         self._offered = Patch()
         backend = self._candidate.sandbox.caps.backend
         approver = TerminalApprover(self._lines) if self.asking else None
-        self.agent.toolset = default_toolset(self._plan.edit_form, self._plan.tools)
+        fresh = default_toolset(self._plan.edit_form, self._plan.tools)
+        self.agent.toolset = tools_for(self.desk.branch.events(), fresh)
         self.agent.context = ToolContext(
             self._candidate.sandbox,
             self.desk.log.artifacts,
@@ -130,7 +137,7 @@ class Conversation:
             ask=TerminalAsker(self._lines).ask if self.asking else None,
             on_todo=lambda items: self.desk.branch.emit(TodoChanged(items)),
         )
-        self.agent.permissions = Permissions.inside_sandbox(backend, approver=approver)
+        self.agent.permissions = Permissions.inside_sandbox(backend, self._mode, approver)
 
     async def run(self, prompt: str) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -139,6 +146,9 @@ class Conversation:
         loop.add_signal_handler(signal.SIGINT, self._interrupt, main)
         if self.asking:
             self.desk.note(f"{self.agent.model.name}. {HELP}")
+            if self.desk.begun:
+                said = visible(last_reply(self.desk.branch))
+                self.desk.console.print(f"\n{said}", markup=False, highlight=False)
         while not main.cancelling():
             message = prompt or await self._next_message()
             prompt, self._leaving = "", False
@@ -148,6 +158,8 @@ class Conversation:
                 await self._go("undo" if message.strip() == "/undo" else "redo")
             elif message.strip() == "/compact":
                 await self._compact()
+            elif words := _MODE.fullmatch(message.strip()):
+                self._permit(words[1] or words[2] or "")
             elif _COMMAND.fullmatch(message.strip()):
                 self.desk.note(f"there is no {message.strip()} here. {HELP}")
             elif message.strip():
@@ -163,14 +175,32 @@ class Conversation:
             self.desk.console.print(visible(f"\n> {message}"), markup=False, highlight=False)
             return message
         line = await self._lines.read("\n> " if self.asking else "")
-        return line and line.removesuffix(ALT_ENTER)
+        return line and self._cycled(line).removesuffix(ALT_ENTER)
+
+    def _cycled(self, line: str) -> str:
+        """The line without its Shift-Tabs, each of which was a step to the next mode."""
+        for _ in range(line.count(SHIFT_TAB)):
+            place = _CYCLE.index(self._mode) if self._mode in _CYCLE else -1
+            self._permit(_CYCLE[(place + 1) % len(_CYCLE)])
+        return line.replace(SHIFT_TAB, "")
+
+    def _permit(self, mode: str) -> None:
+        """Work in that mode from the next step on; say which it is."""
+        known = get_args(Mode)
+        if mode in known:
+            self._mode = cast(Mode, mode)
+            self.agent.permissions = replace(self.agent.permissions, mode=self._mode)
+        elif mode:
+            self.desk.note(f"there is no mode {mode!r}; they are {', '.join(known)}")
+        self.desk.note(f"permission mode: {self._mode}")
 
     def _hear(self, line: str) -> None:
         """A line typed while a turn runs: for its next step, or with Alt-Enter or a command for after it."""
+        line = self._cycled(line)
         text = line.removesuffix(ALT_ENTER)
         if not text.strip():
             return
-        if text != line or _COMMAND.fullmatch(text.strip()):
+        if text != line or any(known.fullmatch(text.strip()) for known in (_COMMAND, _MODE)):
             self._queued.append(text)
             self.desk.note("kept for after this turn")
         else:
@@ -204,6 +234,7 @@ class Conversation:
             self.desk.branch.emit(Noted("error", f"nothing was summed up: {error}"))
 
     async def _one_turn(self, message: str) -> None:
+        message = told(message, self._mode)
         if conversation(self.desk.branch.events()) is None:
             message = await with_map(message, self.desk.options.cwd, self._plan.map_tokens)
         images, self._images = self._images, ()
@@ -289,8 +320,10 @@ class Conversation:
         options = self.desk.options
         if options.output_format == "text":
             show_patch(patch)
-        answer = "y" if options.yes and options.apply else "n"
-        if self.asking and not options.yes and options.apply:
+        written = self.agent.context.written if self.agent.context else {}
+        free = options.yes or goes_through(self._mode, alone=edits_alone(patch, written))
+        answer = "y" if free and options.apply else "n"
+        if self.asking and not free and options.apply:
             question = "Apply to your files? [y]es, [n]ot now, [d]iscard: "
             answer = self._answer(await self._lines.read(question) or "n")
         if answer == "y":

@@ -24,12 +24,14 @@ from agent.cli.finish import finish, result_of, say
 from agent.cli.jsonout import JsonStream
 from agent.cli.options import Options
 from agent.cli.render import Renderer
-from agent.events import Finished, NetworkDecided, Noted, PhaseStarted
+from agent.cli.resume import chosen, opened, with_its_model
+from agent.events import Finished, NetworkDecided, Noted, PatchApplied, PhaseStarted
 from agent.guards import Budget
 from agent.models.base import ModelError, ModelQuota
 from agent.paths import state_dir
 from agent.result import Cause, Result
-from agent.session import SessionError, SessionLog, known_secrets, new_session, scrubber
+from agent.resume import leaf, what_is_new
+from agent.session import SessionError, SessionLog
 from agent.setup import set_up
 from agent.solve.fix import Outcome
 from agent.workbench import Workbench
@@ -59,7 +61,9 @@ class Desk:
         self.renderer = Renderer(console, options.verbosity)
         bus = Bus(log, [self.renderer, *([stream] if stream else [])])
         self.budget = Budget(bus, tokens=options.settings.max_tokens, cost_usd=options.settings.max_cost)
-        self.branch: Branch = bus.branch()
+        self.branch: Branch = bus.branch(leaf(log))
+        self.begun = len(log.records)
+        """So many events are from before this invocation."""
         self.workspace: Workspace | None = None
         self.bench: Workbench | None = None
         self.proxy: Proxy | None = None
@@ -103,6 +107,8 @@ class Desk:
                 overlay=sees_mounts(choice.backend),
                 on_note=self.note,
             )
+            if self.begun:
+                self.branch.emit(await what_is_new(self.log, self.branch.records(), self.workspace))
         else:
             await self.workspace.refresh()
         self.bench = Workbench(
@@ -145,6 +151,7 @@ class Desk:
         except asyncio.CancelledError:
             accepted = await accepting
         self.applied += accepted.paths
+        self.branch.emit(PatchApplied(accepted.paths))
         return accepted
 
     async def aclose(self) -> None:
@@ -170,18 +177,16 @@ def run_headless(options: Options, command: str, body: Body, *, wall: bool = Tru
 
 
 async def _run(options: Options, command: str, body: Body, timeout_s: float | None) -> int:
+    path = await chosen(options)
     _stop_on_signals()
     stream = JsonStream(sys.stdout.buffer) if options.output_format == "stream-json" else None
     try:
-        log = new_session(
-            options.cwd,
-            state_dir(),
-            command=command,
-            version=__version__,
-            scrub=scrubber(known_secrets(os.environ)),
-        )
+        log = opened(options, command, path)
     except (SessionError, OSError) as error:
+        if path is not None:
+            return _without_session(options, f"the session cannot be gone on with: {error}")
         return _without_session(options, f"the session cannot be kept: {error}; {for_state(state_dir())}")
+    options = with_its_model(options, log)
     with log:
         if stream:
             stream.init(log.header.id, command, str(options.cwd), __version__)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent.cli.approve import Lines, can_ask
 from agent.cli.render import show_patch, usage_line, visible
 from agent.events import AttemptStarted, PhaseStarted, StepStarted
+from agent.permissions import goes_through
 from agent.result import EXIT_CODES, Receipt, Result
 from agent.solve.fix import Outcome
 from sandbox.accept import AcceptConflict
@@ -33,7 +34,7 @@ async def finish(desk: Desk, outcome: Outcome, code: int | None, elapsed: Callab
 
 
 def result_of(desk: Desk, outcome: Outcome, code: int | None, duration_s: float) -> Result:
-    records = desk.log.records
+    records = desk.log.records[desk.begun :]
     return Result(
         subtype=outcome.subtype,
         exit_code=EXIT_CODES[outcome.subtype] if code is None else code,
@@ -62,14 +63,14 @@ async def _settle(desk: Desk, outcome: Outcome) -> Outcome:
             kept = _keep(desk, outcome)
             text = f"Cannot write {options.patch}: {error.strerror}. The patch is at {kept}."
             return outcome._replace(subtype="error", text=text)
-        return outcome._replace(text=f"{outcome.text} The patch is in {options.patch}.")
+        return _also(desk, outcome, f"The patch is in {options.patch}.")
     if not options.apply:
-        return outcome._replace(text=f"{outcome.text} Nothing was applied.")
-    if not options.yes:
+        return _also(desk, outcome, "Nothing was applied.")
+    if not options.yes and not goes_through(options.permission_mode, alone=outcome.edits_alone):
         if not can_ask(options.output_format):
             kept = _keep(desk, outcome)
-            return outcome._replace(
-                text=f"{outcome.text} Not applied, as nobody is here to ask: --yes, or `git apply {kept}`."
+            return _also(
+                desk, outcome, f"Not applied, as nobody is here to ask: --yes, or `git apply {kept}`."
             )
         if not await Lines(desk.console).yes("Apply this patch?"):
             kept = _keep(desk, outcome)
@@ -91,10 +92,18 @@ async def _apply(desk: Desk, outcome: Outcome) -> Outcome:
     except SandboxError as error:
         kept = _keep(desk, outcome)
         return outcome._replace(subtype="error", text=f"{error}. The patch is at {kept}.")
-    text = f"{outcome.text} Applied to {', '.join(accepted.paths)}."
+    text = f"Applied to {', '.join(accepted.paths)}."
     if accepted.highlighted:
         text += f" Look twice at {', '.join(accepted.highlighted)}: such files can run code by themselves."
-    return outcome._replace(text=text)
+    return _also(desk, outcome, text)
+
+
+def _also(desk: Desk, outcome: Outcome, words: str) -> Outcome:
+    """The outcome with something more to say; beside it where the text is JSON for a program."""
+    if desk.options.output_schema is None:
+        return outcome._replace(text=f"{outcome.text} {words}")
+    desk.note(words)
+    return outcome
 
 
 def _keep(desk: Desk, outcome: Outcome) -> str:

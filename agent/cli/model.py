@@ -107,4 +107,6 @@ def plan_for(model: str, options: Options, *, allow_test_edits: bool = False) ->
         refuse_syntax_errors=settings.refuse_syntax_errors,
         map_tokens=map_tokens(settings.repo_map, known.context_tokens),
         allow_test_edits=allow_test_edits,
+        permission_mode=options.permission_mode or "yolo",
+        output_schema=options.output_schema,
     )

@@ -76,7 +76,7 @@ async def _from_keyring(provider: str) -> str | None:
 
             key = keyring.get_password(SERVICE, provider)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(lambda: answer.done() or answer.set_result(key))
+            loop.call_soon_threadsafe(_settle, answer, key)
 
     # of its own and a daemon: one of the loop's threads would be waited for when pawl ends
     threading.Thread(target=ask, daemon=True).start()
@@ -84,3 +84,8 @@ async def _from_keyring(provider: str) -> str | None:
         async with asyncio.timeout(KEYRING_S):
             return await answer
     return None
+
+
+def _settle(answer: asyncio.Future[str | None], key: str | None) -> None:
+    if not answer.done():
+        answer.set_result(key)

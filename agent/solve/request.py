@@ -15,12 +15,15 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from agent.bus import Branch
+from agent.context import conversation
 from agent.events import Noted, PhaseStarted
 from agent.guards import Budget
 from agent.loop import last_reply, run_turn
 from agent.mapped import with_map
 from agent.messages import Image
 from agent.models.base import Model
+from agent.permissions import edits_alone, told
+from agent.solve.answer import AnswerUnfit, Form, bare
 from agent.solve.attempts import solve
 from agent.solve.fix import Outcome, outcome_of
 from agent.solve.locate import Located, located
@@ -52,38 +55,67 @@ async def fulfil(
 ) -> Outcome:
     """Do what `request` says; `check` (empty for none) proves it within `wall_s`, which the caller enforces.
 
-    The model is shown `images` with the request. Raises ModelError when the model cannot be asked, SandboxError when the place broke.
+    The model is shown `images` with the request. Raises ModelError when the model cannot be asked,
+    SandboxError when the place broke.
     """
-    if check:
-        outcome = await _checked(
-            request, bench, branch, budget, instructions=instructions, check=check, open_model=open_model,
-            wall_s=wall_s, images=images,
-        )  # fmt: skip
-        return outcome._replace(answers=True)
+    try:
+        if check:
+            outcome = await _checked(
+                request, bench, branch, budget, instructions=instructions, check=check, open_model=open_model,
+                wall_s=wall_s, images=images,
+            )  # fmt: skip
+            return outcome._replace(answers=True)
+        return await _unchecked(request, bench, branch, budget, instructions, open_model, images)
+    except AnswerUnfit as error:
+        return Outcome("error", str(error))
+
+
+async def _unchecked(
+    request: str,
+    bench: Workbench,
+    branch: Branch,
+    budget: Budget,
+    instructions: str,
+    open_model: Callable[[], Awaitable[tuple[Model, Plan]]],
+    images: tuple[Image, ...],
+) -> Outcome:
     model, plan = await open_model()
     branch.emit(PhaseStarted("work", f"with {model.name}"))
     try:
         if (
-            plan.strategy == "repair"
-            and not images
+            not images
+            and _may_rewrite(plan, branch)
             and (made := await rewritten(request, bench, branch, budget, model, plan))
         ):
             return made
         async with bench.candidate(last=True) as candidate, kept_when_cut_off(candidate.fork, branch, "run"):
             tree = bench.workspace.tree
+            form = Form(plan.output_schema) if plan.output_schema else None
             agent = loop_agent(
                 model, plan, branch, candidate, budget, tree=tree, kind="run", instructions=instructions
             )
-            end = await run_turn(agent, await with_map(request, tree, plan.map_tokens), images)
+            request = told(request, plan.permission_mode)
+            if conversation(branch.events()) is None:
+                request = await with_map(request, tree, plan.map_tokens)
+            end = await run_turn(agent, f"{request}\n\n{form.wanted}" if form else request, images)
             if agent.error is not None:
                 raise agent.error
+            end = await form.settle(agent, end) if form else end
             patch = await candidate.fork.diff()
+            alone = agent.context is not None and edits_alone(patch, agent.context.written)
     finally:
         await model.aclose()
     said = last_reply(branch)
     if end.status == "done":
-        return Outcome("success", said, patch, model=model.name, answers=True)
+        said = bare(said) if form else said
+        return Outcome("success", said, patch, model=model.name, answers=True, edits_alone=alone)
     return Outcome(end.status, f"{said}\n{end.detail}".strip(), patch, model=model.name)
+
+
+def _may_rewrite(plan: Plan, branch: Branch) -> bool:
+    """Whether the functions meant may be rewritten directly, which goes on with no conversation."""
+    loops = plan.permission_mode == "plan" or plan.output_schema is not None
+    return plan.strategy == "repair" and not loops and conversation(branch.events()) is None
 
 
 async def _checked(
@@ -119,7 +151,7 @@ async def _checked(
     model, plan = await open_model()
     try:
         found, sources = Located(), dict[str, bytes]()
-        if plan.strategy == "repair" and not images:
+        if not images and _may_rewrite(plan, branch):
             found, sources = await _meant(request, check, before, bench, branch)
         if not found.suspects:
             plan = msgspec.structs.replace(plan, strategy="loop")

@@ -16,6 +16,7 @@ from agent.bus import Branch
 from agent.events import Noted
 from agent.guards import Budget
 from agent.models.base import Model
+from agent.permissions import edits_alone
 from agent.solve.attempts import solve
 from agent.solve.direct import Rewriting
 from agent.solve.fix import Outcome
@@ -64,7 +65,15 @@ async def rewritten(
         return None
     if last.outcome == "limit":
         return Outcome("limit", last.detail, model=model.name)
-    return Outcome("success", last.reply, last.patch, last.verdict, model.name, answers=True)
+    return Outcome(
+        "success",
+        last.reply,
+        last.patch,
+        last.verdict,
+        model.name,
+        answers=True,
+        edits_alone=last.edits_alone,
+    )
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,9 @@ class _Work:
         ):
             for path, text in made.files.items():
                 await candidate.sandbox.write(path, text)
-            return Try("tests_fail", "nothing was run", await candidate.fork.diff(), reply=made.reply)
+            patch = await candidate.fork.diff()
+        alone = edits_alone(patch, made.written)
+        return Try("tests_fail", "nothing was run", patch, edits_alone=alone, reply=made.reply)
 
     async def proved(self, check: tuple[str, ...], before: CheckResult) -> Try:
         """The first change for which the examples hold, else the first of all."""

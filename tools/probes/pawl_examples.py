@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+SHOWN = 200
+"""Characters of a value."""
 LIMIT_S = 5
 """Of the examples of one text together."""
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -42,13 +44,13 @@ class _Runner(doctest.DocTestRunner):
     def report_unexpected_exception(
         self, out: Any, test: doctest.DocTest, example: doctest.Example, exc_info: Any
     ) -> None:
-        out(_told(test, example, f"{exc_info[0].__name__}: {exc_info[1]}"[:500]))
+        out(_told(test, example, f"{exc_info[0].__name__}: {exc_info[1]}"))
 
 
 def _told(test: doctest.DocTest, example: doctest.Example, got: str) -> str:
     line = (test.lineno or 0) + example.lineno + 1
     want = example.want.strip() or "nothing"
-    return f"{test.filename}:{line}: {example.source.strip()}\n    expected {want}\n    got {got}\n"
+    return f"{test.filename}:{line}: {example.source.strip()}\n    expected {want}\n    got {got[:SHOWN]}\n"
 
 
 class NeverEnds(BaseException):

@@ -78,7 +78,7 @@ def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -
         body["seed"] = request.seed
     if request.stop:
         body["stop"] = list(request.stop)
-    if request.output_schema is not None:
+    if request.output_schema is not None and (request.answer_only or not request.tools):
         schema = {"name": "reply", "schema": request.output_schema, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     if quirks.slot_field and request.slot is not None:
