@@ -21,7 +21,8 @@ from agent.events import FilesRestored, Noted, OutputStreamed, TodoChanged
 from agent.guards import LoopGuard, MaxSteps
 from agent.loop import Agent, compact, last_reply, run_turn
 from agent.mapped import maker, with_map
-from agent.models.base import Model, ModelError
+from agent.messages import Image
+from agent.models.base import Model, ModelError, ModelRefusedRequest
 from agent.paths import config_dir
 from agent.permissions import Mode, Permissions, edits_alone, goes_through, told
 from agent.prompt import project_instructions, system_prompt
@@ -51,8 +52,8 @@ _MODE = re.compile(r"/(?:(plan)|permissions(?: +(\S+))?)")
 _CYCLE: tuple[Mode, ...] = ("plan", "ask", "auto-edit")
 
 
-async def converse(desk: Desk, prompt: str) -> Outcome:
-    """Talk until the person or the input ends. `prompt` is the first message, if any."""
+async def converse(desk: Desk, prompt: str, images: tuple[Image, ...] = ()) -> Outcome:
+    """Talk until the person or the input ends. `prompt` is the first message, if any; `images` go with it."""
     lines = Lines(desk.console)
     if not can_ask(desk.options.output_format):
         # no model is opened, and none fetched, for an input that says nothing
@@ -63,7 +64,7 @@ async def converse(desk: Desk, prompt: str) -> Outcome:
     model, plan = await opener(desk)()
     try:
         async with AsyncExitStack() as stack:
-            return await Conversation(desk, model, plan, lines, stack).run(prompt)
+            return await Conversation(desk, model, plan, lines, stack, images).run(prompt)
     finally:
         await model.aclose()
 
@@ -71,8 +72,18 @@ async def converse(desk: Desk, prompt: str) -> Outcome:
 class Conversation:
     """Turns work on a fork of the tree, made anew before a turn unless it holds changes not applied yet."""
 
-    def __init__(self, desk: Desk, model: Model, plan: Plan, lines: Lines, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        model: Model,
+        plan: Plan,
+        lines: Lines,
+        stack: AsyncExitStack,
+        images: tuple[Image, ...] = (),
+    ) -> None:
         self.desk = desk
+        self._images = images
+        """Shown with the next message."""
         self._plan = plan
         self.asking = can_ask(desk.options.output_format)
         self._lines = lines
@@ -228,15 +239,17 @@ class Conversation:
         message = told(message, self._mode)
         if conversation(self.desk.branch.events()) is None:
             message = await with_map(message, self.desk.options.cwd, self._plan.map_tokens)
+        images, self._images = self._images, ()
         try:
-            await self._working(run_turn(self.agent, message))
+            await self._working(run_turn(self.agent, message, images))
         except asyncio.CancelledError:
             await keep_unfinished(self._candidate.fork, self.desk.branch, "unfinished")
             raise
         if (error := self.agent.error) is not None:
-            if not self.asking:
+            if not self.asking or (images and isinstance(error, ModelRefusedRequest)):
                 await keep_unfinished(self._candidate.fork, self.desk.branch, "unfinished")
-                raise error  # nobody is here to say it again: it decides the exit code
+                # nobody is here to say it again, or an image would be refused in every later turn
+                raise error
             self.desk.console.print(visible(f"pawl: {error}"), style="red", markup=False, highlight=False)
         if self.desk.options.output_format == "text" and not self.asking:
             print(last_reply(self.desk.branch), flush=True)

@@ -179,7 +179,7 @@ def _engine(seen: str) -> Finding:
 
 async def _server(base_url: str) -> Finding:
     try:
-        info = await server_info(base_url, os.environ.get(KEY_VARIABLE))
+        info = await server_info(base_url, os.environ.get(KEY_VARIABLE, "").strip())
     except ModelError as error:
         return Finding(False, str(error), "start the server, or choose another: pawl config set base_url URL")
     return Finding(

@@ -60,9 +60,8 @@ def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaita
 
     async def open_it() -> tuple[Model, Plan]:
         desk.branch.emit(PhaseStarted("model", settings.model or ""))
-        model = await named(settings.model, settings.base_url)
-        if others := _fallbacks(settings):
-            model = Fallback(model, others, named, desk.note)
+        first, others = named(settings.model, settings.base_url), _fallbacks(settings)
+        model: Model = await (Fallback.opened(first, others, named, desk.note) if others else first)
         return model, plan_for(model.name, desk.options, allow_test_edits=allow_test_edits)
 
     return open_it

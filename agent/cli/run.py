@@ -11,8 +11,10 @@ from typing import Annotated
 import msgspec
 import typer
 
+from agent.cli.attach import ImageFiles, read_images
 from agent.cli.options import Conversing, Options, with_conversation
 from agent.config import ConfigError
+from agent.messages import Image
 
 app = typer.Typer(add_completion=False)
 
@@ -31,6 +33,7 @@ def run(
         Path | None,
         typer.Option("--output-schema", metavar="FILE", help="JSON Schema that the answer must fit."),
     ] = None,
+    image_file: ImageFiles = None,
 ) -> None:
     """Do one task and exit; what is piped in is added to the prompt."""
     if output_schema is not None:
@@ -40,11 +43,15 @@ def run(
     request = with_input(prompt)
     if not request:
         raise ConfigError('there is nothing to do: say it as `pawl run "PROMPT"`, or pipe it in')
-    raise typer.Exit(run_request(options, request, allow_test_edits=allow_test_edits))
+    raise typer.Exit(
+        run_request(options, request, read_images(image_file), allow_test_edits=allow_test_edits)
+    )
 
 
-def run_request(options: Options, request: str, *, allow_test_edits: bool = False) -> int:
-    """Do `request` headless and return the exit code; `--test-cmd` proves it, when there is one."""
+def run_request(
+    options: Options, request: str, images: tuple[Image, ...] = (), *, allow_test_edits: bool = False
+) -> int:
+    """Do `request` headless, shown with `images`; the exit code. `--test-cmd`, if any, proves it."""
     from agent.cli.desk import Desk, run_headless
     from agent.cli.model import check_name, opener
     from agent.paths import config_dir
@@ -65,6 +72,7 @@ def run_request(options: Options, request: str, *, allow_test_edits: bool = Fals
             check=() if options.permission_mode == "plan" else options.settings.check,
             open_model=opener(desk, allow_test_edits=allow_test_edits),
             wall_s=options.settings.timeout,
+            images=images,
         )
 
     return run_headless(options, "run", body)

@@ -58,8 +58,10 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
     if not task.located.suspects and conversation(branch.events()) is None:
         message = await with_map(message, task.bench.workspace.tree, task.plan.map_tokens)
     ended = Try("no_change", "nothing was changed")
+    images = task.images
     for _ in range(ROUNDS):
-        end = await run_turn(agent, message)
+        end = await run_turn(agent, message, images)
+        images = ()
         patch = await candidate.fork.diff()
         if agent.error is not None:
             raise agent.error

@@ -20,6 +20,7 @@ from agent.events import Noted, PhaseStarted
 from agent.guards import Budget
 from agent.loop import last_reply, run_turn
 from agent.mapped import with_map
+from agent.messages import Image
 from agent.models.base import Model
 from agent.permissions import edits_alone, told
 from agent.solve.answer import AnswerUnfit, Form, bare
@@ -50,19 +51,21 @@ async def fulfil(
     check: tuple[str, ...],
     open_model: Callable[[], Awaitable[tuple[Model, Plan]]],
     wall_s: float,
+    images: tuple[Image, ...] = (),
 ) -> Outcome:
     """Do what `request` says; `check` (empty for none) proves it within `wall_s`, which the caller enforces.
 
-    Raises ModelError when the model cannot be asked, SandboxError when the place broke.
+    The model is shown `images` with the request. Raises ModelError when the model cannot be asked,
+    SandboxError when the place broke.
     """
     try:
         if check:
             outcome = await _checked(
                 request, bench, branch, budget, instructions=instructions, check=check, open_model=open_model,
-                wall_s=wall_s,
+                wall_s=wall_s, images=images,
             )  # fmt: skip
             return outcome._replace(answers=True)
-        return await _unchecked(request, bench, branch, budget, instructions, open_model)
+        return await _unchecked(request, bench, branch, budget, instructions, open_model, images)
     except AnswerUnfit as error:
         return Outcome("error", str(error))
 
@@ -74,12 +77,15 @@ async def _unchecked(
     budget: Budget,
     instructions: str,
     open_model: Callable[[], Awaitable[tuple[Model, Plan]]],
+    images: tuple[Image, ...],
 ) -> Outcome:
     model, plan = await open_model()
     branch.emit(PhaseStarted("work", f"with {model.name}"))
     try:
-        if _may_rewrite(plan, branch) and (
-            made := await rewritten(request, bench, branch, budget, model, plan)
+        if (
+            not images
+            and _may_rewrite(plan, branch)
+            and (made := await rewritten(request, bench, branch, budget, model, plan))
         ):
             return made
         async with bench.candidate(last=True) as candidate, kept_when_cut_off(candidate.fork, branch, "run"):
@@ -91,7 +97,7 @@ async def _unchecked(
             request = told(request, plan.permission_mode)
             if conversation(branch.events()) is None:
                 request = await with_map(request, tree, plan.map_tokens)
-            end = await run_turn(agent, f"{request}\n\n{form.wanted}" if form else request)
+            end = await run_turn(agent, f"{request}\n\n{form.wanted}" if form else request, images)
             if agent.error is not None:
                 raise agent.error
             end = await form.settle(agent, end) if form else end
@@ -122,6 +128,7 @@ async def _checked(
     check: tuple[str, ...],
     open_model: Callable[[], Awaitable[tuple[Model, Plan]]],
     wall_s: float,
+    images: tuple[Image, ...],
 ) -> Outcome:
     shown = shlex.join(check)
     check_timeout_s = CHECK_SHARE * wall_s
@@ -144,7 +151,7 @@ async def _checked(
     model, plan = await open_model()
     try:
         found, sources = Located(), dict[str, bytes]()
-        if _may_rewrite(plan, branch):
+        if not images and _may_rewrite(plan, branch):
             found, sources = await _meant(request, check, before, bench, branch)
         if not found.suspects:
             plan = msgspec.structs.replace(plan, strategy="loop")
@@ -161,6 +168,7 @@ async def _checked(
             check_timeout_s,
             request,
             instructions,
+            images,
         )
         branch.emit(PhaseStarted("work", f"with {model.name}"))
         tries = await solve(task)

@@ -11,6 +11,7 @@ import msgspec
 
 from agent.bus import Branch
 from agent.guards import Budget
+from agent.messages import Image
 from agent.models.base import Model
 from agent.models.families import EditForm
 from agent.models.toolmode import ToolMode
@@ -83,6 +84,8 @@ class Task:
     """What the person asked for; empty when the command is all that is to pass."""
     instructions: str = ""
     """What the project says of itself, for the system prompt."""
+    images: tuple[Image, ...] = ()
+    """Shown with the request."""
     tried: list[Tried] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Fingerprints of the candidates that were run; none is run twice."""

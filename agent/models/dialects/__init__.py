@@ -19,7 +19,7 @@ from agent.models.dialects._dialect import Dialect, example, numbered
 from agent.models.dialects._offer import Offer
 from agent.models.dialects._scan import Found, scan
 
-__all__ = ["Dialect", "Salvaged", "doubted", "example", "find", "load"]
+__all__ = ["Dialect", "Salvaged", "doubted", "example", "find", "load", "names"]
 
 
 class Salvaged(NamedTuple):
@@ -32,10 +32,14 @@ class Salvaged(NamedTuple):
 
 
 @cache
+def names() -> tuple[str, ...]:
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+
+
+@cache
 def load() -> Mapping[str, Dialect]:
     """All dialects by name, in the order in which they are asked."""
-    names = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
-    found: list[Dialect] = [import_module(f"{__name__}.{name}").dialect for name in names]
+    found: list[Dialect] = [import_module(f"{__name__}.{name}").dialect for name in names()]
     return {dialect.name: dialect for dialect in sorted(found, key=lambda dialect: dialect.rank)}
 
 

@@ -154,7 +154,13 @@ def _assistant(message: Assistant, quirks: Quirks, origin: str) -> Object:
 
 
 def failure(event: Object) -> Any:
-    return event.get("error")
+    """Some servers that give up in the middle (SGLang, vLLM, OpenRouter) say so as a reason to stop alone."""
+    if error := event.get("error"):
+        return error
+    for choice in event.get("choices") or ():
+        if (reason := choice.get("finish_reason")) in ("abort", "error"):
+            return f"the reply ended with finish_reason {reason!r}"
+    return None
 
 
 class Decoder:

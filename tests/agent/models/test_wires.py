@@ -189,7 +189,7 @@ def test_a_reply_is_understood_however_it_is_cut(name: str, piece: int) -> None:
 ENDS = {
     "length": ("length", "max_output_tokens", "max_tokens", "MAX_TOKENS"),
     "content_filter": ("content_filter", "content_filter", "refusal", "SAFETY"),
-    "unknown": ("abort", "other", "pause_turn", "OTHER"),
+    "unknown": ("odd", "other", "pause_turn", "OTHER"),
 }
 """Why a reply ended -> as each wire says it."""
 IN_ORDER = ("openai_chat", "openai_responses", "anthropic_messages", "gemini")
