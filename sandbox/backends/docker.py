@@ -36,7 +36,7 @@ from sandbox.base import (
     SandboxUnavailable,
 )
 from sandbox.client import AgentClient
-from sandbox.daemon import Stdout, listener, request, rootless, socket_path
+from sandbox.daemon import SLOW, Stdout, available, listener, request, rootless, socket_path
 from sandbox.facts import mount_namespace
 from sandbox.image import Toolchain
 from sandbox.interpreter import Interpreter, own
@@ -51,9 +51,7 @@ _EMPTY = "pawl-empty"
 _EMPTY_TAG = "1"
 _UID_FOR_ROOT = 1000
 _TIMEOUT_S = 30
-_PROBE_S = 3
 _START_S = 20.0
-_SLOW = "it takes too long"
 _NEUTRAL = {"LANG": "C.UTF-8", "LD_PRELOAD": "", "LD_AUDIT": ""}
 """For the agent's own start: an image's variables must not put code into it."""
 _FAILURES = (docker.errors.DockerException, requests.RequestException, OSError)
@@ -78,27 +76,6 @@ async def _blocking(function: Callable[..., T], *arguments: Any, **options: Any)
     except asyncio.CancelledError:
         await asyncio.wait([future])
         raise
-
-
-async def available() -> str | None:
-    """None when a daemon answers over a local socket, else the reason why not."""
-    path = socket_path()
-    if path is None:
-        host = os.environ.get("DOCKER_HOST", "")
-        if host and not host.startswith("unix://"):
-            return (
-                f"DOCKER_HOST is {plain(host)}, and pawl uses docker only over a unix socket of this machine"
-            )
-        return "no docker daemon is running on this machine"
-    if not os.access(path, os.R_OK | os.W_OK):
-        return f"no permission to use the docker daemon ({path})"
-    try:
-        async with asyncio.timeout(_PROBE_S):
-            status, _, writer = await request("GET /_ping")
-            writer.close()
-    except (OSError, TimeoutError) as error:
-        return f"the docker daemon does not answer: {str(error) or _SLOW}"
-    return None if status == 200 else f"the docker daemon is not well (it answers {status})"
 
 
 def _client() -> docker.APIClient:
@@ -273,7 +250,7 @@ class _Container:
             await client.aclose()
             said = self._complaint.decode("utf-8", "replace").strip()
             raise SandboxUnavailable(
-                f"the container did not start: {said or str(error) or _SLOW}", "see `pawl doctor`"
+                f"the container did not start: {said or str(error) or SLOW}", "see `pawl doctor`"
             ) from error
         except BaseException:
             await client.aclose()

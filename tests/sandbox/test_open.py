@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import remedy
+from sandbox import daemon, remedy
 from sandbox.base import SandboxSpec, SandboxUnavailable
 from sandbox.open import choose, known_backends, load, open_sandbox, owner
 from tests.sandbox.places import opened
@@ -104,7 +104,7 @@ async def test_a_docker_that_is_silent_or_elsewhere_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     backend = load("docker")
-    monkeypatch.setattr(backend, "_PROBE_S", 0.1)
+    monkeypatch.setattr(daemon, "_PROBE_S", 0.1)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent.sock"))
         silent.listen()
