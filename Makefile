@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 MODELS := qwen2.5-coder-1.5b smollm2-135m
 PYTEST_ARGS ?=
 
@@ -28,8 +29,8 @@ help: ## Show what can be made
 demo: $(VENV)/.installed sandbox ## Repair the bundled repository with the embedded model
 	@$(BIN)/pawl demo
 
-test: $(VENV)/.installed-dev sandbox weights ## Run all tests; PYTEST_ARGS="-k name" narrows them
-	@$(BIN)/pytest $(PYTEST_ARGS)
+test: $(VENV)/.installed-dev sandbox weights ## Run all tests in two workers; PYTEST_ARGS="-k name" narrows them
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev ## Check format, style and types
 	@$(BIN)/ruff format --check .

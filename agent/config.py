@@ -196,6 +196,8 @@ def _convert(key: str, value: object, place: str, *, strict: bool) -> Any:
         converted = msgspec.convert(value, FIELDS[key], strict=strict)
         if key in ("network", "setup_network"):
             parse_rules(converted)
+        if key in ("model", "base_url") and converted == "":
+            raise ConfigError(f"{place}: expected a name or an address, got {value!r}")
         if key == "image":
             _check_image(converted, place)
         if key == "tools":

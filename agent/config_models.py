@@ -95,7 +95,20 @@ def _read_model(name: str, table: object, text: str, path: Path) -> ModelSetting
             if words := choices(FIELDS[key]):
                 what = f"expected one of {', '.join(words)}"
             raise ConfigError(f"{place}: `{key}`: {what[0].lower()}{what[1:]}, got {value!r}") from error
-    return msgspec.convert(table, ModelSettings)
+    settings = msgspec.convert(table, ModelSettings)
+    if settings.dialect:
+        _check_dialect(settings.dialect, f"{path}:{_line_of(text, name, 'dialect')}")
+    return settings
+
+
+def _check_dialect(name: str, place: str) -> None:
+    from agent.models import dialects  # only for those who name one
+
+    known = dialects.names()
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"expected one of {', '.join(known)}"
+        raise ConfigError(f"{place}: unknown dialect {name!r}; {hint}")
 
 
 def _header(name: str) -> re.Pattern[str]:

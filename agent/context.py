@@ -20,6 +20,7 @@ from agent.events import (
     Durable,
     FilesRestored,
     Reminded,
+    Resumed,
     Steered,
     TodoChanged,
     ToolFinished,
@@ -84,6 +85,8 @@ class _Fold:
         match event:
             case FilesRestored():
                 self._restored.append(f"[The user {RESTORED[event.how]}: {event.named}]")
+            case Resumed() if event.told:
+                self._restored.append(event.told)
             case TurnStarted():
                 self.asked.clear()
                 self._say(event.text, event.images, asked=True)

@@ -14,6 +14,7 @@ import msgspec
 
 from agent.messages import Assistant, Image, ToolCall, ToolResult, Usage
 from agent.models.base import ToolSpec
+from sandbox.naming import plain
 from tools.checklist import TodoItem
 
 Status = Literal["done", "limit", "loop", "error", "interrupted", "declined"]
@@ -70,6 +71,12 @@ class Compacted(Event, frozen=True, tag="compacted", omit_defaults=True):
     duration_s: float = 0.0
 
 
+def named(paths: Sequence[str], total: int) -> str:
+    """The first paths of so many, as they are told."""
+    more = total - len(paths)
+    return ", ".join(map(plain, paths)) + (f" and {more} more" if more else "")
+
+
 class FilesRestored(Event, frozen=True, tag="files_restored"):
     """The person put files back. What the model is told of it comes with the next user message."""
 
@@ -86,8 +93,32 @@ class FilesRestored(Event, frozen=True, tag="files_restored"):
 
     @property
     def named(self) -> str:
-        more = self.total - len(self.paths)
-        return ", ".join(self.paths) + (f" and {more} more" if more else "")
+        return named(self.paths, self.total)
+
+
+class PatchApplied(Event, frozen=True, tag="patch_applied"):
+    """A patch went into the person's files."""
+
+    paths: tuple[str, ...]
+
+
+class Resumed(Event, frozen=True, tag="resumed"):
+    """A session is gone on with. What the model is told of it comes with the next user message."""
+
+    paths: tuple[str, ...]
+    """The first ten that the person has changed since; ` (gone)` stands behind what is not there any more."""
+    total: int
+    dropped: bool
+    """The model may have made changes that were not applied."""
+
+    @property
+    def told(self) -> str:
+        """What the model is told; empty when its files are as it left them."""
+        changed = f" Changed since: {named(self.paths, self.total)}." if self.paths else ""
+        dropped = " Changes of yours that the user did not apply are not in them." if self.dropped else ""
+        if not changed and not dropped:
+            return ""
+        return f"[The session goes on later, with the user's files as they are now.{changed}{dropped}]"
 
 
 class StepStarted(Event, frozen=True, tag="step_started"):
@@ -236,6 +267,8 @@ Durable = (
     | Steered
     | Compacted
     | FilesRestored
+    | PatchApplied
+    | Resumed
     | StepStarted
     | AssistantReplied
     | ToolStarted

@@ -1,14 +1,16 @@
-"""The right form of a call, for a model that wrote one wrongly as text: told once in a conversation."""
+"""What a model is told of calls that it wrote as text: the right form of a wrong one, and that one was not
+run because nobody can tell whether it was meant. Each once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
-from agent.events import AnyEvent, ToolFinished
+from agent.events import AnyEvent, Reminded, ToolFinished
+from agent.models import dialects
 from agent.models.base import ToolSpec
 from agent.models.toolmode import right_form
-from tools.base import Tool
+from tools.base import Effect, Tool
 
 
 class Forms:
@@ -34,3 +36,21 @@ class Forms:
             return ""
         self._told.append(form)
         return form
+
+
+def ask_if_meant(text: str, tools: Mapping[str, Tool], events: Iterable[AnyEvent]) -> str:
+    """What to say to a reply without calls that ends in one that may be meant; empty when there is none.
+
+    Only of tools that read: a small model takes such a question for an order, and what it was quoting may be
+    anybody's.
+    """
+    specs = tuple(ToolSpec(tool.name, tool.description, tool.parameters) for tool in tools.values())
+    tool = tools.get(dialects.doubted(text, specs))
+    if tool is None or tool.effect is not Effect.READ:
+        return ""
+    asked = any(isinstance(event, Reminded) and event.text.startswith(_NOT_RUN) for event in events)
+    return "" if asked else f"{_NOT_RUN} {tool.name}. {_IF_MEANT}"
+
+
+_NOT_RUN = "Your reply ends with what may be a call, which was not run:"
+_IF_MEANT = "If you meant it, write the call and nothing else. If not, give your answer again without it."

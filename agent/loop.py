@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -35,6 +36,7 @@ from agent.events import (
     TurnEnded,
     TurnStarted,
 )
+from agent.forms import ask_if_meant
 from agent.guards import Guard, Stop, read_progress
 from agent.messages import Assistant, Image, Usage
 from agent.models.assemble import Assembler
@@ -44,6 +46,7 @@ from agent.models.base import (
     Model,
     ModelBadReply,
     ModelError,
+    ModelRefusedRequest,
     PromptProgress,
     ReasoningDelta,
     Request,
@@ -89,6 +92,10 @@ class Agent:
     tool_mode: ToolMode = "auto"
     dialect: str = ""
     """In which the mode `dialect` tells of tools; empty: what the catalogue says of the model."""
+    output_schema: dict[str, Any] | None = None
+    """JSON Schema that the server is asked to hold the last reply to, where it can."""
+    answer_only: bool = False
+    """See `Request.answer_only`."""
     error: ModelError | None = None
     """What ended the last turn, when its status is `error`; it knows the exit code."""
 
@@ -157,10 +164,17 @@ async def _steps(agent: Agent) -> TurnEnded:
             await dispatch(calls, agent.toolset, agent.context, agent.branch, agent.permissions, dialect)
         elif agent.steering:
             continue
-        elif agent.follow_up is not None and (text := await agent.follow_up(reply.message)):
+        elif text := await _answer_to(agent, reply.message):
             agent.branch.emit(Reminded(text))
         else:
             return _end_of(reply)
+
+
+async def _answer_to(agent: Agent, reply: Assistant) -> str | None:
+    """What to go on with after a reply without calls; None or empty to end the turn."""
+    if text := ask_if_meant(reply.text, agent.toolset, agent.branch.events()):
+        return text
+    return await agent.follow_up(reply) if agent.follow_up is not None else None
 
 
 def _ask_guards(agent: Agent) -> Stop | None:
@@ -235,7 +249,9 @@ async def _sum_up(agent: Agent, planned: Plan, room: Room) -> Compacted:
     """The event with the summary. It is asked for behind what the server has in its cache."""
     timer = agent.branch.bus.timer
     started = timer()
-    request = msgspec.structs.replace(_request(agent), messages=planned.summarise, max_tokens=room.summary)
+    request = msgspec.structs.replace(
+        _request(agent), messages=planned.summarise, max_tokens=room.summary, output_schema=None
+    )
     sent = shaped(request, agent.model.name, agent.tool_mode, agent.dialect)
     assembler = Assembler()
     async with aclosing(
@@ -258,6 +274,18 @@ async def _sum_up(agent: Agent, planned: Plan, room: Room) -> Compacted:
 
 
 async def _ask_model(agent: Agent) -> AssistantReplied:
+    """Ask; once more without the schema when the server refuses it, as each takes another part of them."""
+    try:
+        return await _ask_once(agent)
+    except ModelRefusedRequest as refusal:
+        if agent.output_schema is None:
+            raise
+        agent.output_schema = None
+        agent.branch.emit(Noted("warning", f"going on without the schema, which was refused: {refusal}"))
+        return await _ask_once(agent)
+
+
+async def _ask_once(agent: Agent) -> AssistantReplied:
     """One step's request and its reply, as recorded. One that is cut off keeps its text, not its calls."""
     branch, timer = agent.branch, agent.branch.bus.timer
     request = _request(agent)
@@ -305,6 +333,8 @@ def _request(agent: Agent) -> Request:
         seed=agent.seed,
         stop=agent.stop,
         slot=agent.slot,
+        output_schema=agent.output_schema,
+        answer_only=agent.answer_only,
     )
 
 

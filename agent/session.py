@@ -19,6 +19,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,11 +45,17 @@ _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 class SessionError(Exception):
     """The log cannot be read or written. `line` counts from 1; 0 when it is about the whole file."""
 
+    exit_code = 1
+
     def __init__(self, path: Path, message: str, line: int = 0) -> None:
         where = f"{path}:{line}" if line else str(path)
         super().__init__(f"{where}: {message}")
         self.path = path
         self.line = line
+
+
+class SessionInUse(SessionError):
+    """Another process writes to the session."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +70,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     """Version of pawl that wrote the file."""
     command: str = ""
+    forked: str | msgspec.UnsetType = msgspec.UNSET
+    """Id of the session whose events this one begins with; its `--fork` made this one."""
 
 
 class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -195,7 +204,7 @@ class SessionLog:
         raw = msgspec.to_builtins(event)
         images = pictures.named(raw)
         body = _cleaned(raw, self._scrub)
-        self._open_for_append()
+        self.claim()
         try:
             pictures.keep(images, _images(self.path))
         except OSError as error:
@@ -206,6 +215,20 @@ class SessionLog:
         record = Record(envelope, event)
         self.records.append(record)
         return record
+
+    def begin_as(self, other: SessionLog) -> None:
+        """Begin with the events of another session, byte for byte, and the images that they show.
+
+        This one has none of its own yet, and nothing of the other is changed.
+        """
+        assert not self.records
+        if _images(other.path).is_dir():
+            shutil.copytree(_images(other.path), _images(self.path))
+        with other.path.open("rb") as file:
+            lines = file.read(other._size).partition(b"\n")[2]
+        if lines:
+            self._write(lines.removesuffix(b"\n"))
+        self.records = list(other.records)
 
     def line_to(self, leaf: int) -> list[Record]:
         """The records from the root to event number `leaf`, in order; empty for 0."""
@@ -229,8 +252,11 @@ class SessionLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open_for_append(self) -> None:
-        """Open and lock a loaded file, and cut off a torn last line so that the next one starts clean."""
+    def claim(self) -> None:
+        """Open and lock a loaded file, and cut off a torn last line so that the next one starts clean.
+
+        Idempotent. Raises SessionInUse while another process has it, or another SessionError.
+        """
         if self._fd is not None:
             return
         try:
@@ -255,7 +281,7 @@ class SessionLog:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise SessionError(self.path, "the session is in use by another process") from error
+            raise SessionInUse(self.path, "the session is in use by another process") from error
         except OSError:
             pass
 
@@ -278,15 +304,32 @@ def new_session(
     *,
     command: str = "",
     version: str = "",
+    forked: SessionLog | None = None,
     clock: Clock = utc_now,
     scrub: Scrub = _no_scrub,
 ) -> SessionLog:
-    """Start a session of `project` (absolute) under `state`: the log and its folder for artifacts."""
+    """Start a session of `project` (absolute) under `state`: the log and its folder for artifacts.
+
+    `forked` is the one that it goes on from.
+    """
     now = clock()
     identity = f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{now.microsecond // 1000:03d}-{secrets.token_hex(2)}"
-    header = Header(id=identity, at=timestamp(now), project=str(project), version=version, command=command)
+    header = Header(
+        id=identity,
+        at=timestamp(now),
+        project=str(project),
+        version=version,
+        command=command,
+        forked=forked.header.id if forked else msgspec.UNSET,
+    )
     log = SessionLog.create(sessions_folder(project, state) / f"{identity}.jsonl", header, scrub=scrub)
     _make_private(log.artifacts)
+    if forked is not None:
+        try:
+            log.begin_as(forked)
+        except BaseException:
+            log.close()
+            raise
     return log
 
 
@@ -299,11 +342,15 @@ def sessions_folder(project: Path, state: Path) -> Path:
 
 def project_sessions(project: Path, state: Path) -> list[Header]:
     """The sessions of one project, newest first. A file that is none is passed over."""
-    found = []
-    for path in sorted(sessions_folder(project, state).glob("*.jsonl"), reverse=True):
-        with contextlib.suppress(SessionError, OSError), path.open("rb") as file:
-            found.append(_decode_header(path, file.readline()))
-    return found
+    paths = sorted(sessions_folder(project, state).glob("*.jsonl"), reverse=True)
+    return [header for path in paths if (header := read_header(path)) is not None]
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of a session; None for a file that is none."""
+    with contextlib.suppress(SessionError, OSError), path.open("rb") as file:
+        return _decode_header(path, file.readline())
+    return None
 
 
 def _artifacts(log: Path) -> Path:

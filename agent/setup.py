@@ -15,6 +15,7 @@ from agent.workbench import Workbench
 from sandbox.base import ExecResult, Limits, Outlet, SandboxSpec
 from sandbox.harvest import ENVIRONMENTS
 from sandbox.kept import Made
+from sandbox.naming import MOST, a_few
 from sandbox.network import authority
 from sandbox.open import open_sandbox
 from sandbox.proxy import Decision, Proxy
@@ -26,7 +27,6 @@ from tools.output import readable
 _MISSING = re.compile(r"(?:No module named|Cannot find module) '?([\w@][\w.@/-]*)")
 _TAIL_LINES = 15
 _LINE_CHARACTERS = 300
-_NAMED = 10
 
 
 async def set_up(
@@ -173,7 +173,7 @@ class _Phase:
         last = "\n".join(f"  {line}" for line in lines[-_TAIL_LINES:])
         remedy = f"The whole output is kept: {log}"
         if self._refused:
-            told = list(self._refused)[:_NAMED]
+            told = list(self._refused)[:MOST]
             wider = [self._refused[text] for text in told if self._refused[text]]
             allowing = f"; to allow it: --setup-network {','.join([*self._wanted.rules.texts(), *wider])}"
             remedy = f"Refused: {', '.join(told)}{allowing if wider else ''}\n{remedy}"
@@ -196,19 +196,14 @@ def _notes(made: Made, top: list[str]) -> list[Noted]:
     """What became of what the command made."""
     notes = []
     if made.folders:
-        notes.append(Noted("info", f"set up, and shown read-only: {_named(made.folders)}"))
+        notes.append(Noted("info", f"set up, and shown read-only: {a_few(made.folders)}"))
     if made.files:
-        notes.append(Noted("info", f"set up, in each copy and in no patch: {_named(made.files)}"))
+        notes.append(Noted("info", f"set up, in each copy and in no patch: {a_few(made.files)}"))
     if made.dropped:
-        text = f"changes of the set-up to files that are not ignored are dropped: {_named(made.dropped)}"
+        text = f"changes of the set-up to files that are not ignored are dropped: {a_few(made.dropped)}"
         notes.append(Noted("warning", text))
     if not made.folders and not made.files:
         hint = suggestion(top)
         text = "the set-up left nothing in this folder, and what it installs elsewhere is gone with it"
         notes.append(Noted("warning", f"{text}; such as {hint}" if hint else text))
     return notes
-
-
-def _named(paths: tuple[str, ...]) -> str:
-    more = len(paths) - _NAMED
-    return ", ".join(paths[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -12,6 +12,7 @@ import typer
 
 from agent.paths import cache_dir
 from evals.benchmark import DatasetError, known_benchmarks, load_benchmark
+from evals.cli_sandbox import Sandbox, sandbox_of
 from evals.types import Instance
 
 
@@ -47,13 +48,12 @@ def check(
     task: Annotated[list[str] | None, typer.Option("--task", help="Only this task; may be repeated.")] = None,
     runs: Annotated[int, typer.Option("--runs", min=1, help="How often the reference is graded.")] = 3,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Tasks at a time.")] = 1,
-    sandbox: Annotated[str, typer.Option("--sandbox", help="auto, docker or bubblewrap.")] = "auto",
+    sandbox: Sandbox = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all that was found here.")] = None,
 ) -> None:
     """Try each task of a dataset with its reference and with nothing; exit 3 when one is not fit."""
     from evals.check import Report, TaskCheck
     from evals.check import check as run
-    from sandbox.open import choose
 
     instances = chosen(find_instances(dataset, benchmark), task or [])
 
@@ -65,7 +65,7 @@ def check(
             print(f"        {problem}", file=sys.stderr)
 
     async def all_of_it() -> Report:
-        backend = (await choose(sandbox)).backend  # type: ignore[arg-type]
+        backend = await sandbox_of(sandbox)
         return await run(
             instances, cache=cache_dir() / "evals", backend=backend, runs=runs, jobs=jobs, on_task=tell
         )

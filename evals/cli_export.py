@@ -14,7 +14,8 @@ from agent.cli.progress import note
 from agent.cli.render import visible
 from agent.config import ConfigError
 from evals import planning
-from evals.cli_run import RunFolder, sandbox_of
+from evals.cli_run import RunFolder
+from evals.cli_sandbox import Sandbox, sandbox_of
 from evals.export import FILTERS, ExportError, known_exports, load_export, select
 from evals.imports import make_run, read_predictions
 from evals.reading import read_run
@@ -82,9 +83,7 @@ def import_(
     whole: Annotated[
         bool, typer.Option("--all", help="Tasks without a prediction too; they count as unsolved.")
     ] = False,
-    sandbox: Annotated[
-        str, typer.Option("--sandbox", metavar="NAME", help="For scoring: auto, docker, bubblewrap or local.")
-    ] = "auto",
+    sandbox: Sandbox = "auto",
 ) -> None:
     """Make a run of patches that another program wrote, to be scored by `pawl eval score`."""
     predictions = read_predictions(file)

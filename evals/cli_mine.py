@@ -6,11 +6,11 @@ import asyncio
 import json
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
 import typer
 
@@ -19,9 +19,11 @@ from agent.cli.render import visible
 from agent.config import ConfigError
 from agent.paths import cache_dir
 from evals.benchmark import DatasetError
+from evals.cli_sandbox import Sandbox, sandbox_of
+from evals.mining.collect import Candidate, collect
+from evals.mining.journal import TASK, Entry, Journal, Row, held
 
 if TYPE_CHECKING:
-    from evals.mining.journal import Entry, Journal
     from evals.mining.proof import Bench
     from evals.mining.writer import Writer
 
@@ -32,14 +34,13 @@ Install = Annotated[
     str | None, typer.Option("--install", metavar="CMD", help="What the tests need; with a network, once.")
 ]
 TestCmd = Annotated[
-    str | None, typer.Option("--test-cmd", metavar="CMD", help="Runs the tests; found by itself for Python.")
+    str | None, typer.Option("--test-cmd", metavar="CMD", help="Runs the tests; found by itself.")
 ]
 Python = Annotated[str, typer.Option("--python", metavar="VERSION", help="Such as 3.11.")]
 ModelName = Annotated[str, typer.Option("-m", "--model", metavar="NAME", help="Who writes statements.")]
 BaseUrl = Annotated[str, typer.Option("--base-url", metavar="URL", help="An OpenAI-compatible server.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=1, help="Of one run of tests.")]
 Jobs = Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="Candidates at a time.")]
-Sandbox = Annotated[str, typer.Option("--sandbox", metavar="NAME", help="auto, docker or bubblewrap.")]
 
 _QUIET = ("touches no tests", "touches no source")
 """Said of most commits; counted, but not shown one by one."""
@@ -81,8 +82,6 @@ def mine(
     Given the file of an earlier mining it goes on with it.
     """
     from evals.mining import history
-    from evals.mining.collect import collect
-    from evals.mining.journal import held
     from evals.mining.mine import Miner, Plan, environment_commits
     from evals.mining.splits import by_time
 
@@ -102,29 +101,17 @@ def mine(
     )
     head = history.resolve(source, ref)
     found = history.changes(source, head, since=since, until=until, first_parent=first_parent)
-    target = out or Path(f"{_short(name)}-mined.jsonl")
     fixed = {"environment_commits": environment_commits(found)}
 
-    def arrange(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def arrange(rows: list[Row]) -> list[Row]:
         return by_time(rows, held_out / 100)
 
-    async def all_of_it(journal: Journal) -> None:
-        bench = await _bench(sandbox, timeout)
-        commits = tuple(journal.head.fixed["environment_commits"])
-        async with _writer(issue_from, model, base_url) as words:
-            miner = Miner(plan, source, commits, bench, words)
-            note(f"{len(found)} commits, of which {_known(journal)} are done; making the environment")
-            await miner.prepare()
-            show = _Progress(len(found), journal)
-            await collect(journal, miner.candidates(found), jobs=jobs, limit=limit, on_entry=show)
+    def begin(journal: Journal, bench: Bench, words: Writer | None) -> Miner:
+        return Miner(plan, source, found, tuple(journal.head.fixed["environment_commits"]), bench, words)
 
-    with held(target, plan.asked(), fixed, arrange) as journal:
-        try:
-            asyncio.run(all_of_it(journal))
-        finally:
-            _conclude(journal, "commits")
-    if not journal.rows:
-        raise typer.Exit(3)
+    target = out or Path(f"{_short(name)}-mined.jsonl")
+    how = _How(issue_from, model, base_url, timeout, jobs, limit, sandbox)
+    _make("commits", held(target, plan.asked(), fixed, arrange), begin, how)
 
 
 def mutate(
@@ -153,8 +140,6 @@ def mutate(
     Given the file of an earlier run it goes on with it.
     """
     from evals.mining import history
-    from evals.mining.collect import collect
-    from evals.mining.journal import held
     from evals.mining.mutate import Mutator, Plan
     from evals.mining.splits import for_training
     from tools.mutable import LANGUAGES
@@ -174,24 +159,61 @@ def mutate(
         languages=tuple(sorted(set(language or []))),
         seed=seed,
     )
+
+    def begin(journal: Journal, bench: Bench, words: Writer | None) -> Mutator:
+        mutator = Mutator(plan, source, bench, words)
+        mutator.remember(journal.rows)
+        return mutator
+
     target = out or Path(f"{_short(name)}-mutants.jsonl")
+    how = _How(issue_from, model, base_url, timeout, jobs, limit, sandbox)
+    _make("faults", held(target, plan.asked(), {}, for_training), begin, how)
+
+
+class _Maker(Protocol):
+    """Who makes tasks of candidates."""
+
+    def candidates(self) -> list[Candidate]: ...
+
+    async def prepare(self) -> None: ...
+
+
+class _How(NamedTuple):
+    """What both commands are told alike, and no task depends on."""
+
+    issue_from: str
+    model: str
+    base_url: str
+    timeout_s: float
+    jobs: int
+    limit: int | None
+    sandbox: str
+
+
+def _make(
+    what: str,
+    files: AbstractContextManager[Journal],
+    begin: Callable[[Journal, Bench, Writer | None], _Maker],
+    how: _How,
+) -> None:
+    """Try the candidates that the journal has not, and tell what came of all. Exit 3 without a task."""
 
     async def all_of_it(journal: Journal) -> None:
-        bench = await _bench(sandbox, timeout)
-        async with _writer(issue_from, model, base_url) as words:
-            mutator = Mutator(plan, source, bench, words)
-            mutator.remember(journal.rows)
-            candidates = mutator.candidates()
-            note(f"{len(candidates)} faults, of which {_known(journal)} are done; making the environment")
-            await mutator.prepare()
+        bench = await _bench(how.sandbox, how.timeout_s)
+        async with _writer(how.issue_from, how.model, how.base_url) as words:
+            maker = begin(journal, bench, words)
+            candidates = maker.candidates()
+            known = len(journal.entries)
+            note(f"{len(candidates)} {what}, of which {known} are done; making the environment")
+            await maker.prepare()
             show = _Progress(len(candidates), journal)
-            await collect(journal, candidates, jobs=jobs, limit=limit, on_entry=show)
+            await collect(journal, candidates, jobs=how.jobs, limit=how.limit, on_entry=show)
 
-    with held(target, plan.asked(), {}, for_training) as journal:
+    with files as journal:
         try:
             asyncio.run(all_of_it(journal))
         finally:
-            _conclude(journal, "faults")
+            _conclude(journal, what)
     if not journal.rows:
         raise typer.Exit(3)
 
@@ -214,14 +236,8 @@ class _Progress:
         note(visible(f"{place} {entry.key[:10]} {entry.title[:60]}: {what}, {entry.seconds:.0f} s"))
 
 
-def _known(journal: Journal) -> int:
-    return len(journal.entries)
-
-
 def _conclude(journal: Journal, what: str) -> None:
     """The table of reasons, and the report beside the tasks."""
-    from evals.mining.journal import TASK
-
     counts = journal.counts()
     tasks = counts.pop(TASK, 0)
     splits = Counter(str(row["extra"]["split"]) for row in journal.rows)
@@ -277,11 +293,10 @@ def _model_of(issue_from: str, model: str, base_url: str) -> str:
 async def _bench(sandbox: str, timeout_s: float) -> Bench:
     from evals.mining.proof import Bench
     from evals.place import sweep
-    from sandbox.open import choose
 
     cache = cache_dir() / "evals"
     await asyncio.to_thread(sweep, cache)
-    return Bench(cache, (await choose(sandbox)).backend, timeout_s)  # type: ignore[arg-type]
+    return Bench(cache, await sandbox_of(sandbox), timeout_s)
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from agent.cli.render import visible
 from agent.config import ConfigError
 from evals import planning
 from evals.cli_progress import shown_progress
+from evals.cli_sandbox import Sandbox, sandbox_of
 from evals.engine import Setup, load_engine
 from evals.runner import Outcome, Runner
 from evals.store import Run
@@ -58,9 +58,7 @@ def run(
     record_tokens: Annotated[
         bool, typer.Option("--record-tokens", help="Keep token ids and logprobs, for training exports.")
     ] = False,
-    sandbox: Annotated[
-        str, typer.Option("--sandbox", metavar="NAME", help="auto, docker, bubblewrap or local.")
-    ] = "auto",
+    sandbox: Sandbox = "auto",
     attempts: Annotated[int, typer.Option("--attempts", metavar="N", min=1, help="At each instance.")] = 1,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of sampling and order.")] = 0,
     max_cost: MaxCost = None,
@@ -230,19 +228,6 @@ class _interruptible:
     def _cancel(self) -> None:
         if self.cancelling is None:
             self.cancelling = asyncio.create_task(self.runner.cancel())
-
-
-async def sandbox_of(wanted: str) -> str:
-    """The backend that an option means here. Raises ConfigError, SandboxUnavailable."""
-    from typing import cast, get_args
-
-    from sandbox.open import Wanted, choose
-
-    if wanted not in get_args(Wanted):
-        raise ConfigError(f"--sandbox: expected one of {', '.join(get_args(Wanted))}, got {wanted!r}")
-    choice = await choose(cast(Wanted, wanted))
-    print(f"sandbox: {visible(choice.reason)}", file=sys.stderr)
-    return choice.backend
 
 
 def _settings(given: list[str]) -> dict[str, object]:

@@ -230,7 +230,7 @@ class Counter:
         self.failures.append(status)
         if self.hopeless.is_set():
             return
-        self.fault = fault(status, said, address=self._root, model="the model", secret=self._key)
+        self.fault = fault(status, said, address=self._root, model="the model", secrets=(self._key,))
         if isinstance(self.fault, ModelAuth | ModelQuota):
             self.hopeless.set()
 

@@ -1,7 +1,9 @@
-"""What a task's commands need: one virtual environment a repository, made once with a network, and kept.
+"""What a task's commands need: one environment a repository, made once with a network, and kept.
 
-    environments/<name>-<key>/env/        the environment, at /eval/env in every sandbox, read-only
-                             /files/      what the installation added to the tree (`_version.py`)
+    environments/<name>-<key>/env/        the virtual environment, at /eval/env in every sandbox, read-only
+                             /folders/    packages that the installation put into the tree (`node_modules`,
+                                          and what cargo, go and Maven fetch), at their places, read-only
+                             /files/      what else it added to the tree (`_version.py`)
                              /made.json   written last: whole or not there
 
 It is made in a sandbox of its own, which reaches the package registries alone. The tree is at /eval/tree, in
@@ -36,7 +38,8 @@ from sandbox.base import BackendName, Limits, Mount, Outlet, SandboxSpec, Sandbo
 from sandbox.network import HTTPS, NetworkRules, Rule, parse_rules, unfit
 from sandbox.open import open_sandbox, owner
 from sandbox.proxy import Proxy, resolve
-from sandbox.registries import ONLINE, default_rules
+from sandbox.registries import HOMES, ONLINE, PACKAGES, default_rules, homes, offline
+from sandbox.rules import is_dependency
 from sandbox.setup import SETUP_S, trusted
 from sandbox.tree import remove_path
 from tools.output import readable
@@ -51,6 +54,8 @@ _TAIL = 30
 _GENERATED_BYTES = 64 * 1024**2
 
 
+_HOMES = homes(TREE, [name for name in HOMES if name != "python"])
+"""Where installers put what is no part of the tree: a place in it that is kept. Python has ENV."""
 _MISSING = """
 import importlib.util, subprocess, sys
 pairs = [word.split("=", 1) for word in sys.argv[1:]]
@@ -68,13 +73,15 @@ class Made(msgspec.Struct, frozen=True):
     """An environment that is there."""
 
     folder: str
-    """On the host; it holds `env` and `files`."""
+    """On the host; it holds `env`, `folders` and `files`."""
     python: str
     """The interpreter that it was made with, on the host."""
     version: str
     paths: tuple[str, ...] = ()
     """Folders of the tree, relative to it, that the installation put on Python's path."""
     duration_s: float = 0.0
+    packages: tuple[str, ...] = ()
+    """Folders of the tree, relative to it, with installed packages: the n-th is `folders/n`."""
 
     @property
     def env(self) -> Path:
@@ -88,7 +95,14 @@ class Made(msgspec.Struct, frozen=True):
     @property
     def variables(self) -> dict[str, str]:
         """For a sandbox that has it at /eval/env."""
-        return {"VIRTUAL_ENV": ENV}
+        found = {"VIRTUAL_ENV": ENV}
+        if PACKAGES in self.packages:
+            found |= offline(TREE, self.source(PACKAGES))
+        return found
+
+    def source(self, path: str) -> Path:
+        """Where one of `packages` lies."""
+        return Path(self.folder, "folders", str(self.packages.index(path)))
 
 
 def key(instance: Instance, backend: str) -> str:
@@ -214,7 +228,7 @@ async def _install(
             root=INSIDE,
             session="eval",
             limits=Limits(timeout_s=timeout_s),
-            env={**ONLINE, **trusted(), "PIP_CONSTRAINT": "", "VIRTUAL_ENV": ENV},
+            env={**ONLINE, **trusted(), **_HOMES, "PIP_CONSTRAINT": "", "VIRTUAL_ENV": ENV},
             outlet=outlet,
             prefix="",
         )
@@ -273,11 +287,28 @@ def _keep(work: Path, tracked: frozenset[str], place: Path, python: interpreters
     paths = editable_paths(site, TREE)
     remove_path(site / TREE_PTH)
     (site / TREE_PTH).touch()
-    for name in ("env", "files"):
+    for name in ("env", "files", "folders"):
         remove_path(place / name)
+    packages = _keep_packages(tree, tracked, place / "folders")
     _keep_generated(tree, tracked, place / "files")
     env.rename(place / "env")
-    return Made(str(place), str(python.program), python.version, paths)
+    return Made(str(place), str(python.program), python.version, paths, packages=packages)
+
+
+def _keep_packages(tree: Path, tracked: frozenset[str], folders: Path) -> tuple[str, ...]:
+    """Move the folders of packages that the installation added out of the tree; their paths."""
+    folders.mkdir()
+    found: list[str] = []
+    for at, names, _ in os.walk(tree):
+        for name in sorted(names):
+            path = Path(at, name).relative_to(tree)
+            if not (is_dependency(name) or name == "vendor" or str(path) == PACKAGES):
+                continue
+            names.remove(name)
+            if not any(known.startswith(f"{path}/") for known in tracked) and any((tree / path).iterdir()):
+                (tree / path).rename(folders / str(len(found)))
+                found.append(str(path))
+    return tuple(found)
 
 
 def _keep_generated(tree: Path, tracked: frozenset[str], files: Path) -> None:
@@ -286,7 +317,7 @@ def _keep_generated(tree: Path, tracked: frozenset[str], files: Path) -> None:
     room = _GENERATED_BYTES
     for path in _files(tree):
         parts = path.parts
-        litter = {"__pycache__", "build", "dist", ".eggs", ".git"} & set(parts) or any(
+        litter = {"__pycache__", "build", "dist", "target", ".eggs", ".git"} & set(parts) or any(
             part.endswith((".egg-info", ".dist-info", ".pyc")) for part in parts
         )
         source = tree / path
@@ -319,13 +350,16 @@ def attach(made: Made, tree: Path, place: Path) -> Path:
     """Make an environment in the new folder `place` for an agent that works in the laid out `tree`. Blocking.
 
     It is a virtual environment that takes a few kilobytes, with the tree's own folders on Python's path. The
-    generated files are put into the tree, where git ignores them: no patch is to have them.
+    generated files and copies of the packages are put into the tree, where git ignores them: no patch is to
+    have them.
     """
     files = Path(made.folder, "files")
     names = sorted(path.relative_to(files).as_posix() for path in files.rglob("*") if path.is_file())
     with (tree / ".git" / "info" / "exclude").open("a") as exclude:
-        exclude.writelines(f"/{name}\n" for name in names)
+        exclude.writelines(f"/{name}\n" for name in (*names, *made.packages))
     add_generated(made, tree)
+    for path in made.packages:
+        shutil.copytree(made.source(path), tree / path, symlinks=True)
     return thin(made.env, Path(made.python), made.version, made.paths, tree, place)
 
 
@@ -340,7 +374,16 @@ def _through_link(tree: Path, target: Path) -> bool:
 
 def mounts(made: Made, pth: Path) -> tuple[Mount, ...]:
     """What shows the environment in a sandbox; `pth` is the file with the tree's folders."""
-    return (Mount(str(made.env), ENV), Mount(str(pth), f"{ENV}/{made.site}/{TREE_PTH}"))
+    shown = (Mount(str(made.source(path)), f"{TREE}/{path}") for path in made.packages)
+    return (Mount(str(made.env), ENV), Mount(str(pth), f"{ENV}/{made.site}/{TREE_PTH}"), *shown)
+
+
+def make_room(made: Made, tree: Path) -> None:
+    """Make the empty folders at which `mounts` shows packages, in no patch of the tree's. Blocking."""
+    with (tree / ".git" / "info" / "exclude").open("a") as exclude:
+        exclude.writelines(f"/{path}\n" for path in made.packages)
+    for path in made.packages:
+        (tree / path).mkdir(parents=True, exist_ok=True)
 
 
 def disk(folder: Path) -> int:

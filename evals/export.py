@@ -9,7 +9,7 @@ import importlib
 import os
 import pkgutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
@@ -17,9 +17,10 @@ import msgspec
 
 from agent.session import known_secrets, scrubber
 from evals import exports
-from evals.episode import Episode
+from evals.episode import Episode, Training, trainings
 from evals.reading import Run
 from evals.rows import AttemptRow, task_rows
+from evals.segments import Segment
 from evals.types import INFRASTRUCTURE
 
 FILTERS = ("resolved", "unresolved", "clean")
@@ -143,6 +144,15 @@ def write_json(out: Path, value: Any) -> None:
 def write_lines(out: Path, rows: Iterable[dict[str, Any]]) -> int:
     """JSON lines, each written before the next row is made; how many."""
     return _write(out, (msgspec.json.encode(row).decode() + "\n" for row in rows))
+
+
+def write_segments(
+    out: Path, what: str, episodes: Sequence[Episode], row: Callable[[Training, Segment], dict[str, Any]]
+) -> dict[str, int]:
+    """A JSON line a segment. What a person is told: how many of `what`, and how often tokens drifted."""
+    drift = sum(training.cut.drift for training in trainings(episodes))
+    rows = (row(one, segment) for one in trainings(episodes) for segment in one.cut.segments)
+    return {what: write_lines(out, rows), "drift": drift}
 
 
 def _write(out: Path, texts: Iterable[str]) -> int:

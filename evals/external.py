@@ -34,6 +34,7 @@ from evals.types import HOPELESS, AgentSpec, End, Rollout
 from sandbox.base import BackendName, ExecResult, Limits, Mount, SandboxSpec
 from sandbox.door import Door
 from sandbox.open import open_sandbox, owner
+from sandbox.programs import environment, find
 from tools.output import readable
 
 SHOWN = "/pawl"
@@ -75,10 +76,16 @@ def split(template: object) -> tuple[str, ...]:
 
 def program(word: str) -> Path:
     """The program that the word means, as it is on the PATH. Raises AgentError."""
-    found = shutil.which(word)
-    if found is None:
+    where = located(word)
+    if where is None:
         raise AgentError(f"the program {word!r} is not on the PATH; install it, or give its path")
-    return Path(found).absolute()
+    return where
+
+
+def located(word: str) -> Path | None:
+    """A program on the PATH, or where a person's own word says."""
+    found = word if "/" in word and os.access(word, os.X_OK) and Path(word).is_file() else find(word)
+    return Path(found).absolute() if found else None
 
 
 def checked(spec: AgentSpec, where: Path, version: str = "") -> AgentSpec:
@@ -92,6 +99,7 @@ def _told_version(where: Path) -> str:
     try:
         done = subprocess.run(
             [where, "--version"],
+            env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=VERSION_S,

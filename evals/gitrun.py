@@ -6,13 +6,12 @@ nothing is fetched behind one's back.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sandbox.base import SandboxError
+from sandbox.programs import find, search_path
 
 TIMEOUT_S = 600.0
 
@@ -48,7 +47,7 @@ def git(
     timeout_s: float = TIMEOUT_S,
 ) -> bytes:
     """What git prints. `at` is a git directory or a folder with one. Raises GitFailed."""
-    program = shutil.which("git")
+    program = find("git")
     if program is None:
         raise GitFailed("git is not installed; install it, for example: apt-get install git")
     words = [program, *_OPTIONS]
@@ -59,7 +58,7 @@ def git(
             [*words, *args],
             input=stdin,
             capture_output=True,
-            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": "/nonexistent", **_ENV, **(env or {})},
+            env={"PATH": search_path(), "HOME": "/nonexistent", **_ENV, **(env or {})},
             timeout=timeout_s,
             check=False,
         )

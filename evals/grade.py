@@ -16,21 +16,25 @@ import hashlib
 import secrets
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from evals import crosscheck, verdict
+from evals import crosscheck, readback, verdict
 from evals.integrity import Facts, Verdict, escapes, examine
 from evals.lab import LOGS, PLUGIN_SOURCE, PLUGIN_TARGET, Lab, TestPatchFailed, open_lab
 from evals.patches import paths
-from evals.readback import Ended, Readback, read
-from evals.types import Flag, Instance, Score, Script, TestOutcome, Tests
+from evals.readback import Ended, Readback
+from evals.types import Flag, Instance, Reported, Score, Script, TestOutcome, Tests
 from sandbox.base import BackendName, ExecResult, SandboxError
 from tools.ending import how_ended
 from tools.output import readable
-from tools.runners import parse_output
+from tools.probe import Reports, place_of
+from tools.runners import Command, Ran, load, read
+from tools.testplan import Planned, by_command
+from tools.testreport import TestReport, is_test_path
 
 _SOURCES = (
     *(
@@ -144,13 +148,22 @@ def _facts(instance: Instance, lab: Lab) -> Facts:
         test_patch=tests.test_patch if isinstance(tests, Tests) else "",
         tests=(*tests.fail_to_pass, *tests.pass_to_pass) if isinstance(tests, Tests) else (),
         protected=verdict.protected(tests) if known and isinstance(tests, Tests) else (),
+        steers=_steers(tests),
     )
+
+
+def _steers(tests: Tests | Script) -> Callable[[str], bool]:
+    """Whether a file is one of the tests, or decides what they do; ids of most runners name no file."""
+    if not isinstance(tests, Reported):
+        return lambda _: False
+    runner = load()[tests.runner]
+    return lambda path: is_test_path(path) or runner.steered_by(path)
 
 
 async def _by_tests(
     instance: Instance, tests: Tests, judged: Verdict, lab: Lab, score: Any, patch: str
 ) -> Graded:
-    result, records = await _run(tests, lab)
+    result, records, text = await _run(tests, lab)
     seconds = round(result.duration_s, 3)
     output = result.output
     own = {*verdict.protected(tests), *paths(instance.reference)}
@@ -160,7 +173,7 @@ async def _by_tests(
         records,
         exit_code=result.exit_code,
         output=readable(output),
-        text=None if records.started else parse_output(readable(output), result.exit_code, lab.sandbox.root),
+        text=text,
         killed=how_ended(result, lab.sandbox.limits.timeout_s, lab.sandbox.limits)
         if result.exit_code is None
         else "",
@@ -188,8 +201,13 @@ async def _by_tests(
         records.collected,
         patch,
         found.ended,
-        records.collect_errors,
+        records.collect_errors or _broken(text),
     )
+
+
+def _broken(text: TestReport | None) -> dict[str, str]:
+    tests = text.tests if text is not None else ()
+    return {each.id: f"{each.message}\n{each.details}" for each in tests if each.outcome == "error"}
 
 
 async def _crossed(
@@ -199,7 +217,7 @@ async def _crossed(
     alone = None
     command = crosscheck.isolated(tests, _plugins(lab))
     if command is not None:
-        result, records = await _run(msgspec.structs.replace(tests, command=command), lab)
+        result, records, _ = await _run(msgspec.structs.replace(tests, command=command), lab)
         alone, seconds = crosscheck.differs(tests, records), round(seconds + result.duration_s, 3)
     fast = crosscheck.too_fast(seconds, instance.extra.get("reference_s"))
     return tuple(flag for flag in (fast, alone) if flag is not None), seconds
@@ -209,8 +227,17 @@ def _plugins(lab: Lab) -> str:
     return PLUGIN_SOURCE if lab.sandbox.caps.backend == "local" else PLUGIN_TARGET
 
 
-async def _run(tests: Tests, lab: Lab) -> tuple[ExecResult, Readback]:
-    """Run the command with the plugin, and read its records from a file that is new each time."""
+def _planned(tests: Tests) -> Planned:
+    if isinstance(tests, Reported):
+        return Planned(Command(tests.command, tests.reports), load()[tests.runner], own=False)
+    return by_command(tests.command)
+
+
+async def _run(tests: Tests, lab: Lab) -> tuple[ExecResult, Readback, TestReport | None]:
+    """Run the command with the plugin, and read its records from a file that is new each time.
+
+    Where the plugin saw no session, the third is what the runner's own reports say, or else its text.
+    """
     key = secrets.token_bytes(32)
     out = f"/tmp/pawl-grade-{uuid.uuid4().hex}"
     env = {
@@ -219,13 +246,22 @@ async def _run(tests: Tests, lab: Lab) -> tuple[ExecResult, Readback]:
         "PYTHONPYCACHEPREFIX": "/tmp/pawl-pycache",
         "PAWL_GRADE_OUT": out,
     }
+    planned = _planned(tests)
+    reports = Reports(lab.sandbox, planned, f"{out}.begin")
+    await reports.begin()
     printed: list[bytes] = []
     result = await lab.sandbox.run(tests.command, env=env, stdin=key, on_output=printed.append)
     chunks: list[bytes] = []
     await lab.sandbox.run(("cat", "--", out), on_output=chunks.append, timeout_s=60)
     data = b"".join(chunks) if chunks and not chunks[0].startswith(b"cat: ") else b""
+    records = readback.read(data, key)
     whole = b"".join(printed)
-    return msgspec.structs.replace(result, head=whole, tail=b"", total_bytes=len(whole)), read(data, key)
+    result = msgspec.structs.replace(result, head=whole, tail=b"", total_bytes=len(whole))
+    if records.started:
+        return result, records, None
+    files, place = await reports.take(), await place_of(lab.sandbox, planned)
+    ran = Ran(readable(whole), result.exit_code, lab.sandbox.root, files, place)
+    return result, records, read(ran, planned.runner)
 
 
 async def _by_script(script: Script, judged: Verdict, lab: Lab, score: Any, patch: str) -> Graded:

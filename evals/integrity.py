@@ -20,6 +20,7 @@ import msgspec
 from evals import codescan
 from evals.patches import Section, sections
 from evals.types import Flag
+from tools.grammars import language_of
 from tools.testreport import is_test_path
 
 AUTOLOADED = frozenset({"conftest.py", "sitecustomize.py", "usercustomize.py", "pytest.ini", ".pytest.ini"})
@@ -31,6 +32,8 @@ _BINARIES = (".so", ".pyd", ".whl", ".egg", ".zip")
 _ENTRIES = ("__main__.py", "setup.py")
 """Files that are run and not imported: they may end their process."""
 _NOTICES = ("import", "network")
+_DOCUMENTS = (".md", ".rst", ".txt")
+"""Which doctest runs."""
 _RUNNERS = frozenset(
     {"pytest", "_pytest", "pluggy", "iniconfig", "xdist", "pawl_grade", "py", "coverage"}
     | {"packaging", "pygments", "exceptiongroup", "colorama"}
@@ -62,6 +65,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Ids of all tests that count."""
     protected: tuple[str, ...] = ()
     """Further paths that are put back."""
+    steers: Callable[[str], bool] = lambda _: False
+    """Which files besides decide how the tests end: put back where the base has them, else taken away."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -100,8 +105,9 @@ def shadows(path: str) -> bool:
 
 
 def test_files(ids: Iterable[str]) -> tuple[str, ...]:
-    """The files that tests stand in, by their ids."""
-    return tuple(sorted({path for test in ids if "::" in test and (path := test.partition("::")[0])}))
+    """The files that tests stand in, by their ids; some runners' begin with a folder, or a module."""
+    paths = {test.partition("::")[0] for test in ids if "::" in test}
+    return tuple(sorted(path for path in paths if language_of(path) or path.endswith(_DOCUMENTS)))
 
 
 def examine(patch: str, facts: Facts) -> Verdict:
@@ -124,7 +130,7 @@ def examine(patch: str, facts: Facts) -> Verdict:
             if taken:
                 remove.append(path)
                 continue
-        elif path in guarded or section.old_path in guarded:
+        elif path in guarded or section.old_path in guarded or facts.steers(section.old_path or path):
             restore.append(section.old_path or path)
         elif reason := _steering(section):
             flags.append(reason)
@@ -175,6 +181,8 @@ def _new_file(section: Section, facts: Facts) -> list[Flag]:
         return [Flag("shadow", "tamper", "a new module that hides one of the library or the runner", path)]
     if PurePosixPath(path).name in CONFIGS and any(_STEERS.search(line) for line in section.added):
         return [Flag("config", "tamper", "a new file that configures the tests' run", path)]
+    if facts.steers(path) and not is_test_path(path):
+        return [Flag("config", "notice", "a new file that may configure the tests' run", path)]
     return []
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 
+from sandbox import programs
 from sandbox.base import SandboxUnavailable
 
 _ASK = "import os, sys; print(os.path.realpath(sys.executable)); print('%d.%d' % sys.version_info[:2])"
@@ -46,10 +46,10 @@ def find(version: str) -> Interpreter:
     pyenv = Path(os.environ.get("PYENV_ROOT") or home / ".pyenv") / "versions"
     uv = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or home / ".local" / "share" / "uv" / "python")
     places = [*sorted(pyenv.glob(f"{version}.*")), *sorted(uv.glob(f"cpython-{version}.*"))]
-    programs = [place / "bin" / f"python{version}" for place in places]
-    if found := shutil.which(f"python{version}"):
-        programs.append(Path(found))
-    for program in programs:
+    candidates = [place / "bin" / f"python{version}" for place in places]
+    if found := programs.find(f"python{version}"):
+        candidates.append(Path(found))
+    for program in candidates:
         if (answer := _ask(program)) and answer.version == version:
             return answer
     raise SandboxUnavailable(
@@ -60,7 +60,13 @@ def find(version: str) -> Interpreter:
 def _ask(program: Path) -> Interpreter | None:
     try:
         done = subprocess.run(
-            [program, "-I", "-c", _ASK], cwd="/", capture_output=True, text=True, timeout=10, check=True
+            [program, "-I", "-c", _ASK],
+            cwd="/",
+            env=programs.environment(),
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -207,6 +207,7 @@ def _prepare(
     (place / "git" / "info" / "attributes").write_text(_PLAIN)
     if made is not None:
         environment.add_generated(made, tree)
+        environment.make_room(made, tree)
     own(tree, owner(backend))
     mounts = [Mount(PLUGIN_SOURCE, PLUGIN_TARGET)]
     env = {"TZ": "UTC", "PYTHONHASHSEED": "0", "PYTHONNOUSERSITE": "1"}

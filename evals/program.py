@@ -9,7 +9,6 @@ The program is used as it is installed here, and nothing installs it. Settings (
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import msgspec
 
 from agent.models.resolve import KEY_VARIABLE
 from evals.agent import AgentError, Job
-from evals.external import Call, checked, links, run_external
+from evals.external import Call, checked, links, located, run_external
 from evals.types import AgentSpec, Rollout
 
 
@@ -44,13 +43,12 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         if unknown := sorted(set(spec.settings) - {"program", "options"}):
             raise AgentError(f"{self.name} has no setting {unknown[0]!r}; there are options, program")
         command = self._command(spec)
-        found = shutil.which(command)
-        if found is None:
+        where = located(command)
+        if where is None:
             raise AgentError(
                 f"the program {command!r} is not on the PATH: `{self.install}` installs it, "
                 f"or --set program=PATH says where it is"
             )
-        where = Path(found).absolute()
         return checked(spec, where, installed_version(where, self.install.split()[-1]))
 
     async def run(self, job: Job) -> Rollout:

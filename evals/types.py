@@ -62,6 +62,15 @@ class Tests(msgspec.Struct, frozen=True, tag="tests"):
     """Further such files: path relative to the tree -> content."""
 
 
+class Reported(Tests, frozen=True, tag="reported"):
+    """Tests of another runner than pytest, whose own reports say how each ended."""
+
+    runner: str = ""
+    """A name of `tools/runners/`."""
+    reports: tuple[str, ...] = ()
+    """What the command writes: absolute paths; () for what the runner leaves in the tree or prints."""
+
+
 class Script(msgspec.Struct, frozen=True, tag="script"):
     """The reward is what a script writes to /logs/verifier/reward.txt or reward.json (Harbor)."""
 
@@ -93,7 +102,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     benchmark: str
     statement: str
     tree: Folder | Commit | Files
-    grading: Tests | Script
+    grading: Tests | Reported | Script
     environment: Environment = Environment()
     reference: str = ""
     """The patch that solves it, as a unified diff; for the oracle and `check` alone."""

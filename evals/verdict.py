@@ -84,7 +84,13 @@ def _outcomes(tests: Tests, quarantined: frozenset[str], ended: dict[str, Ended]
 
 
 def _from_text(text: TestReport | None) -> dict[str, Ended]:
-    return {} if text is None else {t.id: Ended(t.outcome, t.message, t.duration) for t in text.tests}
+    """Of tests with one name, which a runner may have, the worst counts."""
+    ended: dict[str, Ended] = {}
+    for test in () if text is None else text.tests:
+        if test.id not in ended or test.bad:
+            message = f"{test.exception}: {test.message}".strip(": ")
+            ended[test.id] = Ended(test.outcome, message, test.duration)
+    return ended
 
 
 def _cross(

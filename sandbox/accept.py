@@ -11,11 +11,11 @@ from pathlib import Path
 
 import msgspec
 
-from sandbox.base import FileConflict, NotRegular, SandboxError
+from sandbox.base import FileConflict, FileError, NotRegular, SandboxError
 from sandbox.beneath import Beneath, Content, Owner, check_link, check_path
 from sandbox.journal import UNDONE, Step, Write, begin, current, finish, given_owner, roll_back
 from sandbox.patch import EXECUTABLE, REGULAR, SYMLINK, FileChange, Patch, git_mode, merge_mode
-from sandbox.rules import is_sensitive
+from sandbox.rules import git_parts, is_sensitive
 from sandbox.shadow import Shadow
 
 
@@ -25,9 +25,12 @@ class Accepted(msgspec.Struct, frozen=True):
     paths: tuple[str, ...]
     """Paths that were written or removed; those that were already so are not among them."""
     highlighted: tuple[str, ...]
-    """Paths of the patch that can run code or steer tools: hooks, CI, conftest.py, build files, settings."""
+    """Paths of the patch that can run code or steer tools: hooks, CI, conftest.py, build files, settings,
+    what steers an embedded repository."""
     merged: tuple[str, ...] = ()
     """Paths that the user had edited meanwhile; both sides' changes are in them now."""
+    split: tuple[str, ...] = ()
+    """Paths that had further names (hard links), which keep what was there: each file is replaced."""
 
 
 class AcceptConflict(FileConflict):
@@ -50,6 +53,7 @@ def accept_patch(tree: Path, patch: Patch, accepts: Path, shadow: Shadow) -> Acc
         _check(change)
     owner = tree.stat()
     with Beneath(tree) as user:
+        highlighted = _highlighted(user, patch)
         writes = _plan(user, patch, shadow)
         if writes:
             place, journal = begin(tree, user, writes, accepts)
@@ -66,9 +70,23 @@ def accept_patch(tree: Path, patch: Patch, accepts: Path, shadow: Shadow) -> Acc
             finish(place)
     return Accepted(
         tuple(sorted(write.path for write in writes)),
-        tuple(path for path in patch.paths if is_sensitive(path)),
+        highlighted,
         tuple(write.path for write in writes if write.merged),
+        tuple(sorted(write.path for write in writes if _is_split(write))),
     )
+
+
+def _highlighted(user: Beneath, patch: Patch) -> tuple[str, ...]:
+    """What of the patch is worth a second look, seen from the tree as it is before."""
+
+    def exists(path: str) -> bool:
+        try:
+            return user.stat(path) is not None
+        except FileError:
+            return False
+
+    git = git_parts([change.path for change in patch.changes if change.new is not None], exists)
+    return tuple(path for path in patch.paths if path in git or is_sensitive(path))
 
 
 def _check(change: FileChange) -> None:
@@ -124,6 +142,11 @@ def _merge(change: FileChange, seen: Content | None, shadow: Shadow) -> bytes | 
     return shadow.merge(change.old, seen.data, change.new)
 
 
+def _is_split(write: Write) -> bool:
+    info = write.seen.stat if write.seen else None
+    return info is not None and stat.S_ISREG(info.st_mode) and info.st_nlink > 1 and write.data is not None
+
+
 def _perform(user: Beneath, write: Write, step: Step, owner: Owner) -> None:
     info = write.seen.stat if write.seen else None
     try:
@@ -134,6 +157,7 @@ def _perform(user: Beneath, write: Write, step: Step, owner: Owner) -> None:
                 write.data,
                 write.mode,
                 owner=given_owner(owner),
+                attributes=step.extended if stat.S_ISREG(write.mode) else {},
                 temp=step.temp,
                 sync=True,
                 seen=info,

@@ -256,6 +256,14 @@ class Entry(msgspec.Struct, frozen=True):
     mtime_ns: int
 
 
+class Target(msgspec.Struct, frozen=True):
+    """Where a path leads."""
+
+    path: str
+    """Relative to the workspace, `.` for it itself: every symlink followed, names that are missing kept."""
+    kind: Literal["file", "dir", "other", "missing"]
+
+
 class FileData(msgspec.Struct, frozen=True):
     """A slice of a regular file."""
 
@@ -340,6 +348,14 @@ class Sandbox(Protocol):
         """Read a regular file; raises a FileError. Symlinks are followed only inside the workspace."""
         ...
 
+    async def resolve(self, path: str) -> Target:
+        """Where a path leads. Raises a FileError for what leads out of the workspace or through a file."""
+        ...
+
+    async def heads(self, paths: Sequence[str], limit: int) -> Sequence[bytes | None]:
+        """The first `limit` bytes of several files in one exchange; None for what is no file to read."""
+        ...
+
     async def write(
         self, path: str, data: bytes, *, expect_hash: str | None = None, mode: int | None = None
     ) -> str:
@@ -354,8 +370,13 @@ class Sandbox(Protocol):
         """Take away a regular file that has this sha256, else FileConflict. A symlink is refused."""
         ...
 
-    async def list(self, path: str = ".", *, depth: int = 1, limit: int = 10_000) -> list[Entry]:
-        """Entries under a folder, sorted by path; `depth` -1 walks everything but `.git`."""
+    async def list(
+        self, path: str = ".", *, depth: int = 1, limit: int = 10_000, match: str | None = None
+    ) -> list[Entry]:
+        """Entries under a folder, sorted by path; `depth` -1 walks everything but `.git`.
+
+        `match` is a Python regular expression that the whole path has to fit.
+        """
         ...
 
     async def search(

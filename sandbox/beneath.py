@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import EllipsisType
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from sandbox.base import FileConflict, FileMissing, FileTooLarge, NotRegular, PathEscape
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1024**2
+_ACCESS = "system.posix_acl_access"
 
 Owner = tuple[int, int]
 Stamp = tuple[int, int, int, int, int]
@@ -30,6 +33,8 @@ class Content(NamedTuple):
 
     data: bytes
     stat: os.stat_result
+    attributes: Mapping[str, bytes] = {}
+    """Extended attributes that a person may set, the access list among them."""
 
 
 def stamp(info: os.stat_result) -> Stamp:
@@ -186,32 +191,51 @@ class Beneath:
             data = stream.read() if limit is None else stream.read(limit + 1)
             if limit is not None and len(data) > limit:
                 raise FileTooLarge(path, f"{path!r} has more than {limit} bytes")
-            return Content(data, os.fstat(file))
+            return Content(data, os.fstat(file), _attributes(file))
+
+    @contextlib.contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        """A regular file, to be read. Raises a FileError."""
+        with self._parent(path) as (fd, name):
+            try:
+                file = open_regular(fd, name, unlock=self.unlock)
+            except FileNotFoundError:
+                raise FileMissing(path, f"no such file: {path!r}") from None
+        with os.fdopen(file, "rb") as stream:
+            yield stream
+
+    def link(self, source: str, path: str, temp: str) -> None:
+        """Make `path`, which may be there, another name of the file `source`, atomically."""
+        with self._parent(source) as (old, name), self._parent(path) as (new, other):
+            os.link(name, temp, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+            os.rename(temp, other, src_dir_fd=new, dst_dir_fd=new)
 
     def put(
         self,
         path: str,
-        data: bytes,
+        data: bytes | BinaryIO,
         mode: int,
         *,
         owner: Owner | None = None,
         mtime_ns: int | None = None,
+        attributes: Mapping[str, bytes] = {},
         temp: str = ".pawl-new",
         sync: bool = False,
         seen: os.stat_result | EllipsisType | None = ...,
     ) -> None:
         """Put a file or symlink in place atomically: `temp` beside it, then a rename; parents are made.
 
-        `mode` is a whole st_mode, its type bits choose file or symlink. `sync` makes it last through a crash.
+        `data` may be a file that is copied. `mode` is a whole st_mode, its type bits choose file or symlink.
+        `sync` makes it last through a crash.
         `seen` is what must be there at the last moment (None: nothing), else FileConflict and no change.
         FileMissing says that the folder was removed meanwhile.
         """
         with self._parent(path, create=True) as (fd, name):
             try:
-                if stat.S_ISLNK(mode):
+                if stat.S_ISLNK(mode) and isinstance(data, bytes):
                     os.symlink(data, os.fsencode(temp), dir_fd=fd)
                 else:
-                    _write(fd, temp, data, mode, sync)
+                    _write(fd, temp, data, mode, sync, attributes)
                 self.give(temp, fd, owner)
                 if mtime_ns is not None:
                     os.utime(temp, ns=(mtime_ns, mtime_ns), dir_fd=fd, follow_symlinks=False)
@@ -268,12 +292,32 @@ def _rename_new(folder: int, temp: str, name: str, path: str) -> None:
     os.unlink(temp, dir_fd=folder)
 
 
-def _write(folder: int, name: str, data: bytes, mode: int, sync: bool) -> None:
+def _attributes(file: int) -> dict[str, bytes]:
+    try:
+        names = [name for name in os.listxattr(file) if name.startswith("user.") or name == _ACCESS]
+        return {name: os.getxattr(file, name) for name in names}
+    except OSError:  # the file system has none
+        return {}
+
+
+def _write(
+    folder: int,
+    name: str,
+    data: bytes | BinaryIO,
+    mode: int,
+    sync: bool,
+    attributes: Mapping[str, bytes],
+) -> None:
     fd = os.open(name, _CREATE, 0o600, dir_fd=folder)
     with os.fdopen(fd, "wb") as stream:
-        stream.write(data)
+        if isinstance(data, bytes):
+            stream.write(data)
+        else:
+            shutil.copyfileobj(data, stream, _CHUNK)
         stream.flush()
-        os.fchmod(fd, stat.S_IMODE(mode) & 0o777)
+        for attribute, value in attributes.items():
+            os.setxattr(fd, attribute, value)
+        os.fchmod(fd, stat.S_IMODE(mode) & 0o777)  # after an access list, which has a mode of its own
         if sync:
             os.fsync(fd)
 

@@ -64,7 +64,7 @@ async def build(
     `on_output` hears what the build says, as it comes: text of the repository, not to be trusted. Raises
     BuildFailed, SandboxUnavailable, DockerfileError. Cancelling ends the build.
     """
-    reason = await docker.available()
+    reason = await daemon.available()
     if reason is not None:
         raise SandboxUnavailable(f"an image needs docker: {reason}", docker.remedy(reason))
     known = await docker.image_id(recipe.tag)

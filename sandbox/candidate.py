@@ -17,6 +17,7 @@ from sandbox.beneath import Beneath, Owner, Stamp, check_path, stamp
 from sandbox.freeze import RACY_NS, Base, apply_changes, is_environment
 from sandbox.harvest import Harvest, harvest
 from sandbox.layers import Fork, Layers
+from sandbox.naming import a_few, plain
 from sandbox.patch import FileChange, Patch, git_mode
 from sandbox.rules import is_cache, is_dependency
 from sandbox.shadow import Shadow
@@ -40,8 +41,10 @@ class Candidate:
         self._owner = owner
         self.tree = self.place = place / "tree"
         self._mount: Fork | None = None
-        self.snapshots = Snapshots(base, store, shadow, self._open)
         self._equal: dict[str, Stamp] = {}
+        self.snapshots = Snapshots(
+            base, store, shadow, self._open, lambda path, how: self._equal.get(path) == how
+        )
 
     def fill(self, parent: Candidate | None, patch: Patch | None) -> None:
         """Make the folder: as `parent` is, or as the base is with `patch` applied."""
@@ -137,6 +140,9 @@ class Candidate:
             listing = walk(tree, self._pick)
             for path in listing.left_out.keys() & self._base.listing.folders.keys():
                 raise SandboxError(f"cannot read {path!r} in the candidate: {listing.left_out[path]}")
+            if apart := {p: why for p, why in listing.left_out.items() if p not in self._base.withheld}:
+                path, why = next(iter(apart.items()))
+                notes.append(f"left out of the patch: {a_few(apart, 3)} ({why})")
             new = self._new_files(tree, listing, notes)
             room = MAX_PATCH
             for path in (*files, *new):
@@ -165,7 +171,7 @@ class Candidate:
         new, new_mode, seen = None, None, None
         if there:
             try:
-                new, seen = tree.read(path, MAX_PATCH)
+                new, seen, _ = tree.read(path, MAX_PATCH)
                 new_mode = git_mode(seen.st_mode)
             except FileMissing:
                 pass
@@ -190,7 +196,7 @@ class Candidate:
             if path in ignored:
                 continue
             if listing.files[path].st_size > MAX_NEW_FILE:
-                notes.append(f"left out of the patch: {path} (new, over {MAX_NEW_FILE // 1024**2} MB)")
+                notes.append(f"left out of the patch: {plain(path)} (new, over {MAX_NEW_FILE // 1024**2} MB)")
             else:
                 kept.append(path)
         return kept
@@ -199,14 +205,7 @@ class Candidate:
         return [p for p in listing.files if p not in self._base.listing.files and not p.endswith(".pyc")]
 
     def _ignored(self, tree: Beneath, listing: Listing, new: list[str]) -> set[str]:
-        """Those of `new` that the ignore files which are there now ignore."""
-        rules: dict[str, bytes] = {}
-        for folder in {parent for path in new for parent in _parents(path)}:
-            path = f"{folder}/.gitignore" if folder else ".gitignore"
-            info = listing.files.get(path)
-            if info is not None and stat.S_ISREG(info.st_mode) and info.st_size <= _IGNORE_FILE_BYTES:
-                rules[path] = tree.read(path, _IGNORE_FILE_BYTES).data
-        return self._shadow.ignored(new, rules)
+        return ignored(self._shadow, tree, listing, new)
 
     def harvest(self, place: Path) -> Harvest:
         """Copy to the new folder `place` what is to be kept of a set-up that ran here."""
@@ -259,6 +258,17 @@ class Candidate:
             self._mount.remove()
         else:
             remove_path(self._place)
+
+
+def ignored(shadow: Shadow, tree: Beneath, listing: Listing, paths: list[str]) -> set[str]:
+    """Those of `paths` that the ignore files which are there now ignore."""
+    rules: dict[str, bytes] = {}
+    for folder in {parent for path in paths for parent in _parents(path)}:
+        path = f"{folder}/.gitignore" if folder else ".gitignore"
+        info = listing.files.get(path)
+        if info is not None and stat.S_ISREG(info.st_mode) and info.st_size <= _IGNORE_FILE_BYTES:
+            rules[path] = tree.read(path, _IGNORE_FILE_BYTES).data
+    return shadow.ignored(paths, rules)
 
 
 def _parents(path: str) -> list[str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import itertools
 import json
 import re
 import shlex
 import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -32,6 +33,7 @@ from sandbox.base import (
     SandboxError,
     SandboxSpec,
     Size,
+    Target,
 )
 
 CLEAN_ENV = {
@@ -49,6 +51,7 @@ CLEAN_ENV = {
 }
 """The environment of every command, beside PATH. Nothing of the host's."""
 
+_Length = Annotated[int, msgspec.Meta(ge=0)]
 _LENGTHS = struct.Struct(">II")
 _HEADER_BYTES = 64 * 1024
 _PAYLOAD_BYTES = 48 * 1024 * 1024
@@ -193,6 +196,25 @@ class AgentClient:
         answer, data = await self._file("read", path, {"offset": offset, "limit": limit})
         return FileData(data=data, size=answer.size, hash=answer.hash, mode=answer.mode)
 
+    async def resolve(self, path: str) -> Target:
+        _, data = await self._file("resolve", path, {})
+        found: builtins.list[Target] = await self._rows(data, builtins.list[Target], Target.__struct_fields__)
+        if len(found) != 1:
+            raise await self._condemn("a path that leads to several places")
+        return found[0]
+
+    async def heads(self, paths: Sequence[str], limit: int) -> builtins.list[bytes | None]:
+        _, data = await self._file("heads", "", {"paths": [*paths], "limit": limit})
+        line, _, texts = data.partition(b"\n")
+        lengths: builtins.list[int | None] = await self._rows(line, builtins.list[_Length | None])
+        ends = [*itertools.accumulate(length or 0 for length in lengths)]
+        if len(lengths) != len(paths) or len(texts) != (ends or [0])[-1]:
+            raise await self._condemn("heads of other files")
+        return [
+            None if length is None else texts[end - length : end]
+            for length, end in zip(lengths, ends, strict=True)
+        ]
+
     async def write(
         self, path: str, data: bytes, *, expect_hash: str | None = None, mode: int | None = None
     ) -> str:
@@ -204,8 +226,12 @@ class AgentClient:
     async def remove(self, path: str, *, expect_hash: str) -> None:
         await self._file("remove", path, {"expect": expect_hash})
 
-    async def list(self, path: str = ".", *, depth: int = 1, limit: int = 10_000) -> builtins.list[Entry]:
-        _, data = await self._file("list", path, {"depth": depth, "limit": limit})
+    async def list(
+        self, path: str = ".", *, depth: int = 1, limit: int = 10_000, match: str | None = None
+    ) -> builtins.list[Entry]:
+        """As in Sandbox. Raises re.error for a pattern that is none."""
+        re.compile(match or "")
+        _, data = await self._file("list", path, {"depth": depth, "limit": limit, "match": match})
         entries: builtins.list[Entry]
         entries = await self._rows(data, builtins.list[Entry], Entry.__struct_fields__)
         return entries

@@ -13,12 +13,16 @@ import struct
 from pathlib import Path
 from typing import IO
 
+from sandbox.naming import plain
+
 _STREAM_HEADER = struct.Struct(">BxxxI")
 _CREDENTIALS = struct.Struct("3i")
 """pid, uid, gid; struct ucred of socket.h."""
 _STDOUT = 1
 _COMPLAINT_BYTES = 4000
 _BLOCK = 256 * 1024
+_PROBE_S = 3
+SLOW = "it takes too long"
 
 
 def socket_path() -> Path | None:
@@ -31,6 +35,27 @@ def socket_path() -> Path | None:
         if address.startswith("unix://") and path.exists():
             return path
     return None
+
+
+async def available() -> str | None:
+    """None when a daemon answers over a local socket, else the reason why not."""
+    path = socket_path()
+    if path is None:
+        host = os.environ.get("DOCKER_HOST", "")
+        if host and not host.startswith("unix://"):
+            return (
+                f"DOCKER_HOST is {plain(host)}, and pawl uses docker only over a unix socket of this machine"
+            )
+        return "no docker daemon is running on this machine"
+    if not os.access(path, os.R_OK | os.W_OK):
+        return f"no permission to use the docker daemon ({path})"
+    try:
+        async with asyncio.timeout(_PROBE_S):
+            status, _, writer = await request("GET /_ping")
+            writer.close()
+    except (OSError, TimeoutError) as error:
+        return f"the docker daemon does not answer: {str(error) or SLOW}"
+    return None if status == 200 else f"the docker daemon is not well (it answers {status})"
 
 
 def rootless() -> bool:

@@ -3,7 +3,8 @@
 The network of a build binds what `RUN` starts. It does not bind the daemon, which fetches missing images and
 the addresses of `ADD` itself, from the host. So that is read from the text, and what cannot be read plainly
 is refused. Lines are joined as the daemon's own parser joins them; where its versions differ, the text is
-refused as well.
+refused as well. Its idea of white space is Go's, which is not Python's: so outside of comments there may be
+none but space, tab and the ends of lines, and both mean the same.
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ from sandbox.base import SandboxError
 from sandbox.devcontainer import is_image_name
 
 _ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*(?!\\\s*$)", re.IGNORECASE | re.MULTILINE)
+_BLANK = " \t"
+_ODD = re.compile(r"[^\S \t]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+"""Control characters, and white space of any alphabet but space and tab."""
 _CONTINUED = re.compile(r"\\[ \t]*$")
 _DOUBLE = re.compile(r"\\\\[ \t]*$")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::-([^}$]*))?\})", re.ASCII)
+_ARG = re.compile(r"(\w+)(?:=([^\s\"'\\]*|\"[^\s\"\\]*\"|'[^\s'\\]*'))?", re.ASCII)
+_NAME = re.compile(r"[A-Za-z]*")
+_HEREDOC = re.compile(r"(?<!<)<<-?[^\s<]")
 _PLAIN = re.compile(r"--[a-z-]+(?:=[\w:.-]*)?|[\w.@+,/*?=-]+", re.ASCII)
 """A flag, or a word without colon, quote, backslash and variable: neither can be an address."""
 
@@ -38,7 +45,10 @@ class Needs(msgspec.Struct, frozen=True):
 
 
 def needs(text: str, args: Mapping[str, str]) -> Needs:
-    """Read a Dockerfile with its build arguments; raises DockerfileError for an `ADD` that could fetch."""
+    """Read a Dockerfile with its build arguments.
+
+    Raises DockerfileError for an `ADD` that could fetch, and for what cannot be read surely.
+    """
     known: dict[str, str] = {}
     stages: list[str] = []
     images: dict[str, None] = {}
@@ -48,7 +58,7 @@ def needs(text: str, args: Mapping[str, str]) -> Needs:
         plain = [word for word in words if not word.startswith("--")]
         wanted = ""
         if instruction == "ARG" and not stages:
-            known |= _defaults(words, args)
+            _define(known, words, args)
         elif instruction == "ADD" and not all(_PLAIN.fullmatch(word) for word in words):
             raise DockerfileError(
                 f"ADD {rest[:80]}: expected plain paths only; the daemon itself would fetch an address"
@@ -73,16 +83,20 @@ def _is_stage(name: str, stages: list[str]) -> bool:
     return name.lower() in stages or (name.isdecimal() and int(name) < len(stages))
 
 
-def _defaults(words: list[str], args: Mapping[str, str]) -> dict[str, str]:
-    """The values of an `ARG` before the first `FROM`; one without a value stays unknown."""
-    values = {}
+def _define(known: dict[str, str], words: list[str], args: Mapping[str, str]) -> None:
+    """Take the values of an `ARG` before the first `FROM`; one without a value becomes unknown."""
     for word in words:
-        name, has_value, value = word.partition("=")
+        found = _ARG.fullmatch(word)
+        if found is None:
+            raise DockerfileError(
+                f"ARG {word[:80]}: expected NAME or NAME=value, without spaces in the value"
+            )
+        name, value = found.groups()
+        known.pop(name, None)
         if name in args:
-            values[name] = args[name]
-        elif has_value:
-            values[name] = value.strip("\"'")
-    return values
+            known[name] = args[name]
+        elif value is not None:
+            known[name] = value.strip("\"'")
 
 
 def _expanded(word: str, known: Mapping[str, str]) -> str:
@@ -100,12 +114,26 @@ def _instructions(text: str) -> Iterator[tuple[str, str]]:
         name, rest = _split(line)
         while name == "ONBUILD":
             name, rest = _split(rest)
+        if name in ("RUN", "COPY", "ADD") and _HEREDOC.search(rest):
+            raise DockerfileError(
+                f"{name} {rest[:80]}: a here-document; versions of docker differ on its lines"
+            )
         yield name, rest
 
 
 def _split(line: str) -> tuple[str, str]:
-    name, *rest = line.split(None, 1) or [""]
-    return name.upper(), rest[0] if rest else ""
+    """(name in capitals, the rest), which begins with flags that can be read without the shell's rules."""
+    name, *more = line.split(None, 1) or [""]
+    rest = more[0] if more else ""
+    if not _NAME.fullmatch(name):
+        raise DockerfileError(f"{line[:80]}: expected an instruction")
+    if name.upper() != "RUN":
+        for word in rest.split():
+            if not word.startswith("--"):
+                break
+            if not {"\\", "'", '"'}.isdisjoint(word):
+                raise DockerfileError(f"{line[:80]}: expected flags without quotes and backslashes")
+    return name.upper(), rest
 
 
 def _joined(text: str) -> Iterator[str]:
@@ -113,7 +141,13 @@ def _joined(text: str) -> Iterator[str]:
     line = None
     for number, raw in enumerate(text.split("\n"), 1):
         part = raw.rstrip("\r")
-        if part.lstrip().startswith("#") or (line is not None and not part.strip()):
+        if part.lstrip(_BLANK).startswith("#"):
+            continue
+        if odd := _ODD.search(part):
+            raise DockerfileError(
+                f"line {number} holds the character U+{ord(odd[0]):04X}; expected no other than plain spaces"
+            )
+        if not part.strip() and line is not None:
             continue
         if _DOUBLE.search(part):
             raise DockerfileError(f"line {number} ends in two backslashes; versions of docker differ on it")

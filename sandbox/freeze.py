@@ -7,7 +7,7 @@ import shutil
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -16,8 +16,10 @@ import msgspec
 from sandbox.base import Mount, SandboxError
 from sandbox.beneath import Beneath, Owner, Stamp, stamp
 from sandbox.gitlist import Listed, enclosing, list_tree
-from sandbox.gitview import CONFIGS, MAX_CONFIG, git_mounts, pointer, safe_config
+from sandbox.gitview import git_mounts, pointer
 from sandbox.layers import Layers
+from sandbox.naming import a_few, plain
+from sandbox.nested import clean_nested
 from sandbox.patch import Patch, git_mode, merge_mode
 from sandbox.rules import DENIED, is_cache, is_denied, is_dependency
 from sandbox.tree import (
@@ -253,7 +255,10 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
     base.withheld = frozenset((*failed, *choice.denied, *choice.dependencies, *choice.git))
     base.added = frozenset()
     settle(max((info.st_ctime_ns for info in done.values()), default=0))
-    notes = [f"left out: {path} ({why})" for path, why in failed.items()]
+    reasons: dict[str, list[str]] = {}
+    for path, why in failed.items():
+        reasons.setdefault(why, []).append(path)
+    notes = [f"left out: {a_few(paths)} ({why})" for why, paths in reasons.items()]
     if choice.listed and (most := choice.listed.most_ignored(tree, choice.dependencies)):
         notes.append(f"not in the sandbox, as git ignores it: {most}")
     if len(listing.files) > intake.many:
@@ -262,7 +267,7 @@ def refresh(base: Base, tree: Path, view: Path, intake: Intake, state: Path) -> 
             f" most are in {_most(listing)}: {_advice(tree, intake)}"
         )
     if choice.denied:
-        notes.append(f"kept from the model as possible secrets: {', '.join(choice.denied)}")
+        notes.append(f"kept from the model as possible secrets: {a_few(choice.denied)}")
     return notes
 
 
@@ -299,7 +304,7 @@ def _update(
             os.rmdir(name, dir_fd=fd)
     copier = Copier(source, target)
     done, failed = copier.copy(Listing(new.folders, stale, new.hollow))
-    _clean_nested(target, stale, new.files)
+    clean_nested(target, stale, new)
     if leads and ".git" in stale:
         target.put(".git", leads.encode(), stat.S_IFREG | 0o644)
     was = _modes(old)
@@ -314,7 +319,7 @@ def _most(listing: Listing) -> str:
     inside: Counter[str] = Counter()
     for path in listing.files:
         inside[path.split("/", 1)[0] if "/" in path else "."] += 1
-    return ", ".join(f"{folder} ({count:,})" for folder, count in inside.most_common(3))
+    return ", ".join(f"{plain(folder)} ({count:,})" for folder, count in inside.most_common(3))
 
 
 def _advice(tree: Path, intake: Intake) -> str:
@@ -335,18 +340,3 @@ def check_space(needed: int, place: Path) -> None:
             f"a copy of the folder needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free at {place}; "
             "make room there, or set PAWL_HOME to another disk"
         )
-
-
-def _clean_nested(target: Beneath, stale: dict[str, os.stat_result], files: Collection[str]) -> None:
-    """Take what may hold a secret out of the configuration of nested repositories in the copy.
-
-    `files` are all in the copy. A nested repository may hold those of its own submodules and worktrees.
-    """
-    for path, info in stale.items():
-        *folders, name = path.split("/")
-        if name not in CONFIGS or ".git" not in folders or not stat.S_ISREG(info.st_mode):
-            continue
-        if folders[-1] == ".git" or "/".join([*folders, "HEAD"]) in files:
-            fits = info.st_size <= MAX_CONFIG
-            text = target.read(path).data.decode("utf-8", "replace") if fits else ""
-            target.put(path, safe_config(text).encode(), info.st_mode, mtime_ns=info.st_mtime_ns)

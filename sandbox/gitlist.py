@@ -22,6 +22,7 @@ from sandbox.base import FileError, PathEscape, SandboxError
 from sandbox.beneath import Beneath, check_path
 from sandbox.gitdir import GitDir, git_dir, is_file
 from sandbox.gitview import exclude_rules, object_format
+from sandbox.naming import plain
 from sandbox.rules import is_litter
 from sandbox.shadow import TIMEOUT_S, Names, Shadow
 
@@ -53,7 +54,7 @@ class Listed(msgspec.Struct):
         folders = sorted(path for path in self.ignored_folders.difference(shown) if not is_litter(path))
         for folder in folders[:_LOOKED_INTO]:
             counts[folder] += sum(islice(_files(tree / folder), _COUNTED))
-        named = [f"{folder or '.'} ({_said(count)})" for folder, count in counts.most_common(3)]
+        named = [f"{plain(folder) or '.'} ({_said(count)})" for folder, count in counts.most_common(3)]
         more = len(counts) + len(folders[_LOOKED_INTO:]) - len(named)
         return ", ".join(named) + (f" and {more:,} more" if more else "")
 

@@ -28,9 +28,9 @@ _FILES = re.compile(
 )
 """Files of a repository that git reads, as they are when the tree is frozen; FETCH_HEAD names remotes."""
 CONFIGS = ("config", "config.worktree")
-_COPIED = ("info", "refs")
+_COPIED = ("info", "logs", "refs")
 """Folders whose files are copied as well, for they fit to HEAD and the packed refs."""
-_LIVE = ("objects", "logs", "lfs", "reftable", "annex/objects")
+_LIVE = ("objects", "lfs", "reftable", "annex/objects")
 """Folders that are mounted."""
 _EXCLUDE = "info/exclude"
 _HOLDING = ("modules", "worktrees")
@@ -38,6 +38,9 @@ _HOLDING = ("modules", "worktrees")
 _MOST = 200
 """So many are shown."""
 MAX_CONFIG = 16 * MAX_TEXT
+_SPOKEN = re.compile(r"(?:.*/)?(?:logs/.+|[A-Z_]+)")
+"""Files with words in them, such as the command line of a `git pull`, which may name a token."""
+_ADDRESS = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 _PLAIN_FILE = stat.S_IFREG | 0o644
 _PLAIN = re.compile(r"[A-Za-z0-9._/-]*")
 _KEPT = {
@@ -54,6 +57,11 @@ def safe_config(text: str, *, without: Collection[tuple[str, str]] = ()) -> str:
         if key in _KEPT.get(section, ()) and (section, key) not in without and _PLAIN.fullmatch(value):
             kept.setdefault(section, []).append(f"\t{key} = {value}\n")
     return "".join(f"[{name}]\n{''.join(lines)}" for name, lines in kept.items())
+
+
+def safe_text(data: bytes) -> bytes:
+    """A log or message without addresses: people type tokens in them, and git writes down what was typed."""
+    return _ADDRESS.sub(b"(address)", data)
 
 
 def object_format(git: GitDir | None) -> str:
@@ -113,6 +121,8 @@ def git_mounts(tree: Path, root: str, view: Path, owner: Owner | None = None) ->
             without = [("core", "worktree")] if elsewhere and not folder else []
             for name in CONFIGS:
                 _clean(copy, listing, f"{folder}/{name}" if folder else name, without)
+        for path in filter(_SPOKEN.fullmatch, listing.files):
+            clean_text(copy, path, listing.files[path])
         if git.own != git.common:
             copy.put(f"{git.own.relative_to(git.common)}/commondir", b"../..\n", _PLAIN_FILE)
         copier.finish(listing)
@@ -149,6 +159,15 @@ def _is_repository(name: str, parent: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def clean_text(copy: Beneath, path: str, info: os.stat_result) -> None:
+    """Take addresses out of the copy of a log or message; one that is too long to be looked at is emptied."""
+    if not stat.S_ISREG(info.st_mode):
+        return
+    text = copy.read(path).data if info.st_size <= MAX_CONFIG else b""
+    if (safe := safe_text(text)) != text or not text:
+        copy.put(path, safe, info.st_mode, mtime_ns=info.st_mtime_ns)
 
 
 def _clean(copy: Beneath, listing: Listing, path: str, without: Collection[tuple[str, str]]) -> None:

@@ -18,6 +18,8 @@ class History:
         self._fork = fork
         self._states: list[Snapshot] = []
         self._at = 0
+        self.lost: tuple[str, ...] = ()
+        """What the last undo or redo could not make as it was: large files, installed packages, devices."""
 
     async def record(self, label: str) -> tuple[str, ...]:
         """Keep the fork as it is now, and forget what was undone before it.
@@ -46,6 +48,7 @@ class History:
         return await self._go(+1)
 
     async def _go(self, way: int) -> tuple[str, ...]:
+        self.lost = ()
         await self.record("now")
         at = self._at + way
         if not 0 <= at < len(self._states):
@@ -53,4 +56,9 @@ class History:
         now, wanted = self._states[self._at], self._states[at]
         await self._fork.restore(wanted)
         self._at = at
-        return await self._fork.touched(now, wanted)
+        if wanted.unkept or now.unkept:
+            # this state is from now on what could be made of it: what is left of a step is no new one
+            self._states[at] = await self._fork.snapshot(wanted.label)
+            self.lost = wanted.unlike(self._states[at])
+        touched = await self._fork.touched(now, wanted)
+        return tuple(path for path in touched if path not in self.lost)

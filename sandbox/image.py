@@ -18,8 +18,9 @@ from pathlib import Path
 import msgspec
 
 from sandbox.base import Mount
-from sandbox.languages import SYSTEM_PATH, Languages, plain_text
+from sandbox.languages import Languages, plain_text
 from sandbox.parts import has_parts
+from sandbox.programs import SYSTEM_PATH, search_path
 
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _STORES = ("/nix/store", "/home/linuxbrew/.linuxbrew")
@@ -187,12 +188,12 @@ def _hops(python: Path) -> Iterator[str]:
 
 def _on_path(project: Path, environ: Mapping[str, str], home: Path) -> Iterator[_Python]:
     version = _pyenv_version(project, environ)
+    path = search_path(environ, project)
+    environ = {**environ, "PATH": path}  # a shim looks up others
     seen = set()
-    for folder in environ.get("PATH", "").split(os.pathsep):
+    for folder in path.split(os.pathsep):
         python = Path(folder, "python3")
-        if not folder.startswith("/") or not os.access(python, os.X_OK):
-            continue
-        if _within(folder, project) or _within(python, project):
+        if not os.access(python, os.X_OK) or _within(python, project):
             continue
         facts = _ask(str(python), python.stat().st_mtime_ns, version, tuple(sorted(environ.items())))
         if facts is None or facts[0] in seen:

@@ -19,7 +19,7 @@ import msgspec
 from sandbox.base import Mount
 
 PLACE = "/.pawl"
-_NOTHING = str(Path(__file__).with_name("__init__.py"))
+NOTHING = str(Path(__file__).with_name("__init__.py"))
 """An empty file, shown in the place of one that must not be read."""
 _LOADER = re.compile(r"ld(?:-linux|-musl|64|-\d)[\w.-]*\.so[\d.]*|ld\.so(?:\.\d+)*")
 _PRELOAD = "/etc/ld.so.preload"
@@ -64,7 +64,7 @@ def own() -> Interpreter | None:
     shown = {folder: f"{PLACE}/lib/{number}" for number, folder in enumerate(folders)}
     python = f"{PLACE}/python/{program.relative_to(base)}"
     mounts = (
-        Mount(_NOTHING, _PRELOAD),
+        Mount(NOTHING, _PRELOAD),
         Mount(str(program), python),
         Mount(str(library), f"{PLACE}/python/{library.relative_to(base)}"),
         *(Mount(str(folder), target) for folder, target in shown.items()),

@@ -17,6 +17,7 @@ import msgspec
 
 from sandbox.base import NotRegular, SandboxError
 from sandbox.beneath import Beneath, Content, Owner
+from sandbox.naming import plain
 from sandbox.tree import remove_path
 
 JOURNAL, DONE, UNDONE = "journal.json", "done.json", "undone.json"
@@ -37,6 +38,15 @@ class Step(msgspec.Struct):
     uid: int = 0
     gid: int = 0
     mtime_ns: int = 0
+    links: int = 1
+    """How many names the file had."""
+    attributes: dict[str, bytes] = {}
+    """Its extended attributes; names in hexadecimal."""
+
+    @property
+    def extended(self) -> dict[str, bytes]:
+        """The attributes by their names."""
+        return {os.fsdecode(bytes.fromhex(name)): value for name, value in self.attributes.items()}
 
     @property
     def name(self) -> str:
@@ -126,6 +136,8 @@ def _keep(writes: list[Write], place: Path) -> list[Step]:
                 info.st_gid,
                 info.st_mtime_ns,
             )
+            step.links = 1 if stat.S_ISLNK(info.st_mode) else info.st_nlink
+            step.attributes = {os.fsencode(n).hex(): v for n, v in write.seen.attributes.items()}
             _save(place / step.kept, write.seen.data)
         steps.append(step)
     return steps
@@ -155,6 +167,27 @@ def load(file: Path) -> Journal:
         raise SandboxError(f"the journal {file} is damaged ({error}); move it away to go on") from error
 
 
+def hopeless(file: Path) -> str:
+    """Why the cut-off change of a journal cannot be put back, whatever is tried; "" when it may be.
+
+    Raises OSError when it cannot be told.
+    """
+    try:
+        journal = load(file)
+    except SandboxError as error:
+        return f"its journal is damaged ({error.__cause__})"
+    tree = Path(os.fsdecode(journal.tree))
+    if not tree.is_dir():
+        return f"{plain(str(tree))} is gone"
+    lost = [step.name for step in journal.steps if step.kept and not (file.parent / step.kept).exists()]
+    return f"the old content of {plain(lost[0])} is lost" if lost else ""
+
+
+def cut_off(state: Path) -> list[Path]:
+    """The journals in a workspace's state of changes that a crash cut off."""
+    return sorted((state / "accepts").glob(f"*/{JOURNAL}"))
+
+
 def finish(place: Path, name: str = DONE) -> None:
     """The change is whole: the journal under way gets its last name."""
     (place / JOURNAL).rename(place / name)
@@ -162,13 +195,25 @@ def finish(place: Path, name: str = DONE) -> None:
 
 
 def recover(state: Path) -> tuple[str, ...]:
-    """Put back what a change had done when it was cut off; returns the paths. Blocking."""
+    """Put back what a change had done when it was cut off; returns the paths. Blocking.
+
+    Raises SandboxError with the remedy when that is not possible: then the journal stays.
+    """
     restored: list[str] = []
-    for file in sorted((state / "accepts").glob(f"*/{JOURNAL}")):
-        journal = load(file)
-        with Beneath(Path(os.fsdecode(journal.tree))) as user:
-            restored += roll_back(user, journal, file.parent)
-        finish(file.parent, UNDONE)
+    for file in cut_off(state):
+        try:
+            if not (why := hopeless(file)):
+                journal = load(file)
+                with Beneath(Path(os.fsdecode(journal.tree))) as user:
+                    restored += roll_back(user, journal, file.parent)
+                finish(file.parent, UNDONE)
+        except OSError as error:
+            why = str(error)
+        if why:
+            raise SandboxError(
+                f"a change that was cut off cannot be put back: {why}; the old contents are in {file.parent}."
+                " `pawl sandbox prune` shows what is past mending, and gives it up with --yes"
+            )
     return tuple(restored)
 
 
@@ -190,6 +235,7 @@ def roll_back(user: Beneath, journal: Journal, place: Path) -> list[str]:
                 step.mode,
                 owner=step.owner,
                 mtime_ns=step.mtime_ns,
+                attributes=step.extended,
                 temp=step.temp,
                 sync=True,
             )

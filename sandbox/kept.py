@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from sandbox.base import SandboxError
-from sandbox.registries import HOMES, OFFLINE, PACKAGES, homes
+from sandbox.registries import HOMES, PACKAGES, offline
 from sandbox.tree import remove_path
 
 FOLDER = "setups"
@@ -66,13 +66,7 @@ class Kept:
 
     def env(self, root: str) -> dict[str, str]:
         """Variables by which programs find it in a workspace that is at `root` inside."""
-        if PACKAGES not in self.made.folders:
-            env = {}
-        else:
-            there = [name for name in HOMES if (self.source(PACKAGES) / name).is_dir()]
-            env = homes(root, there)
-            for name in there:
-                env |= OFFLINE.get(name, {})
+        env = offline(root, self.source(PACKAGES)) if PACKAGES in self.made.folders else {}
         if self.made.environment:
             env["VIRTUAL_ENV"] = f"{root}/{self.made.environment}"
         return env

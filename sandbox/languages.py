@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+from sandbox import programs
+from sandbox.programs import SYSTEM_PATH
 
 _PLAIN_TOOLS = ("npm", "java", "ruby")
 _CARGO_FOLDERS = ("bin", "git", "registry")
@@ -57,8 +57,8 @@ class Languages:
 
     def _which(self, name: str) -> Path | None:
         """A program on the PATH that is not among the system's own."""
-        found = shutil.which(name, path=self._environ.get("PATH", ""))
-        if found is None or not found.startswith("/") or str(Path(found).parent) in SYSTEM_PATH:
+        found = programs.find(name, self._environ, self._project)
+        if found is None or str(Path(found).parent) in SYSTEM_PATH:
             return None
         return Path(found)
 
@@ -92,7 +92,7 @@ class Languages:
             installed = self._node_versions()
             wanted = self._wanted_node()
             program = _newest(installed, wanted) if wanted else None
-            if program is None and shutil.which("node", path=self._environ.get("PATH", "")) is None:
+            if program is None and programs.find("node", self._environ, self._project) is None:
                 program = _newest(installed, ())
         return self._of_bin(program)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from sandbox import mounting
 from sandbox.base import SandboxError
 from sandbox.beneath import Beneath, Owner
 from sandbox.facts import mount_points
+from sandbox.programs import find, need
 from sandbox.tree import Copier, Listing, relock, walk
 
 _MARKS = tuple(f"{kind}.overlay.{mark}" for kind in ("trusted", "user") for mark in ("opaque", "redirect"))
@@ -92,7 +92,7 @@ class HeldMounts:
         self._root = Path(f"/proc/{self._helper.pid}/root")
         pid = str(self._helper.pid)
         self.enter: tuple[str, ...] = (
-            "nsenter",
+            need("nsenter"),
             "--user",
             "--mount",
             "--target",
@@ -157,7 +157,7 @@ def open_mounts(state: Path) -> Mounts | str:
     mounts: Mounts
     if os.geteuid() == 0:
         mounts = HostMounts()
-    elif shutil.which("nsenter") is None:
+    elif find("nsenter") is None:
         return "nsenter is not installed"
     else:
         try:

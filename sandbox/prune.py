@@ -1,7 +1,7 @@
 """What pawls that are no more left behind, and what set-ups made: found first, removed only when asked.
 
-Never among it: whatever a living pawl holds (its workspace is locked), pre-images of accepted patches and
-session logs.
+Never among it: whatever a living pawl holds (its workspace is locked), pre-images of accepted patches, unless
+of one that was cut off and cannot be put back, and session logs.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import msgspec
 
 from sandbox import kept
 from sandbox.base import BackendName, Orphan, SandboxError
+from sandbox.journal import cut_off, hopeless
 from sandbox.open import known_backends, load
 from sandbox.rejected import KEPT_DAYS, outdated
+from sandbox.sweep import COPIES, held, sweep
 from sandbox.tree import remove_path
-from sandbox.workspace import COPIES, Workspace, held
 
 
 class Leftover(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ async def leftovers(state: Path) -> list[Leftover]:
     for name in known_backends():
         backend = await asyncio.to_thread(load, name)  # type: ignore[arg-type]
         found += [_container(name, orphan) for orphan in await backend.orphans()]  # type: ignore[arg-type]
-    kinds = (_copies, _set_up, _shared, _rejected)
+    kinds = (_copies, _given_up, _set_up, _shared, _rejected)
     return [*found, *await asyncio.to_thread(lambda: [left for kind in kinds for left in kind(state)])]
 
 
@@ -63,9 +64,29 @@ def _copies(state: Path) -> Iterator[Leftover]:
 
 async def _sweep(place: Path) -> None:
     """Undo a cut-off accept and remove the copies, of this and all others that nobody uses."""
-    await Workspace.sweep(place.parent)
+    await asyncio.to_thread(sweep, place.parent)
     if any((place / name).exists() for name in COPIES):
         raise SandboxError(f"{place} has come into use, or cannot be changed")
+
+
+def _given_up(state: Path) -> Iterator[Leftover]:
+    """Old contents of files whose accept was cut off and cannot be put back any more."""
+    for file in sorted(file for place in (state / "workspaces").glob("*") for file in cut_off(place)):
+        place = file.parents[2]
+        why = ""
+        with contextlib.suppress(OSError):
+            why = hopeless(file)
+        if why and not in_use(place):
+            name = f"old contents of a change that was cut off, {file.parent}: {why}"
+            remove = functools.partial(asyncio.to_thread, _give_up, place, file)
+            yield Leftover("accept", name, size(file.parent), remove)
+
+
+def _give_up(place: Path, file: Path) -> None:
+    with held(place) as ours:
+        if (place / "lock").exists() and not ours:
+            raise SandboxError(f"{place} has come into use")
+        remove_path(file.parent)
 
 
 def in_use(place: Path) -> bool:

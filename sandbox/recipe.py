@@ -186,7 +186,7 @@ def _check_size(listing: Listing, context: str) -> None:
 
 def _add(archive: tarfile.TarFile, root: Beneath, path: str) -> None:
     try:
-        data, info = root.read(path, CONTEXT_BYTES)
+        data, info, _ = root.read(path, CONTEXT_BYTES)
     except FileMissing:
         return
     if stat.S_ISLNK(info.st_mode):

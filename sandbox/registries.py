@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable
 from fnmatch import translate
+from pathlib import Path
 
 import msgspec
 
@@ -125,6 +126,15 @@ _MAVEN = "-Dmaven.repo.local="
 """Until Maven 3.9 no variable names its repository; this one's words go to its Java machine."""
 OFFLINE = {"cargo": {"CARGO_NET_OFFLINE": "true"}, "go": {"GOPROXY": "off"}, "maven": {"MAVEN_ARGS": "-o"}}
 """Folder in PACKAGES -> further variables after the set-up."""
+
+
+def offline(root: str, packages: Path) -> dict[str, str]:
+    """Variables by which programs find what the host has in `packages` and shows as PACKAGES at `root`."""
+    there = [name for name in HOMES if (packages / name).is_dir()]
+    found = homes(root, there)
+    for name in there:
+        found |= OFFLINE.get(name, {})
+    return found
 
 
 def homes(root: str, names: Iterable[str] = HOMES) -> dict[str, str]:

@@ -76,6 +76,8 @@ def for_docker(reason: str) -> str:
     """The remedy when docker cannot be used because of `reason`."""
     if "no permission" in reason:
         return "sudo usermod -aG docker $USER, then log in again"
+    if "DOCKER_HOST" in reason:
+        return "unset DOCKER_HOST, or set it to unix:///var/run/docker.sock"
     return "sudo systemctl start docker"
 
 

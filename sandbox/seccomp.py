@@ -1,8 +1,8 @@
-"""Which system calls a sandbox may make: one policy, as docker's profile and as a program for bubblewrap.
+"""Which system calls a sandbox may make: one allow-list, as docker's profile and as a program for bubblewrap.
 
-docker gets an allow-list. bubblewrap takes a classic BPF program, which is a deny-list here: what remains is
-held by the empty capability set and the namespaces. Refused in both: the calls of `BANNED`, new namespaces,
-sockets other than UNIX, IPv4, IPv6 and NETLINK_ROUTE, typing into a terminal (TIOCSTI), foreign ABIs.
+Of the calls whose arguments decide there are no new namespaces, no sockets other than UNIX, IPv4, IPv6 and
+NETLINK_ROUTE, and nobody types into a terminal (TIOCSTI, TIOCLINUX); nor are foreign ABIs there. A call that
+is not listed fails with EPERM; one that is newer than the list, with ENOSYS, so that a C library falls back.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import platform
 import struct
+from collections.abc import Iterable
 from typing import Any
 
-from sandbox.syscalls import ALLOWED, BANNED, CONDITIONAL
+from sandbox.syscalls import ALLOWED, CONDITIONAL
 
 _NEW_NAMESPACE = 0x7E020000
 """CLONE_NEWNS, -CGROUP, -UTS, -IPC, -USER, -PID and -NET."""
@@ -24,13 +25,13 @@ _PERSONALITIES = (0x0, 0x0008, 0x20000, 0x20008, 0xFFFFFFFF)
 
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """machine -> (column of the tables, AUDIT_ARCH)."""
-_X32_BIT = 0x40000000
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _GO, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL_PROCESS = 0x7FFF0000, 0x80000000
 _NUMBER, _ARCHITECTURE = 0, 4
 _Rule = dict[str, Any]
 _Instruction = tuple[int, int, int, int]
+_Verdict = tuple[int, list[_Instruction]]
 
 
 # --- docker ------------------------------------------------------------------------------------------------
@@ -45,7 +46,10 @@ def docker_profile() -> dict[str, Any]:
         *(_allow(["socket"], _argument(0, family)) for family in (_UNIX, _INET, _INET6)),
         _allow(["socket"], _argument(0, _NETLINK), _argument(2, _ROUTE)),
         *(_allow(["personality"], _argument(0, value)) for value in _PERSONALITIES),
-        *(_allow(["ioctl"], _argument(1, bit, "SCMP_CMP_MASKED_EQ", bit & ~_TIOCSTI)) for bit in _bits()),
+        *(
+            _allow(["ioctl"], _argument(1, mask, "SCMP_CMP_MASKED_EQ", bits))
+            for mask, bits in _other_ioctls()
+        ),
     ]
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
@@ -55,12 +59,19 @@ def docker_profile() -> dict[str, Any]:
     }
 
 
-def _bits() -> list[int]:
-    """An ioctl's number is its low 32 bits: it is not TIOCSTI when any of them differs."""
-    return [1 << shift for shift in range(32)]
+def _other_ioctls() -> list[tuple[int, int]]:
+    """(mask, bits) that together fit every number but the two: an ioctl's number is its low 32 bits.
+
+    It is another one when a bit differs in which the two agree, or when their other bits are neither's.
+    """
+    differing = _TIOCSTI ^ _TIOCLINUX
+    same = [1 << shift for shift in range(32) if not differing >> shift & 1]
+    bits = range(0, differing + 1, 2)  # the lowest bit that differs is the second
+    neither = {each & differing for each in bits} - {_TIOCSTI & differing, _TIOCLINUX & differing}
+    return [(bit, bit & ~_TIOCSTI) for bit in same] + [(differing, each) for each in sorted(neither)]
 
 
-def _allow(names: list[str] | tuple[str, ...], *arguments: _Rule) -> _Rule:
+def _allow(names: Iterable[str], *arguments: _Rule) -> _Rule:
     return {"names": list(names), "action": "SCMP_ACT_ALLOW", "args": list(arguments)}
 
 
@@ -83,16 +94,32 @@ def filter_program(machine: str | None = None) -> bytes | None:
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD, 0, 0, _NUMBER),
     ]
-    if machine == "x86_64":
-        program += [(_AT_LEAST, 0, 1, _X32_BIT), _refuse(errno.ENOSYS)]
-    for numbers in BANNED.values():
-        number = numbers[column]
-        if number is not None:
-            program += _when(number, [_refuse()])
-    for name, body in _BODIES.items():
-        program += _when(CONDITIONAL[name][column], body)
-    program.append((_RETURN, 0, 0, _ALLOW))
+    program += _decision(_verdicts(column))
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+
+
+def _verdicts(column: int) -> list[_Verdict]:
+    """What is done from which number on, in their order; the first is 0."""
+    special: dict[int, list[_Instruction]] = {
+        numbers[column]: _BODIES[name] for name, numbers in CONDITIONAL.items()
+    }
+    allowed = {numbers[column] for numbers in ALLOWED.values()}
+    newest = max(number for number in (*allowed, *special) if number is not None)
+    verdicts: list[_Verdict] = []
+    for number in range(newest + 1):
+        body = special.get(number) or [_PASS if number in allowed else _refuse()]
+        if not verdicts or verdicts[-1][1] != body:
+            verdicts.append((number, body))
+    return [*verdicts, (newest + 1, [_refuse(errno.ENOSYS)])]  # x32 too, which is told by a high bit
+
+
+def _decision(verdicts: list[_Verdict]) -> list[_Instruction]:
+    """Find the verdict on the number that is loaded, by halves."""
+    if len(verdicts) == 1:
+        return verdicts[0][1]
+    middle = len(verdicts) // 2
+    below, above = _decision(verdicts[:middle]), _decision(verdicts[middle:])
+    return [(_AT_LEAST, 0, 1, verdicts[middle][0]), (_GO, 0, 0, len(below)), *below, *above]
 
 
 def _argument_word(index: int) -> _Instruction:
@@ -104,20 +131,22 @@ def _refuse(number: int = errno.EPERM) -> _Instruction:
     return (_RETURN, 0, 0, 0x00050000 | number)
 
 
-def _when(number: int, body: list[_Instruction]) -> list[_Instruction]:
-    """Do `body`, which always returns, for one system call."""
-    return [(_EQUAL, 0, len(body), number), *body]
-
-
+_PASS: _Instruction = (_RETURN, 0, 0, _ALLOW)
 _BODIES: dict[str, list[_Instruction]] = {
-    "clone": [_argument_word(0), (_ANY_BIT, 0, 1, _NEW_NAMESPACE), _refuse(), (_RETURN, 0, 0, _ALLOW)],
+    "clone": [_argument_word(0), (_ANY_BIT, 0, 1, _NEW_NAMESPACE), _refuse(), _PASS],
     "clone3": [_refuse(errno.ENOSYS)],
     "ioctl": [
         _argument_word(1),
         (_EQUAL, 1, 0, _TIOCSTI),
         (_EQUAL, 0, 1, _TIOCLINUX),
         _refuse(),
-        (_RETURN, 0, 0, _ALLOW),
+        _PASS,
+    ],
+    "personality": [
+        _argument_word(0),
+        *((_EQUAL, len(_PERSONALITIES) - at, 0, value) for at, value in enumerate(_PERSONALITIES)),
+        _refuse(),
+        _PASS,
     ],
     "socket": [
         _argument_word(0),
@@ -127,7 +156,7 @@ _BODIES: dict[str, list[_Instruction]] = {
         (_EQUAL, 0, 3, _NETLINK),
         _argument_word(2),
         (_EQUAL, 0, 1, _ROUTE),
-        (_RETURN, 0, 0, _ALLOW),
+        _PASS,
         _refuse(),
     ],
 }

@@ -10,7 +10,6 @@ The environment is built from nothing, because git obeys dozens of variables (Gi
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -18,8 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sandbox.base import SandboxError, SandboxUnavailable
+from sandbox.base import SandboxError
 from sandbox.patch import FileChange, Patch, join_sections, sort_key
+from sandbox.programs import need
 
 _CONFIG = """\
 [core]
@@ -64,10 +64,7 @@ class Shadow:
 
     def __init__(self, path: Path, object_format: str = "sha1") -> None:
         """`object_format` is the user's repository's, so that binary patches apply there."""
-        git = shutil.which("git")
-        if git is None:
-            raise SandboxUnavailable("git is not installed", "install git, for example: apt-get install git")
-        self._git = git
+        self._git = need("git")
         self._path = path
         self._serial = 0
         self._lock = threading.Lock()

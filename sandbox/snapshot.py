@@ -6,6 +6,8 @@ write gets a later one.
 
 A restore replaces each file by a rename, so a crash leaves each one old or new, and the next restore mends
 the rest. What no snapshot could bring back is not removed unless it is in the way: see `Snapshot.left_out`.
+
+A large file that is as in the base is not read: it is borrowed from there, whatever its size.
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ import contextlib
 import os
 import stat
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -29,8 +32,12 @@ from sandbox.shadow import Shadow
 from sandbox.store import Manifest, Node, Store
 from sandbox.tree import Listing, Verdict, relock, remove_tree, settle, walk
 
-MAX_FILE = 20 * 1024**2
-"""A file over this is left out of snapshots."""
+LARGE = 20 * 1024**2
+"""A file over this is borrowed from the base as long as it is the base's."""
+MAX_FILE = 256 * 1024**2
+"""A file over this that is not the base's is left out of snapshots."""
+_SPECIAL = "a socket, FIFO or device"
+_NONE: Stamp = (0, 0, 0, 0, 0)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -44,13 +51,31 @@ class Snapshot(msgspec.Struct, frozen=True):
     left_out: dict[str, str]
     """Path -> why it is not in the snapshot: too large, installed packages, a device. A restore leaves it
     alone unless something of the snapshot belongs in its place."""
+    unkept: dict[str, Stamp]
+    """Those that are no mere trouble with reading, and how a file was: a change of one is seen."""
+    links: tuple[tuple[str, ...], ...]
+    """Paths that are one file."""
+
+    def unlike(self, other: Snapshot) -> tuple[str, ...]:
+        """Paths of what is not kept where the two differ, sorted."""
+        paths = self.unkept.keys() | other.unkept.keys()
+        return tuple(sorted(path for path in paths if self.unkept.get(path) != other.unkept.get(path)))
 
 
 class Snapshots:
     """Takes and restores them. Blocking. One method at a time."""
 
-    def __init__(self, base: Base, store: Store, shadow: Shadow, open_tree: Callable[[], Beneath]) -> None:
+    def __init__(
+        self,
+        base: Base,
+        store: Store,
+        shadow: Shadow,
+        open_tree: Callable[[], Beneath],
+        is_base: Callable[[str, Stamp], bool],
+    ) -> None:
+        """`is_base` is true for a path and a stamp that are known to be equal to the base's file."""
         self._base = base
+        self._is_base = is_base
         self._store = store
         self._shadow = shadow
         self._open = open_tree
@@ -75,7 +100,13 @@ class Snapshots:
         self._known = {path: known for path, known in self._known.items() if path in manifest}
         self._remember(self._store.save(self._last, self._manifest, manifest), manifest)
         sizes = [node.size for node in manifest.values() if node.key]
-        return Snapshot(self._last, label, len(sizes), sum(sizes), left_out)
+        unkept = {path: stamp(info) for path, info in listing.files.items() if path in left_out}
+        unkept |= dict.fromkeys(
+            (*listing.special, *(path for path in listing.hollow if path in left_out)), _NONE
+        )
+        return Snapshot(
+            self._last, label, len(sizes), sum(sizes), left_out, unkept, _links(listing, manifest)
+        )
 
     def _fill(self, tree: Beneath, listing: Listing, left_out: dict[str, str]) -> Manifest:
         manifest = {
@@ -85,20 +116,40 @@ class Snapshots:
         stale = {}
         for path, info in listing.files.items():
             known = self._known.get(path)
-            if known is not None and known[0] == stamp(info):
-                manifest[path] = known[1]
+            node = known[1] if known is not None and known[0] == stamp(info) else self._borrow(path, info)
+            if node is not None:
+                manifest[path] = node
+                left_out.pop(path, None)
             elif path not in left_out:
                 stale[path] = info
         return manifest | self._read(tree, stale, left_out)
 
+    def _borrow(self, path: str, info: os.stat_result) -> Node | None:
+        """The node of a large file that is the base's; None when it is not, or that is not known."""
+        if info.st_size <= LARGE or not self._is_base(path, stamp(info)):
+            return None
+        with Beneath(self._base.tree) as base:
+            there = base.stat(path)
+        if there is None:
+            return None
+        key = self._store.borrow(path, stamp(there))
+        self._known[path] = stamp(info), (node := _node(info, key, info.st_size))
+        return node
+
     def restore(self, snapshot: Snapshot) -> None:
         """Make the folder what it was. Nothing may run in it meanwhile; a FileError says that it did."""
         wanted = self._store.manifest(snapshot.id)
+        borrowed = []
         self._entered |= {path for path, node in wanted.items() if not node.key}
         temp = f".pawl-{uuid.uuid4().hex}"
         with self._open() as tree:
             found = walk(tree, self._pick)
-            _remove_others(tree, found, wanted, snapshot.left_out)
+            for path, node in wanted.items():
+                if node.key in self._store.borrowed and not self._is(path, node, found):
+                    with self._content(node):
+                        pass  # it is there: said before anything is changed
+            large = {path for path, info in found.files.items() if not self._is_held(path, info)}
+            _remove_others(tree, found, wanted, snapshot.left_out, large)
             folders = sorted(path for path, node in wanted.items() if not node.key)
             for path in sorted(
                 {*folders, *self._base.listing.hollow} - found.folders.keys() - {*found.hollow}
@@ -106,12 +157,31 @@ class Snapshots:
                 _make_folder(tree, path)
             for path, node in wanted.items():
                 if node.key and not self._is(path, node, found):
-                    data = self._store.get(node.key)
-                    tree.put(path, data, node.mode, mtime_ns=node.mtime_ns, temp=temp)
+                    with self._content(node) as data:
+                        tree.put(path, data, node.mode, mtime_ns=node.mtime_ns, temp=temp)
+                    if node.key in self._store.borrowed:
+                        borrowed.append(path)
+            for paths in snapshot.links:
+                _link(tree, paths, temp)
             for path in reversed(folders):
                 with tree.folder(path) as fd:
                     _set_mode(fd, wanted[path].mode)
+            made = {path: info for path in borrowed if (info := tree.stat(path)) is not None}
+        settle(max((info.st_ctime_ns for info in made.values()), default=0))
+        self._known |= {path: (stamp(info), wanted[path]) for path, info in made.items()}
         self._remember(snapshot.id, wanted)
+
+    @contextlib.contextmanager
+    def _content(self, node: Node) -> Iterator[bytes | BinaryIO]:
+        """What belongs into the file of a node. Raises SandboxError when it is not there any more."""
+        if node.key not in self._store.borrowed:
+            yield self._store.get(node.key)
+            return
+        path, there = self._store.borrowed[node.key]
+        with Beneath(self._base.tree) as base, base.open(path) as stream:
+            if stamp(os.fstat(stream.fileno())) != there:
+                raise SandboxError(f"{path!r} cannot be put back: it has been accepted in another form since")
+            yield stream
 
     def touched(self, a: Snapshot, b: Snapshot) -> tuple[str, ...]:
         """Paths that differ in kind, content or mode, sorted; a folder's ends in `/`."""
@@ -122,7 +192,7 @@ class Snapshots:
             if old is None or new is None or (old.mode, old.key) != (new.mode, new.key):
                 node = new or old
                 found.append(path if node is not None and node.key else f"{path or '.'}/")
-        return tuple(sorted(found))
+        return tuple(sorted({*found, *a.unlike(b)}))
 
     def changes(self, a: Snapshot, b: Snapshot) -> Patch:
         """What leads from one to the other, as far as a patch can say it: no folders, nothing in a `.git`."""
@@ -139,7 +209,8 @@ class Snapshots:
     def _side(self, node: Node | None) -> tuple[bytes | None, int | None]:
         if node is None or not node.key:
             return None, None
-        return self._store.get(node.key), git_mode(node.mode)
+        with self._content(node) as content:
+            return content if isinstance(content, bytes) else content.read(), git_mode(node.mode)
 
     def _remember(self, number: int, manifest: Manifest) -> None:
         self._last, self._manifest = number, manifest
@@ -161,7 +232,7 @@ class Snapshots:
         left_out |= {
             path: "a folder of installed packages" for path in listing.hollow if path not in self._hollow
         }
-        left_out |= dict.fromkeys(listing.special, "a socket, FIFO or device")
+        left_out |= dict.fromkeys(listing.special, _SPECIAL)
         for path, info in listing.files.items():
             if info.st_size > MAX_FILE:
                 left_out[path] = f"over {MAX_FILE // 1024**2} MB"
@@ -184,6 +255,15 @@ class Snapshots:
             except FileError as error:
                 left_out[folder] = str(error)
         return nodes
+
+    def _is_held(self, path: str, info: os.stat_result) -> bool:
+        """True when a snapshot can bring the file back."""
+        known = self._known.get(path)
+        return (
+            info.st_size <= MAX_FILE
+            or (known is not None and known[0] == stamp(info))
+            or self._borrow(path, info) is not None
+        )
 
     def _is(self, path: str, node: Node, found: Listing) -> bool:
         info, known = found.files.get(path), self._known.get(path)
@@ -215,9 +295,29 @@ def _content(
 
 
 def _file(content: Content, store: Store) -> Node:
-    info = content.stat
+    return _node(content.stat, store.add(content.data), len(content.data))
+
+
+def _node(info: os.stat_result, key: bytes, size: int) -> Node:
     mode = info.st_mode if stat.S_ISLNK(info.st_mode) else stat.S_IFREG | info.st_mode & 0o777
-    return Node(mode, info.st_mtime_ns, store.add(content.data), len(content.data))
+    return Node(mode, info.st_mtime_ns, key, size)
+
+
+def _links(listing: Listing, manifest: Manifest) -> tuple[tuple[str, ...], ...]:
+    """The paths of a listing that are one file."""
+    same: dict[tuple[int, int], list[str]] = {}
+    for path, info in listing.files.items():
+        if info.st_nlink > 1 and path in manifest:
+            same.setdefault((info.st_dev, info.st_ino), []).append(path)
+    return tuple(tuple(paths) for paths in same.values() if len(paths) > 1)
+
+
+def _link(tree: Beneath, paths: tuple[str, ...], temp: str) -> None:
+    """Make paths one file again that a restore has made equal."""
+    inodes = [info.st_ino for path in paths if (info := tree.stat(path)) is not None]
+    if len(set(inodes)) > 1:
+        for path in paths[1:]:
+            tree.link(paths[0], path, temp)
 
 
 def _set_mode(folder: int, mode: int) -> None:
@@ -232,15 +332,20 @@ def _make_folder(tree: Beneath, path: str) -> None:
         tree.give(name, fd)
 
 
-def _remove_others(tree: Beneath, found: Listing, wanted: Manifest, kept: dict[str, str]) -> None:
-    """Remove what the snapshot has not, and what is in the way of what it has."""
+def _remove_others(
+    tree: Beneath, found: Listing, wanted: Manifest, kept: dict[str, str], large: Collection[str]
+) -> None:
+    """Remove what the snapshot has not, but for files too large to be kept, and what is in the way."""
 
-    def unwanted(path: str) -> bool:
+    files_kept = {path for path, why in kept.items() if why != _SPECIAL}
+
+    def unwanted(path: str, kept: Collection[str] = kept) -> bool:
         return path not in wanted and not _within(path, kept)
 
-    for path, info in found.files.items():
+    for path in found.files:
         node = wanted.get(path)
-        if (node is not None and not node.key) or (unwanted(path) and info.st_size <= MAX_FILE):
+        stale = unwanted(path, files_kept) and path not in large
+        if (node is not None and not node.key) or stale:
             tree.remove(path)
     for path in found.special:
         if path in wanted or unwanted(path):

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from sandbox.base import SandboxError
+from sandbox.beneath import Stamp
 
 MAX_STORE = 8 * 1024**3
 """Bytes of content that all snapshots of a workspace hold together."""
@@ -52,6 +53,8 @@ class Store:
         self._fd = os.open(place / "contents", flags, 0o600)
         self._end = 0
         self._places: dict[bytes, tuple[int, int]] = {}
+        self.borrowed: dict[bytes, tuple[str, Stamp]] = {}
+        """Keys whose content is not here but in the base: its path there, and how the file was."""
         self._deltas: list[_Delta] = []
         self._lock = threading.Lock()
 
@@ -67,6 +70,12 @@ class Store:
                     done += os.pwrite(self._fd, data[done:], self._end + done)
                 self._places[key] = self._end, len(data)
                 self._end += len(data)
+        return key
+
+    def borrow(self, path: str, there: Stamp) -> bytes:
+        """The key of a content that stays in the base, at that path."""
+        key = hashlib.sha256(repr((path, there)).encode("utf-8", "surrogateescape")).digest()
+        self.borrowed[key] = path, there
         return key
 
     def get(self, key: bytes) -> bytes:

@@ -19,6 +19,7 @@ import msgspec
 
 from sandbox.base import FileError, SandboxError
 from sandbox.beneath import Beneath, open_regular, stamp
+from sandbox.programs import need
 
 MAX_FILES = 200_000
 """With more, a walk gives up: every copy and every comparison would take minutes."""
@@ -342,10 +343,10 @@ def remove_tree(folder: int, name: str) -> None:
     `rm` walks by descriptors as well, and has no limit of depth as a recursion has.
     """
     where = f"/proc/{os.getpid()}/fd/{folder}"
-    command = ["rm", "-rf", "--", f"./{name}"]
+    command = [need("rm"), "-rf", "--", f"./{name}"]
     if subprocess.run(command, cwd=where, capture_output=True, check=False).returncode:
         subprocess.run(
-            ["chmod", "-R", "u+rwX", "--", f"./{name}"], cwd=where, capture_output=True, check=False
+            [need("chmod"), "-R", "u+rwX", "--", f"./{name}"], cwd=where, capture_output=True, check=False
         )
         done = subprocess.run(command, cwd=where, capture_output=True, check=False)
         if done.returncode:

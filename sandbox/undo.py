@@ -40,6 +40,12 @@ def undoable(state: Path) -> tuple[str, ...]:
     return tuple(sorted(step.name for step in load(file).steps)) if file else ()
 
 
+def split(state: Path) -> tuple[str, ...]:
+    """Those of them that had further names (hard links), which an undo does not join again."""
+    file = _last(state)
+    return tuple(sorted(step.name for step in load(file).steps if step.links > 1)) if file else ()
+
+
 def undo_accept(state: Path) -> tuple[str, ...]:
     """Undo that accept; returns the paths put back. Blocking.
 
@@ -114,6 +120,7 @@ def _perform(user: Beneath, write: Write, old: Step, temp: str, accept: Journal)
                 write.mode,
                 owner=old.owner,
                 mtime_ns=old.mtime_ns,
+                attributes=old.extended,
                 temp=temp,
                 sync=True,
                 seen=info,

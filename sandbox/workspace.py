@@ -13,14 +13,14 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sandbox.accept import Accepted, accept_patch
 from sandbox.base import Mount, SandboxError
-from sandbox.beneath import Owner
-from sandbox.candidate import Candidate
+from sandbox.beneath import Beneath, Owner
+from sandbox.candidate import Candidate, ignored
 from sandbox.facts import network_mount
 from sandbox.freeze import EVERYTHING, Base, Intake, freeze, is_current, refresh
 from sandbox.gitdir import git_dir
@@ -29,19 +29,16 @@ from sandbox.harvest import Harvest, adopt
 from sandbox.journal import recover
 from sandbox.kept import Kept
 from sandbox.layers import Layers
-from sandbox.overlay import Mounts, open_mounts, unmount_below
+from sandbox.overlay import Mounts, open_mounts
 from sandbox.patch import Patch
 from sandbox.shadow import Shadow
 from sandbox.snapshot import Snapshot
 from sandbox.store import Store
+from sandbox.sweep import Swept, held, remove_copies, sweep
 from sandbox.tree import remove_path, spread
 from sandbox.undo import undo_accept
 
 T = TypeVar("T")
-
-
-COPIES = ("forks", "base", "view", "shadow", "listing", "snapshots")
-"""What a workspace keeps in its state folder while it is open."""
 
 
 class Fork:
@@ -185,7 +182,10 @@ class Workspace:
 
     @staticmethod
     async def recover(state: Path) -> tuple[str, ...]:
-        """Undo an accept that a crash cut off; returns the paths put back. Also done by `open`."""
+        """Undo an accept that a crash cut off; returns the paths put back. Also done by `open`.
+
+        Raises SandboxError when it cannot be undone.
+        """
         return await asyncio.to_thread(recover, state)
 
     @staticmethod
@@ -197,13 +197,12 @@ class Workspace:
         return await asyncio.to_thread(_undo_accept, state)
 
     @staticmethod
-    async def sweep(folder: Path) -> tuple[str, ...]:
+    async def sweep(folder: Path) -> Swept:
         """Tidy up after crashes: `folder` holds the states of many workspaces, one each in a folder.
 
         Of those that nobody uses, a cut-off accept is undone and the copies are removed; pre-images stay.
-        Returns the paths put back.
         """
-        return await asyncio.to_thread(_sweep, folder)
+        return await asyncio.to_thread(sweep, folder)
 
     def _prepare(self) -> list[str]:
         if not self.tree.is_dir():
@@ -219,7 +218,7 @@ class Workspace:
             os.close(self._lock_fd)
             self._lock_fd = -1
             raise SandboxError(f"another pawl is using {self._state}") from None
-        notes = [f"put back after an accept that was cut off: {path}" for path in recover(self._state)]
+        notes = Swept(recover(self._state)).told
         self._clear()
         git = git_dir(self.tree)
         self._shadow = Shadow(self._state / "shadow", object_format(git))
@@ -293,6 +292,21 @@ class Workspace:
         """Where the base lies, and the files in it."""
         return self._base.tree, tuple(self._base.listing.files)
 
+    async def changed_since(self, moment: float) -> tuple[str, ...]:
+        """Files of the base that the user has changed after `moment` (seconds since the epoch), sorted.
+
+        The kernel's time of change tells, which nobody can set. What git ignores is left out; what is gone
+        cannot be told. Before a set-up is adopted.
+        """
+        listing = self._base.listing
+        new = [path for path, info in listing.files.items() if info.st_ctime_ns > moment * 1e9]
+
+        def told() -> tuple[str, ...]:
+            with Beneath(self._base.tree) as base:
+                return tuple(sorted(set(new) - ignored(self._shadow, base, listing, new)))
+
+        return await self.offload(told)
+
     @property
     def is_set_up(self) -> bool:
         """True after `adopt`."""
@@ -342,7 +356,7 @@ class Workspace:
     def _clear(self) -> None:
         if self._store is not None:
             self._store.close()
-        _remove_copies(self._state)
+        remove_copies(self._state)
 
     def tell(self, notes: list[str]) -> None:
         """Each note once."""
@@ -371,24 +385,6 @@ class Workspace:
             future.exception()
 
 
-def _remove_copies(state: Path) -> None:
-    unmount_below(state)
-    for name in COPIES:
-        remove_path(state / name)
-
-
-def _sweep(folder: Path) -> tuple[str, ...]:
-    restored: list[str] = []
-    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
-        with held(place) as ours:
-            if ours:
-                restored += recover(place)
-                _remove_copies(place)
-                if not any((place / "accepts").glob("*")):
-                    remove_path(place)
-    return tuple(restored)
-
-
 def _undo_accept(state: Path) -> tuple[str, ...]:
     if not state.is_dir():
         return ()
@@ -402,25 +398,3 @@ def _undo_accept(state: Path) -> tuple[str, ...]:
             raise
         except OSError as error:
             raise SandboxError(f"nothing was undone: {error}") from error
-
-
-@contextlib.contextmanager
-def held(state: Path, mode: int = os.O_RDWR) -> Iterator[bool]:
-    """Hold the lock of a workspace's state; False when there is none or another process has it.
-
-    `mode` os.O_RDONLY is for who only wants to know, in a state that may be read-only.
-    """
-    try:
-        lock = os.open(state / "lock", mode | os.O_CLOEXEC)
-    except OSError:
-        yield False
-        return
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(lock)

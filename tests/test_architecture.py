@@ -27,6 +27,7 @@ OWNERS = {
     "tree_sitter": r"tools/(syntax|grammars|tags|rename|mutation)\.py",
     "tree_sitter_python": r"tools/syntax\.py",
     "junitparser": r"tools/runners/_junit\.py",
+    "jsonschema": r"agent/solve/answer\.py",
     "json_repair": r"agent/models/dialects/_json\.py",
     "rapidfuzz": r"tools/.*",
     "genai_prices": r"agent/models/prices\.py",
@@ -174,6 +175,26 @@ def test_the_code_names_no_other_host_and_nobodys_own_folders() -> None:
             if hosts or folders:
                 found[f"{name_of(path)}:{line}"] = hosts | folders
     assert found == {}
+
+
+def test_programs_of_the_host_are_looked_up_in_one_place() -> None:
+    """No other file searches a PATH, nor starts a program by its bare name, which would search one."""
+    starts = {"run", "Popen", "check_output", "call", "create_subprocess_exec", "posix_spawnp", "execvp"}
+    found = []
+    for path in sources(*LAYERS):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or not node.args:
+                continue
+            searches = isinstance(node.func.value, ast.Name) and node.func.attr == "which"
+            first = node.args[0].elts[:1] if isinstance(node.args[0], ast.List) else node.args[:1]
+            by_name = node.func.attr in starts and any(
+                isinstance(word, ast.Constant) and isinstance(word.value, str) and "/" not in word.value
+                for word in first
+            )
+            of_host = name_of(path).startswith(("sandbox/pid1/", "sandbox/selfcheck/", "tools/probes/"))
+            if (searches or by_name) and not of_host and name_of(path) != "sandbox/programs.py":
+                found.append(f"{name_of(path)}:{node.lineno}")
+    assert found == []
 
 
 def test_the_lock_file_names_the_public_index_only() -> None:

@@ -251,6 +251,12 @@ def test_a_time_without_end_is_refused(timeout: str) -> None:
         config.load({"timeout": float(timeout)})
 
 
+@pytest.mark.parametrize("key", ["model", "base_url"])
+def test_nothing_is_no_model(key: str) -> None:
+    with pytest.raises(ConfigError, match="expected a name or an address, got ''"):
+        config.load({key: ""})
+
+
 MODELS = """\
 seed = 1
 
@@ -279,8 +285,13 @@ def test_models_have_tables_of_their_own(file: Path) -> None:
             r":3: unknown setting `dialekt` of a model; did you mean `dialect`",
         ),
         ('[models."a"]\nstrategy = "luck"', r":2: `strategy`: expected one of loop, repair, got 'luck'"),
+        ('[models."a"]\ndialect = "hermess"', r":2: unknown dialect 'hermess'; did you mean `hermes`\?"),
+        ('[models."a"]\ndialect = "zzz"', r":2: unknown dialect 'zzz'; expected one of deepseek, .*"),
         ("[models.b]\n[models.a]\nattempts = 0", r":3: `attempts`: expected `int` >= 1.*, got 0"),
         ('[models."a"]\nprices = { input = 1 }', r":2: `prices`: .*missing required field `output`"),
+        ('[models."a"]\nprices = { input = -1, output = 1 }', r":2: `prices`: .*>= 0.* `\$.input`"),
+        ('[models."a"]\nprices = { input = 1, output = nan }', r":2: `prices`: .*>= 0.* `\$.output`"),
+        ('[models."a"]\nprices = { input = 1, output = inf }', r":2: `prices`: .*<= 1000000.* `\$.output`"),
         ("[models]\na = 3", r':1: expected a table \[models\."a"\], got 3'),
         ("models = 3", r"`models` holds tables"),
     ],

@@ -87,6 +87,8 @@ class ToolContext:
         """Hears of each new list of `todo`."""
         self.seen: dict[str, str] = {}
         """Path -> sha256 of the content the model last saw; an edit of anything else is stale."""
+        self.written: dict[str, str] = {}
+        """Path -> sha256 of what an edit left there, empty for nothing; a command may have changed it."""
         self.heard: dict[int, int] = {}
         """Background job -> offset up to which the model was shown its output."""
         self.spills: dict[int, Spill] = {}

@@ -38,6 +38,7 @@ async def make(ctx: ToolContext, changes: Sequence[Change]) -> None:
             still = f" Still changed: {', '.join(left)}." if left else " Nothing was changed."
             raise ToolError(f"{wrong}{still}") from error
     for change, fresh in done:
+        ctx.written[change.path] = fresh
         if fresh:
             ctx.seen[change.path] = fresh
         else:

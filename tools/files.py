@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import posixpath
 from pathlib import PurePosixPath
 
-from sandbox.base import FileConflict, FileData, FileError, FileMissing, FileTooLarge, NotRegular, PathEscape
+from sandbox.base import (
+    FileConflict,
+    FileData,
+    FileError,
+    FileMissing,
+    FileTooLarge,
+    NotRegular,
+    PathEscape,
+    Target,
+)
 from tools import syntax
 from tools.base import ToolContext, ToolError
-from tools.ignored import HIDING, is_hidden, is_secret
+from tools.ignored import HIDING, is_secret, worth_showing
 from tools.placeholder import placeholder
 
 
@@ -23,12 +33,9 @@ async def workspace_path(ctx: ToolContext, path: str) -> str:
 
 async def _is_there(ctx: ToolContext, path: str) -> bool:
     try:
-        await ctx.sandbox.list(path, limit=1)
-    except FileMissing:
-        return False
+        return (await ctx.sandbox.resolve(path)).kind != "missing"
     except FileError:
         return True
-    return True
 
 
 def relative(ctx: ToolContext, path: str) -> str:
@@ -39,24 +46,42 @@ def relative(ctx: ToolContext, path: str) -> str:
     return str(pure)
 
 
-async def refuse_hidden(ctx: ToolContext, path: str, *, is_folder: bool = False) -> None:
-    """Raises ToolError for what no tool shows or changes, whether it is there or not."""
-    if await is_hidden(ctx.sandbox, path, is_folder=is_folder):
-        raise ToolError(hidden(path))
+async def shown_target(ctx: ToolContext, path: str) -> Target:
+    """Where a path leads; what is missing leads somewhere too.
+
+    Raises ToolError for what no tool shows or changes, by its own name or by what its symlinks lead to, and
+    for a path that leads out of the workspace.
+    """
+    wrong = None
+    try:
+        target = await ctx.sandbox.resolve(path)
+    except FileError as error:
+        target, wrong = Target(path, "missing"), error
+    names = [name for name in dict.fromkeys((posixpath.normpath(path), target.path)) if name != "."]
+    inside = [name if target.kind != "dir" else posixpath.join(name, ".") for name in names]
+    shown = await worth_showing(ctx.sandbox, inside, asked=True)
+    for name, inner in zip(names, inside, strict=True):
+        if inner not in shown:
+            raise ToolError(hidden(name, path))
+    if wrong is not None:
+        raise await explained(ctx, path, wrong) from wrong
+    return target
 
 
-def hidden(path: str) -> str:
-    """Why a path is not shown and who can change that."""
-    if is_secret(path):
+def hidden(name: str, path: str = "") -> str:
+    """Why `name` is not shown and who can change that; `path` is what was asked for, if that leads to it."""
+    if is_secret(name):
         why, how = "may hold secrets", "If you need something of it, ask the person to paste that part."
     else:
         why, how = f"is named in {HIDING}", f"The person can paste a part, or take it out of {HIDING}."
-    return f"{path} {why}, so tools neither show nor change it. {how}"
+    is_link = path and posixpath.normpath(path) != name
+    what = f"{path} leads to {name}, which" if is_link else name
+    return f"{what} {why}, so tools neither show nor change it. {how}"
 
 
 async def read_file(ctx: ToolContext, path: str) -> FileData:
     """The whole of a file, noted as seen by the model only by whoever shows it."""
-    await refuse_hidden(ctx, path)
+    await shown_target(ctx, path)
     try:
         return await ctx.sandbox.read(path)
     except FileError as error:
@@ -66,17 +91,18 @@ async def read_file(ctx: ToolContext, path: str) -> FileData:
 async def write_file(ctx: ToolContext, path: str, data: bytes, expect_hash: str) -> None:
     """Write if the file is still what `expect_hash` says ("" for: not there); the model has then seen it."""
     try:
-        ctx.seen[path] = await ctx.sandbox.write(path, data, expect_hash=expect_hash)
+        fresh = await ctx.sandbox.write(path, data, expect_hash=expect_hash)
     except FileTooLarge as error:
         raise ToolError(f"{path} was not written ({error}). Let a command write it, in parts.") from error
     except FileError as error:
         raise await explained(ctx, path, error) from error
+    ctx.seen[path] = ctx.written[path] = fresh
 
 
 async def explained(ctx: ToolContext, path: str, error: FileError) -> ToolError:
     """What is wrong with a path and what to do next."""
     if isinstance(error, FileMissing):
-        return ToolError(f"There is no file {path}.{await _similar(ctx, path)}")
+        return await missing(ctx, path)
     if isinstance(error, PathEscape):
         return ToolError(f"{path} is outside of the workspace {ctx.sandbox.root}. Use a path inside it.")
     if isinstance(error, FileConflict):
@@ -92,11 +118,13 @@ async def explained(ctx: ToolContext, path: str, error: FileError) -> ToolError:
     return ToolError(f"{path}: {error}")
 
 
-async def _similar(ctx: ToolContext, path: str) -> str:
+async def missing(ctx: ToolContext, path: str) -> ToolError:
+    """Says that a path is not there, and which one may be meant."""
     known = [entry.path for entry in await ctx.sandbox.list(depth=-1) if entry.kind == "file"]
     name = PurePosixPath(path).name
     near = [p for p in known if PurePosixPath(p).name == name] or difflib.get_close_matches(path, known, n=3)
-    return f" Did you mean {', '.join(near[:3])}?" if near else " Use glob to find it."
+    hint = f"Did you mean {', '.join(near[:3])}?" if near else "Use glob to find it."
+    return ToolError(f"There is no file {path}. {hint}")
 
 
 def new_syntax_error(ctx: ToolContext, path: str, before: bytes, after: bytes) -> str:

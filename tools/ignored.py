@@ -10,14 +10,13 @@ come from the workspace and are hostile: patterns become regular expressions wit
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
 import posixpath
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from sandbox.base import FileError, Sandbox
+from sandbox.base import Sandbox
 from sandbox.registries import PACKAGES
 from sandbox.rules import DENIED, is_denied
 
@@ -156,41 +155,25 @@ def is_secret(path: str) -> bool:
     return bool(_MAY_BE_SECRET.fullmatch(name)) and is_denied(name, SECRETS)
 
 
-async def worth_showing(
-    sandbox: Sandbox, paths: Sequence[str], *, asked: bool = False, existing: Container[str] | None = None
-) -> list[str]:
+async def worth_showing(sandbox: Sandbox, paths: Sequence[str], *, asked: bool = False) -> list[str]:
     """The paths that are not ignored, in their order; reads the rules of the folders that they are in.
 
-    `asked`: somebody named what is ignored, so only what is hidden is left out. `existing`: the paths that a
-    file with rules can have, where the caller has just listed them.
+    `asked`: somebody named what is ignored, so only what is hidden is left out.
     """
     files = (HIDING,) if asked else FILES
-    folders = {folder for path in paths for folder in _folders(path)}
-    names = [f"{folder}/{name}".lstrip("/") for folder in sorted(folders) for name in files]
-    names = [name for name in names if existing is None or name in existing][: MAX_FOLDERS * len(files)]
-    texts = await asyncio.gather(*(_text(sandbox, name) for name in names))
+    folders = {above for folder in {posixpath.dirname(path) for path in paths} for above in _above(folder)}
+    names = [posixpath.join(folder, name) for folder in sorted(folders)[:MAX_FOLDERS] for name in files]
+    texts = await sandbox.heads(names, MAX_RULES_BYTES)
     ignored = Ignored(dict(zip(names, texts, strict=True)).get, only_hidden=asked)
     return [path for path in paths if not ignored(path)]
 
 
-async def is_hidden(sandbox: Sandbox, path: str, *, is_folder: bool = False) -> bool:
-    """Whether no tool may show a file or folder, though it is named."""
-    path = posixpath.normpath(path)
-    return path != "." and not await worth_showing(sandbox, [f"{path}/." if is_folder else path], asked=True)
-
-
-async def is_ignored(sandbox: Sandbox, path: str, *, existing: Container[str] | None = None) -> bool:
+async def is_ignored(sandbox: Sandbox, path: str) -> bool:
     """Whether a file or folder is ignored."""
-    return len(await worth_showing(sandbox, [path, f"{path}/."], existing=existing)) < 2
+    return len(await worth_showing(sandbox, [path, f"{path}/."])) < 2
 
 
-def _folders(path: str) -> list[str]:
-    parts = path.split("/")[:-1]
+def _above(folder: str) -> list[str]:
+    """A folder and those that it is in; the workspace itself is ""."""
+    parts = folder.split("/") if folder else []
     return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
-
-
-async def _text(sandbox: Sandbox, path: str) -> bytes | None:
-    try:
-        return (await sandbox.read(path, limit=MAX_RULES_BYTES)).data
-    except FileError:
-        return None

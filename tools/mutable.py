@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 COMPARE = {"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="}
 ARITHMETIC = {"+": "-", "-": "+", "*": "+", "/": "*", "%": "*"}
+UPDATE = {"+=": "-=", "-=": "+=", "*=": "+=", "/=": "*=", "++": "--", "--": "++"}
 LOGIC = {"&&": "||", "||": "&&", "and": "or", "or": "and"}
 TRUTH = {"true": "false", "false": "true"}
 _STRICT = COMPARE | {"===": "!==", "!==": "==="}
@@ -40,7 +41,7 @@ class Mutable(NamedTuple):
     filler: str = ""
     """What an emptied block needs."""
     compare: Mapping[str, str] = COMPARE
-    arithmetic: Mapping[str, str] = ARITHMETIC
+    arithmetic: Mapping[str, str] = ARITHMETIC | UPDATE
     logic: Mapping[str, str] = LOGIC
     truth: Mapping[str, str] = TRUTH
 
@@ -50,10 +51,11 @@ def _set(*types: str) -> frozenset[str]:
 
 
 _BINARY = _set("binary_expression")
-_C = Mutable(_BINARY, _set("number_literal"), _BRANCHES, "!({})", _BRACES, _set("compound_statement"))
-_JAVA = Mutable(_BINARY, _set("decimal_integer_literal"), _BRANCHES, "!({})", _BRACES, _set("block"))
+_UPDATED = _BINARY | {"assignment_expression", "augmented_assignment_expression", "update_expression"}
+_C = Mutable(_UPDATED, _set("number_literal"), _BRANCHES, "!({})", _BRACES, _set("compound_statement"))
+_JAVA = Mutable(_UPDATED, _set("decimal_integer_literal"), _BRANCHES, "!({})", _BRACES, _set("block"))
 _SCRIPT = Mutable(
-    _BINARY, _set("number"), _BRANCHES, "!({})", _BRACES, _set("statement_block"), compare=_STRICT
+    _UPDATED, _set("number"), _BRANCHES, "!({})", _BRACES, _set("statement_block"), compare=_STRICT
 )
 
 LANGUAGES: dict[str, Mutable] = {
@@ -81,7 +83,14 @@ LANGUAGES: dict[str, Mutable] = {
         logic={".and.": ".or.", ".or.": ".and."},
         truth={".true.": ".false.", ".false.": ".true."},
     ),
-    "go": Mutable(_BINARY, _set("int_literal"), _BRANCHES, "!({})", _BRACES, _set("block", "statement_list")),
+    "go": Mutable(
+        _BINARY | {"assignment_statement", "inc_statement", "dec_statement"},
+        _set("int_literal"),
+        _BRANCHES,
+        "!({})",
+        _BRACES,
+        _set("block", "statement_list"),
+    ),
     "groovy": _JAVA,
     "haskell": Mutable(
         _set("infix"),
@@ -123,7 +132,7 @@ LANGUAGES: dict[str, Mutable] = {
         _BINARY, _set("integer"), _BRANCHES, "!({})", _BRACES, _set("compound_statement"), compare=_STRICT
     ),
     "python": Mutable(
-        _set("binary_operator", "comparison_operator", "boolean_operator"),
+        _set("binary_operator", "comparison_operator", "boolean_operator", "augmented_assignment"),
         _set("integer"),
         _set("if_statement", "elif_clause", "while_statement"),
         "not ({})",
@@ -134,7 +143,7 @@ LANGUAGES: dict[str, Mutable] = {
         _set("block"),
         "pass",
         compare=COMPARE | {"in": "not in", "not in": "in", "is": "is not", "is not": "is"},
-        arithmetic=ARITHMETIC | {"//": "/"},
+        arithmetic=ARITHMETIC | UPDATE | {"//": "/"},
         truth={"True": "False", "False": "True"},
     ),
     "ruby": Mutable(
@@ -146,7 +155,7 @@ LANGUAGES: dict[str, Mutable] = {
         _set("body_statement", "then", "block_body"),
     ),
     "rust": Mutable(
-        _BINARY,
+        _BINARY | {"compound_assignment_expr"},
         _set("integer_literal"),
         _set("if_expression", "while_expression"),
         "!({})",

@@ -116,7 +116,7 @@ async def run_planned(
     out = PROBE_OUT.format(uuid.uuid4().hex)
     given = {**planned.command.env, **(extra_env or {})}
     env = probe_env(out, limit_s, probe_folder(sandbox), sandbox.root, given) | variables
-    reports = _Reports(sandbox, planned, out)
+    reports = Reports(sandbox, planned, f"{out}.begin", out)
     await reports.begin()
     heard = bytearray()
 
@@ -135,7 +135,7 @@ async def run_planned(
         result = await run(given)
     whole = bytes(heard) if len(heard) == result.total_bytes else result.output
     files = await reports.take()
-    place = await _place(sandbox, planned)
+    place = await place_of(sandbox, planned)
     return result, Ran(legible(whole), result.exit_code, sandbox.root, files, place)
 
 
@@ -144,27 +144,27 @@ def legible(output: bytes) -> str:
     return "\n".join(line[:_LINE] for line in readable(output).split("\n"))
 
 
-async def _place(sandbox: Sandbox, planned: Planned) -> Project:
+async def place_of(sandbox: Sandbox, planned: Planned) -> Project:
     """The project in which the command ran; looked at for a person's command only where it is needed."""
     if planned.project.paths or planned.runner is None or not planned.runner.needs_project:
         return planned.project
     return await project_in(sandbox, await listing(sandbox))
 
 
-class _Reports:
-    """The files that a command writes beside its output: the probe's records, and its runner's reports.
+class Reports:
+    """The files that a command writes beside its output: its runner's reports, and those of `more`.
 
     The workspace is hostile, so all is bounded here, and in the workspace only what is newer than the start
     is taken: an old report proves nothing.
     """
 
-    def __init__(self, sandbox: Sandbox, planned: Planned, probe: str) -> None:
+    def __init__(self, sandbox: Sandbox, planned: Planned, stamp: str, *more: str) -> None:
         named = planned.command.reports or (planned.runner.reports if planned.runner else ())
         self._sandbox = sandbox
         self._folder = planned.project.folder or "."
-        self._files = [probe, *(name for name in named if name.startswith("/"))]
+        self._files = [*more, *(name for name in named if name.startswith("/"))]
         self._globs = [name for name in named if not name.startswith("/")]
-        self._stamp = f"{probe}.begin"
+        self._stamp = stamp
 
     async def begin(self) -> None:
         if self._globs:

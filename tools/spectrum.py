@@ -2,12 +2,12 @@
 
 The measure is Ochiai's coefficient, failed / sqrt(all failed * (failed + passed)), where `failed` and
 `passed` count the tests that ran a line (Abreu, Zoeteweij, van Gemund: An Evaluation of Similarity
-Coefficients for Software Fault Localization, PRDC 2006). For a function it is the geometric mean of that of
-its most suspicious line, as one branch that only failing tests take is enough, and of its first line: where a
-caller's branch leads to a callee that no other test enters, both have such a line, but the callee is the
-better explanation. It is multiplied by the square of the share of failing tests that entered the function, as
-one fault explains all failures more often than several do (weighting by that share: Sarhan, Beszedes:
-Effective Spectrum Based Fault Localization Using Contextual Based Importance Weight, 2022).
+Coefficients for Software Fault Localization, PRDC 2006). For a function it is the weighted geometric mean of
+that of its most suspicious line, as one branch that only failing tests take is enough, and of its first line:
+where a caller's branch leads to a callee that no other test enters, both have such a line, but the callee is
+the better explanation. It is multiplied by the square of the share of failing tests that entered the
+function, as one fault explains all failures more often than several do (weighting by that share: Sarhan,
+Beszedes: Effective Spectrum Based Fault Localization Using Contextual Based Importance Weight, 2022).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from collections.abc import Mapping
 from tools import syntax
 from tools.syntax import Symbol
 from tools.testreport import TestReport, is_test_path
+
+_FIRST = 0.25
+"""The weight of the first line; the rest is that of the most suspicious one."""
 
 
 def suspicion(
@@ -48,7 +51,8 @@ def _share(ran: list[tuple[int, int]], failures: int) -> float:
     entered = max(ran, key=sum)
     whole = max(failures, *(failed for failed, _ in ran))
     worst = max(_ochiai(failed, passed, whole) for failed, passed in ran)
-    return math.sqrt(worst * _ochiai(*entered, whole)) * (entered[0] / whole) ** 2
+    mean: float = worst ** (1 - _FIRST) * _ochiai(*entered, whole) ** _FIRST
+    return mean * (entered[0] / whole) ** 2
 
 
 def _ochiai(failed: int, passed: int, whole: int) -> float:

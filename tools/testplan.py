@@ -81,14 +81,19 @@ async def project_in(sandbox: Sandbox, paths: Iterable[str], folder: str = "") -
     """The project in a folder, with the texts that tell how it is tested."""
     start = f"{folder}/" if folder else ""
     own = tuple(path.removeprefix(start) for path in paths if path.startswith(start))
-    wanted = {name for runner in load().values() for name in runner.manifests}
-    suffixes = tuple({suffix for runner in load().values() for suffix in runner.suffixes})
-    samples = [path for path in own if is_test_path(path) and path.endswith(suffixes)]
     texts = {}
-    for path in [*(path for path in own if path in wanted), *samples[:_SAMPLES]]:
+    for path in telling(own):
         if (text := await _text(sandbox, start + path, _TEXT_BYTES)) is not None:
             texts[path] = text
     return Project(folder, own, texts)
+
+
+def telling(paths: Sequence[str]) -> list[str]:
+    """The files of a project whose texts tell how it is tested: its manifests, and some tests."""
+    wanted = {name for runner in load().values() for name in runner.manifests}
+    suffixes = tuple({suffix for runner in load().values() for suffix in runner.suffixes})
+    samples = [path for path in paths if is_test_path(path) and path.endswith(suffixes)]
+    return [*(path for path in paths if path in wanted), *samples[:_SAMPLES]]
 
 
 async def own_command(sandbox: Sandbox) -> tuple[str, ...]:

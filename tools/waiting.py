@@ -12,6 +12,10 @@ HINT = (
     "[It asked for input and there is nobody: give the answer by a pipe (`printf 'y\\n' | ...`)"
     " or by a flag such as -y, -m or --no-input.]"
 )
+TESTS_HINT = (
+    "[A test or the command asked for input and there is nobody: let the test give the answer, such as by"
+    " monkeypatch.setattr('builtins.input', lambda *_: 'y'), or run the command by bash with a pipe.]"
+)
 
 _TAIL_LINES = 12
 _SAID = re.compile(

@@ -16,6 +16,7 @@ from tools.base import Effect
 
 ALT_ENTER = "\x1b"
 """What a terminal sends of Alt in front of the end of the line."""
+SHIFT_TAB = "\x1b[Z"
 
 
 def can_ask(output_format: str = "text") -> bool:

@@ -6,16 +6,18 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import Options, with_options
+from agent.cli.attach import ImageFiles, read_images
+from agent.cli.options import Conversing, Options, with_conversation
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
-@with_options
+@app.command(cls=Conversing)
+@with_conversation
 def chat(
     options: Options,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The first message.")] = "",
+    image_file: ImageFiles = None,
 ) -> None:
     """Program together in this directory: talk, watch the tools, take or leave the diff of each turn."""
     from agent.cli.conversation import converse
@@ -24,8 +26,9 @@ def chat(
     from agent.solve.fix import Outcome
 
     check_name(options.settings)
+    images = read_images(image_file)
 
     async def body(desk: Desk) -> Outcome:
-        return await converse(desk, prompt)
+        return await converse(desk, prompt, images)
 
     raise typer.Exit(run_headless(options, "chat", body, wall=False))

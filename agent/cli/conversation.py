@@ -8,10 +8,12 @@ import signal
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, nullcontext, suppress
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, cast, get_args
 
-from agent.cli.approve import ALT_ENTER, Lines, TerminalApprover, TerminalAsker, can_ask
+from agent.cli.approve import ALT_ENTER, SHIFT_TAB, Lines, TerminalApprover, TerminalAsker, can_ask
 from agent.cli.desk import Desk
+from agent.cli.finish import applied
 from agent.cli.model import opener
 from agent.cli.render import show_patch, visible
 from agent.context import conversation
@@ -19,10 +21,12 @@ from agent.events import FilesRestored, Noted, OutputStreamed, TodoChanged
 from agent.guards import LoopGuard, MaxSteps
 from agent.loop import Agent, compact, last_reply, run_turn
 from agent.mapped import maker, with_map
-from agent.models.base import Model, ModelError
+from agent.messages import Image
+from agent.models.base import Model, ModelError, ModelRefusedRequest
 from agent.paths import config_dir
-from agent.permissions import Permissions
+from agent.permissions import Mode, Permissions, edits_alone, goes_through, told
 from agent.prompt import project_instructions, system_prompt
+from agent.resume import tools_for
 from agent.solve.fix import Outcome
 from agent.solve.task import Plan
 from agent.unfinished import keep_unfinished
@@ -30,6 +34,7 @@ from agent.workbench import Candidate
 from sandbox.accept import AcceptConflict
 from sandbox.base import SandboxDied, SandboxError
 from sandbox.history import History
+from sandbox.naming import a_few
 from sandbox.patch import Patch
 from sandbox.rejected import KEPT_DAYS, keep
 from tools.base import ToolContext
@@ -38,14 +43,17 @@ from tools.toolset import default_toolset
 
 HELP = (
     "Enter sends, Ctrl-D ends, Ctrl-C stops the turn that is running; /undo and /redo step through changes, "
-    "/compact sums the conversation up. While a turn runs, Enter tells the model at its next step, Alt-Enter "
-    "after the turn."
+    "/compact sums the conversation up, Shift-Tab with Enter goes from plan to ask to auto-edit "
+    "(/permissions MODE). While a turn runs, Enter tells the model at its next step, Alt-Enter after "
+    "the turn."
 )
 _COMMAND = re.compile(r"/[a-z]+")
+_MODE = re.compile(r"/(?:(plan)|permissions(?: +(\S+))?)")
+_CYCLE: tuple[Mode, ...] = ("plan", "ask", "auto-edit")
 
 
-async def converse(desk: Desk, prompt: str) -> Outcome:
-    """Talk until the person or the input ends. `prompt` is the first message, if any."""
+async def converse(desk: Desk, prompt: str, images: tuple[Image, ...] = ()) -> Outcome:
+    """Talk until the person or the input ends. `prompt` is the first message, if any; `images` go with it."""
     lines = Lines(desk.console)
     if not can_ask(desk.options.output_format):
         # no model is opened, and none fetched, for an input that says nothing
@@ -56,7 +64,7 @@ async def converse(desk: Desk, prompt: str) -> Outcome:
     model, plan = await opener(desk)()
     try:
         async with AsyncExitStack() as stack:
-            return await Conversation(desk, model, plan, lines, stack).run(prompt)
+            return await Conversation(desk, model, plan, lines, stack, images).run(prompt)
     finally:
         await model.aclose()
 
@@ -64,8 +72,18 @@ async def converse(desk: Desk, prompt: str) -> Outcome:
 class Conversation:
     """Turns work on a fork of the tree, made anew before a turn unless it holds changes not applied yet."""
 
-    def __init__(self, desk: Desk, model: Model, plan: Plan, lines: Lines, stack: AsyncExitStack) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        model: Model,
+        plan: Plan,
+        lines: Lines,
+        stack: AsyncExitStack,
+        images: tuple[Image, ...] = (),
+    ) -> None:
         self.desk = desk
+        self._images = images
+        """Shown with the next message."""
         self._plan = plan
         self.asking = can_ask(desk.options.output_format)
         self._lines = lines
@@ -78,6 +96,7 @@ class Conversation:
         self._turn: asyncio.Task[object] | None = None
         self._leaving = False
         self._tests = TestHistory()
+        self._mode: Mode = desk.options.permission_mode or "ask"
         instructions = project_instructions(desk.options.cwd, config=config_dir())
         self.agent = Agent(
             model=model,
@@ -105,7 +124,8 @@ class Conversation:
         self._offered = Patch()
         backend = self._candidate.sandbox.caps.backend
         approver = TerminalApprover(self._lines) if self.asking else None
-        self.agent.toolset = default_toolset(self._plan.edit_form, self._plan.tools)
+        fresh = default_toolset(self._plan.edit_form, self._plan.tools)
+        self.agent.toolset = tools_for(self.desk.branch.events(), fresh)
         self.agent.context = ToolContext(
             self._candidate.sandbox,
             self.desk.log.artifacts,
@@ -119,7 +139,7 @@ class Conversation:
             ask=TerminalAsker(self._lines).ask if self.asking else None,
             on_todo=lambda items: self.desk.branch.emit(TodoChanged(items)),
         )
-        self.agent.permissions = Permissions.inside_sandbox(backend, approver=approver)
+        self.agent.permissions = Permissions.inside_sandbox(backend, self._mode, approver)
 
     async def run(self, prompt: str) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -128,6 +148,9 @@ class Conversation:
         loop.add_signal_handler(signal.SIGINT, self._interrupt, main)
         if self.asking:
             self.desk.note(f"{self.agent.model.name}. {HELP}")
+            if self.desk.begun:
+                said = visible(last_reply(self.desk.branch))
+                self.desk.console.print(f"\n{said}", markup=False, highlight=False)
         while not main.cancelling():
             message = prompt or await self._next_message()
             prompt, self._leaving = "", False
@@ -137,6 +160,8 @@ class Conversation:
                 await self._go("undo" if message.strip() == "/undo" else "redo")
             elif message.strip() == "/compact":
                 await self._compact()
+            elif words := _MODE.fullmatch(message.strip()):
+                self._permit(words[1] or words[2] or "")
             elif _COMMAND.fullmatch(message.strip()):
                 self.desk.note(f"there is no {message.strip()} here. {HELP}")
             elif message.strip():
@@ -152,14 +177,32 @@ class Conversation:
             self.desk.console.print(visible(f"\n> {message}"), markup=False, highlight=False)
             return message
         line = await self._lines.read("\n> " if self.asking else "")
-        return line and line.removesuffix(ALT_ENTER)
+        return line and self._cycled(line).removesuffix(ALT_ENTER)
+
+    def _cycled(self, line: str) -> str:
+        """The line without its Shift-Tabs, each of which was a step to the next mode."""
+        for _ in range(line.count(SHIFT_TAB)):
+            place = _CYCLE.index(self._mode) if self._mode in _CYCLE else -1
+            self._permit(_CYCLE[(place + 1) % len(_CYCLE)])
+        return line.replace(SHIFT_TAB, "")
+
+    def _permit(self, mode: str) -> None:
+        """Work in that mode from the next step on; say which it is."""
+        known = get_args(Mode)
+        if mode in known:
+            self._mode = cast(Mode, mode)
+            self.agent.permissions = replace(self.agent.permissions, mode=self._mode)
+        elif mode:
+            self.desk.note(f"there is no mode {mode!r}; they are {', '.join(known)}")
+        self.desk.note(f"permission mode: {self._mode}")
 
     def _hear(self, line: str) -> None:
         """A line typed while a turn runs: for its next step, or with Alt-Enter or a command for after it."""
+        line = self._cycled(line)
         text = line.removesuffix(ALT_ENTER)
         if not text.strip():
             return
-        if text != line or _COMMAND.fullmatch(text.strip()):
+        if text != line or any(known.fullmatch(text.strip()) for known in (_COMMAND, _MODE)):
             self._queued.append(text)
             self.desk.note("kept for after this turn")
         else:
@@ -193,17 +236,20 @@ class Conversation:
             self.desk.branch.emit(Noted("error", f"nothing was summed up: {error}"))
 
     async def _one_turn(self, message: str) -> None:
+        message = told(message, self._mode)
         if conversation(self.desk.branch.events()) is None:
             message = await with_map(message, self.desk.options.cwd, self._plan.map_tokens)
+        images, self._images = self._images, ()
         try:
-            await self._working(run_turn(self.agent, message))
+            await self._working(run_turn(self.agent, message, images))
         except asyncio.CancelledError:
             await keep_unfinished(self._candidate.fork, self.desk.branch, "unfinished")
             raise
         if (error := self.agent.error) is not None:
-            if not self.asking:
+            if not self.asking or (images and isinstance(error, ModelRefusedRequest)):
                 await keep_unfinished(self._candidate.fork, self.desk.branch, "unfinished")
-                raise error  # nobody is here to say it again: it decides the exit code
+                # nobody is here to say it again, or an image would be refused in every later turn
+                raise error
             self.desk.console.print(visible(f"pawl: {error}"), style="red", markup=False, highlight=False)
         if self.desk.options.output_format == "text" and not self.asking:
             print(last_reply(self.desk.branch), flush=True)
@@ -240,8 +286,13 @@ class Conversation:
         except SandboxError as error:
             self.desk.branch.emit(Noted("error", f"{how} failed: {error}; try it again"))
             return
+        lost = self._history.lost if self._history else ()
+        if lost:
+            text = f"{how} cannot make these as they were, they stay as they are: {a_few(lost)}"
+            self.desk.branch.emit(Noted("warning", text))
         if not paths:
-            self.desk.note(f"there is nothing to {how}")
+            if not lost:
+                self.desk.note(f"there is nothing to {how}")
             return
         self.desk.branch.emit(FilesRestored.of(how, paths))
         patch = await self._diff()
@@ -276,8 +327,10 @@ class Conversation:
         options = self.desk.options
         if options.output_format == "text":
             show_patch(patch)
-        answer = "y" if options.yes and options.apply else "n"
-        if self.asking and not options.yes and options.apply:
+        written = self.agent.context.written if self.agent.context else {}
+        free = options.yes or goes_through(self._mode, alone=edits_alone(patch, written))
+        answer = "y" if free and options.apply else "n"
+        if self.asking and not free and options.apply:
             question = "Apply to your files? [y]es, [n]ot now, [d]iscard: "
             answer = self._answer(await self._lines.read(question) or "n")
         if answer == "y":
@@ -308,4 +361,5 @@ class Conversation:
             self.desk.note(f"nothing was applied: {conflict}")
             return
         self._offered = Patch()
-        self.desk.note(f"applied to {', '.join(accepted.paths)}")
+        told = applied(accepted)
+        self.desk.note(told[0].lower() + told[1:])

@@ -24,12 +24,14 @@ from agent.cli.finish import finish, result_of, say
 from agent.cli.jsonout import JsonStream
 from agent.cli.options import Options
 from agent.cli.render import Renderer
-from agent.events import Finished, NetworkDecided, Noted, PhaseStarted
+from agent.cli.resume import chosen, opened, with_its_model
+from agent.events import Finished, NetworkDecided, Noted, PatchApplied, PhaseStarted
 from agent.guards import Budget
 from agent.models.base import ModelError, ModelQuota
 from agent.paths import state_dir
 from agent.result import Cause, Result
-from agent.session import SessionError, SessionLog, known_secrets, new_session, scrubber
+from agent.resume import leaf, what_is_new
+from agent.session import SessionError, SessionLog
 from agent.setup import set_up
 from agent.solve.fix import Outcome
 from agent.workbench import Workbench
@@ -38,6 +40,7 @@ from sandbox.accept import Accepted
 from sandbox.base import Limits, Outlet, SandboxError
 from sandbox.choose_image import Chosen, choose_image
 from sandbox.freeze import Intake
+from sandbox.naming import a_few
 from sandbox.network import parse_rules
 from sandbox.open import Choice, choose, owner, sees_mounts
 from sandbox.patch import Patch
@@ -59,7 +62,9 @@ class Desk:
         self.renderer = Renderer(console, options.verbosity)
         bus = Bus(log, [self.renderer, *([stream] if stream else [])])
         self.budget = Budget(bus, tokens=options.settings.max_tokens, cost_usd=options.settings.max_cost)
-        self.branch: Branch = bus.branch()
+        self.branch: Branch = bus.branch(leaf(log))
+        self.begun = len(log.records)
+        """So many events are from before this invocation."""
         self.workspace: Workspace | None = None
         self.bench: Workbench | None = None
         self.proxy: Proxy | None = None
@@ -87,8 +92,11 @@ class Desk:
             self._image = await choose_image(self.options.cwd, self._choice.backend, settings.image)
             for note in self._image.notes:
                 self.note(note)
-            for path in await Workspace.sweep(state_dir() / "workspaces"):
-                self.note(f"put back after an accept that was cut off: {path}")
+            swept = await Workspace.sweep(state_dir() / "workspaces")
+            for note in swept.told:
+                self.note(note)
+            for warning in swept.stuck:
+                self.branch.emit(Noted("warning", warning))
             await asyncio.to_thread(rejected.sweep, state_dir())
             self.branch.emit(PhaseStarted("freeze", str(self.options.cwd)))
         choice, state = self._choice, state_dir()
@@ -103,6 +111,8 @@ class Desk:
                 overlay=sees_mounts(choice.backend),
                 on_note=self.note,
             )
+            if self.begun:
+                self.branch.emit(await what_is_new(self.log, self.branch.records(), self.workspace))
         else:
             await self.workspace.refresh()
         self.bench = Workbench(
@@ -145,6 +155,7 @@ class Desk:
         except asyncio.CancelledError:
             accepted = await accepting
         self.applied += accepted.paths
+        self.branch.emit(PatchApplied(accepted.paths))
         return accepted
 
     async def aclose(self) -> None:
@@ -170,18 +181,16 @@ def run_headless(options: Options, command: str, body: Body, *, wall: bool = Tru
 
 
 async def _run(options: Options, command: str, body: Body, timeout_s: float | None) -> int:
+    path = await chosen(options)
     _stop_on_signals()
     stream = JsonStream(sys.stdout.buffer) if options.output_format == "stream-json" else None
     try:
-        log = new_session(
-            options.cwd,
-            state_dir(),
-            command=command,
-            version=__version__,
-            scrub=scrubber(known_secrets(os.environ)),
-        )
+        log = opened(options, command, path)
     except (SessionError, OSError) as error:
+        if path is not None:
+            return _without_session(options, f"the session cannot be gone on with: {error}")
         return _without_session(options, f"the session cannot be kept: {error}; {for_state(state_dir())}")
+    options = with_its_model(options, log)
     with log:
         if stream:
             stream.init(log.header.id, command, str(options.cwd), __version__)
@@ -211,7 +220,7 @@ async def _settled(desk: Desk, body: Body, timeout_s: float | None) -> Result:
         desk.renderer.close()
         return await finish(desk, outcome, code, seconds)
     except asyncio.CancelledError:
-        done = f"these were applied: {', '.join(desk.applied)}" if desk.applied else "nothing was changed"
+        done = f"these were applied: {a_few(desk.applied)}" if desk.applied else "nothing was changed"
         outcome = Outcome("interrupted", f"Interrupted; {done}.")
     except (SessionError, OSError) as error:
         if isinstance(error, BrokenPipeError):

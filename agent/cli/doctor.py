@@ -31,6 +31,7 @@ from agent.models.transport import server_info
 from agent.models.weights import present
 from sandbox.base import BackendName, SandboxUnavailable
 from sandbox.open import choose, load
+from sandbox.programs import find
 from sandbox.remedy import install
 
 FREE_SPACE_BYTES = 2 * 1024**3
@@ -96,7 +97,7 @@ async def _python() -> Finding:
 
 
 async def _git() -> Finding:
-    git = shutil.which("git")
+    git = find("git")
     return Finding(True, git) if git else Finding(False, "not installed", install("git"))
 
 
@@ -178,7 +179,7 @@ def _engine(seen: str) -> Finding:
 
 async def _server(base_url: str) -> Finding:
     try:
-        info = await server_info(base_url, os.environ.get(KEY_VARIABLE))
+        info = await server_info(base_url, os.environ.get(KEY_VARIABLE, "").strip())
     except ModelError as error:
         return Finding(False, str(error), "start the server, or choose another: pawl config set base_url URL")
     return Finding(

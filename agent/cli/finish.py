@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 from agent.cli.approve import Lines, can_ask
 from agent.cli.render import show_patch, usage_line, visible
 from agent.events import AttemptStarted, PhaseStarted, StepStarted
+from agent.permissions import goes_through
 from agent.result import EXIT_CODES, Receipt, Result
 from agent.solve.fix import Outcome
-from sandbox.accept import AcceptConflict
+from sandbox.accept import AcceptConflict, Accepted
 from sandbox.base import SandboxError
+from sandbox.naming import a_few
 from sandbox.rejected import KEPT_DAYS, keep
 
 if TYPE_CHECKING:
     from agent.cli.desk import Desk
+
+_RISKY = 50
+"""So many files to look at twice are named."""
 
 
 async def finish(desk: Desk, outcome: Outcome, code: int | None, elapsed: Callable[[], float]) -> Result:
@@ -33,7 +38,7 @@ async def finish(desk: Desk, outcome: Outcome, code: int | None, elapsed: Callab
 
 
 def result_of(desk: Desk, outcome: Outcome, code: int | None, duration_s: float) -> Result:
-    records = desk.log.records
+    records = desk.log.records[desk.begun :]
     return Result(
         subtype=outcome.subtype,
         exit_code=EXIT_CODES[outcome.subtype] if code is None else code,
@@ -62,14 +67,14 @@ async def _settle(desk: Desk, outcome: Outcome) -> Outcome:
             kept = _keep(desk, outcome)
             text = f"Cannot write {options.patch}: {error.strerror}. The patch is at {kept}."
             return outcome._replace(subtype="error", text=text)
-        return outcome._replace(text=f"{outcome.text} The patch is in {options.patch}.")
+        return _also(desk, outcome, f"The patch is in {options.patch}.")
     if not options.apply:
-        return outcome._replace(text=f"{outcome.text} Nothing was applied.")
-    if not options.yes:
+        return _also(desk, outcome, "Nothing was applied.")
+    if not options.yes and not goes_through(options.permission_mode, alone=outcome.edits_alone):
         if not can_ask(options.output_format):
             kept = _keep(desk, outcome)
-            return outcome._replace(
-                text=f"{outcome.text} Not applied, as nobody is here to ask: --yes, or `git apply {kept}`."
+            return _also(
+                desk, outcome, f"Not applied, as nobody is here to ask: --yes, or `git apply {kept}`."
             )
         if not await Lines(desk.console).yes("Apply this patch?"):
             kept = _keep(desk, outcome)
@@ -91,10 +96,28 @@ async def _apply(desk: Desk, outcome: Outcome) -> Outcome:
     except SandboxError as error:
         kept = _keep(desk, outcome)
         return outcome._replace(subtype="error", text=f"{error}. The patch is at {kept}.")
-    text = f"{outcome.text} Applied to {', '.join(accepted.paths)}."
+    return _also(desk, outcome, applied(accepted))
+
+
+def applied(accepted: Accepted) -> str:
+    """What an accept did, for a person."""
+    text = f"Applied to {a_few(accepted.paths)}." if accepted.paths else "Your files are so already."
+    if accepted.merged:
+        text += f" Merged with your own edits, look whether they fit: {a_few(accepted.merged)}."
+    if accepted.split:
+        text += f" A hard link was split, and other names keep the old content: {a_few(accepted.split)}."
     if accepted.highlighted:
-        text += f" Look twice at {', '.join(accepted.highlighted)}: such files can run code by themselves."
-    return outcome._replace(text=text)
+        risky = a_few(accepted.highlighted, _RISKY)
+        text += f" Look twice at {risky}: such files can run code by themselves."
+    return text
+
+
+def _also(desk: Desk, outcome: Outcome, words: str) -> Outcome:
+    """The outcome with something more to say; beside it where the text is JSON for a program."""
+    if desk.options.output_schema is None:
+        return outcome._replace(text=f"{outcome.text} {words}")
+    desk.note(words)
+    return outcome
 
 
 def _keep(desk: Desk, outcome: Outcome) -> str:
@@ -143,7 +166,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
         f"  log    {receipt.log}",
     ]
     if receipt.protected_files_touched:
-        lines.append(f"  left out, as tests do not count: {', '.join(receipt.protected_files_touched)}")
+        lines.append(f"  left out, as tests do not count: {a_few(receipt.protected_files_touched)}")
     return lines
 
 

@@ -64,7 +64,7 @@ COMMANDS = {
     ),
     "demo": Command("agent.cli.demo:app", "Repair a bundled repository that has a real bug", "Work"),
     "sessions": Command(
-        "agent.cli.sessions:app", "List sessions, and take back what one changed in your files", "Work"
+        "agent.cli.sessions:app", "List, show and export sessions; take back what one changed", "Work"
     ),
     "models": Command("agent.cli.models:app", "List, pull, serve and probe models", "Set-up"),
     "sandbox": Command("agent.cli.sandbox:app", "See, try and tidy up what isolates commands here", "Set-up"),

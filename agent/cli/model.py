@@ -60,9 +60,8 @@ def opener(desk: Desk, *, allow_test_edits: bool = False) -> Callable[[], Awaita
 
     async def open_it() -> tuple[Model, Plan]:
         desk.branch.emit(PhaseStarted("model", settings.model or ""))
-        model = await named(settings.model, settings.base_url)
-        if others := _fallbacks(settings):
-            model = Fallback(model, others, named, desk.note)
+        first, others = named(settings.model, settings.base_url), _fallbacks(settings)
+        model: Model = await (Fallback.opened(first, others, named, desk.note) if others else first)
         return model, plan_for(model.name, desk.options, allow_test_edits=allow_test_edits)
 
     return open_it
@@ -108,4 +107,6 @@ def plan_for(model: str, options: Options, *, allow_test_edits: bool = False) ->
         refuse_syntax_errors=settings.refuse_syntax_errors,
         map_tokens=map_tokens(settings.repo_map, known.context_tokens),
         allow_test_edits=allow_test_edits,
+        permission_mode=options.permission_mode or "yolo",
+        output_schema=options.output_schema,
     )

@@ -14,7 +14,7 @@ from agent.models import catalog
 from agent.models.address import server_root
 from agent.models.keeper import keep
 from agent.models.local import LocalServer
-from agent.models.serving import KV_SHARE, SLOTS, KvType, Lora, ServerSettings
+from agent.models.serving import KV_SHARE, SLOTS, KvType, Lora, ServerSettings, find_engine
 from agent.models.weights import pull
 from agent.paths import cache_dir
 
@@ -90,6 +90,7 @@ def serve(
 
 
 async def _serve(name: str, settings: ServerSettings) -> None:
+    find_engine(settings.engine)  # before weights are fetched that nothing here can serve
     with pull_progress(name) as on_progress:
         weights = await pull(name, cache=cache_dir(), on_progress=on_progress, on_note=note)
     await keep(weights, settings, on_ready=_Ready(), on_note=note)

@@ -15,18 +15,32 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
 import msgspec
 import typer
+from typer.core import TyperCommand
 
 from agent import config
 from agent.config import ConfigError, Settings
 from agent.models.catalog import ModelSettings
+from agent.permissions import Mode
 from sandbox.base import SandboxUnavailable
+from sandbox.programs import distrust
 
 OutputFormat = Literal["text", "json", "stream-json"]
+RESUME = ("-r", "--resume")
+
+
+class GoOn(msgspec.Struct, frozen=True):
+    """Which session to go on with."""
+
+    prefix: str | None = None
+    """How its id begins; empty: the person is to choose; None: the one that was used last."""
+    fork: bool = False
+    """Go on under a new id; the old log stays as it is."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +58,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     patch: Path | None = None
     """Write the patch to this file and leave the tree as it is."""
     output_format: OutputFormat = "text"
+    names_model: bool = False
+    """The command line says which model; else a session that is gone on with keeps its own."""
+    permission_mode: Mode | None = None
+    """How freely it works; None: as the command does by itself."""
+    output_schema: dict[str, Any] | None = None
+    """JSON Schema that the answer of `run` is to fit."""
+    go_on: GoOn | None = None
+    """The session to go on with; None: begin a new one."""
     verbosity: int = 0
     """-1 quiet, 0 normal, 1 and more verbose."""
 
@@ -53,6 +75,7 @@ def _option(*names: str, panel: str, help: str, **more: Any) -> Any:
 
 
 _MODEL, _SANDBOX, _EFFORT, _RESULT, _OUTPUT = "Model", "Sandbox", "Effort", "Result", "Output"
+_SESSION = "Session"
 
 
 def _shared(
@@ -223,8 +246,78 @@ def _shared(
         apply=not no_apply and patch is None,
         patch=patch,
         output_format=cast(OutputFormat, output_format),
+        names_model=model is not None or base_url is not None,
         verbosity=-1 if quiet else verbose,
     )
+
+
+def _conversing(
+    options: Options,
+    *,
+    latest: Annotated[
+        bool,
+        _option("-c", "--continue", panel=_SESSION, help="Go on with the session that was used last here."),
+    ] = False,
+    resume: Annotated[
+        str | None,
+        _option(
+            *RESUME,
+            panel=_SESSION,
+            metavar="[ID]",
+            help="Go on with a session; without ID choose one.",
+        ),
+    ] = None,
+    fork: Annotated[
+        bool, _option("--fork", panel=_SESSION, help="Go on under a new id; leave the session as it is.")
+    ] = False,
+    permission_mode: Annotated[
+        str | None,
+        _option(
+            "--permission-mode",
+            panel=_RESULT,
+            metavar="MODE",
+            help="plan (change nothing), ask, auto-edit (edits go through) or yolo (all does).",
+        ),
+    ] = None,
+    yolo: Annotated[
+        bool, _option("--yolo", panel=_RESULT, help="Ask nothing; the sandbox stays on.")
+    ] = False,
+) -> Options:
+    """Add what only commands with a conversation take."""
+    if latest and resume is not None:
+        raise ConfigError("--continue and --resume say different sessions; give one of them")
+    if fork and not latest and resume is None:
+        raise ConfigError("--fork needs a session to go on from: --continue or --resume ID")
+    if permission_mode not in (None, *get_args(Mode)):
+        expected = ", ".join(get_args(Mode))
+        raise ConfigError(f"--permission-mode: expected one of {expected}, got {permission_mode!r}")
+    if yolo and permission_mode not in (None, "yolo"):
+        raise ConfigError(f"--yolo and --permission-mode {permission_mode} contradict; give one of them")
+    mode = cast(Mode | None, "yolo" if yolo else permission_mode)
+    going = latest or resume is not None
+    return msgspec.structs.replace(
+        options,
+        go_on=GoOn(resume, fork) if going else None,
+        permission_mode=mode,
+    )
+
+
+class Conversing(TyperCommand):
+    """A command whose `--resume` may stand without a value, which click alone does not know."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_values(args))
+
+
+def with_values(args: list[str]) -> list[str]:
+    """The arguments with an empty value behind each `--resume` that has none."""
+    end = args.index("--") if "--" in args else len(args)
+    given: list[str] = []
+    for arg, after in zip_longest(args[:end], args[1:end], fillvalue="-"):
+        given.append(arg)
+        if arg in RESUME and after.startswith("-"):
+            given.append("")
+    return given + args[end:]
 
 
 def working_folder(cwd: Path | None) -> Path:
@@ -234,6 +327,7 @@ def working_folder(cwd: Path | None) -> Path:
         if not where.is_dir():
             raise ConfigError(f"--cwd: expected a directory, got {str(cwd)!r}")
         os.scandir(where).close()
+        distrust(where)
     except OSError as error:
         raise SandboxUnavailable(
             f"{cwd or 'the current directory'} cannot be read: {error.strerror}",
@@ -244,17 +338,34 @@ def working_folder(cwd: Path | None) -> Path:
 
 def with_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give `function` its parameter `options` filled from the shared options of the command line."""
-    shared = inspect.signature(_shared, eval_str=True).parameters
-    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "options"]
+    return _filled(function, {})
+
+
+def with_conversation(function: Callable[..., None]) -> Callable[..., None]:
+    """The same, with the options of a conversation too. The command's class is `Conversing`."""
+    return _filled(function, _parameters(_conversing))
+
+
+def _filled(function: Callable[..., None], talking: Mapping[str, inspect.Parameter]) -> Callable[..., None]:
+    shared, own = _parameters(_shared), _parameters(function)
 
     @functools.wraps(function)
     def command(**given: Any) -> None:
         options = _shared(**{name: given.pop(name) for name in shared})
+        if talking:
+            options = _conversing(options, **{name: given.pop(name) for name in talking})
         function(options=options, **given)
 
     command.__annotations__ = {}
-    command.__signature__ = inspect.Signature([*_keyword_only(own), *shared.values()])  # type: ignore[attr-defined]
+    parameters = [*_keyword_only([*own.values()]), *talking.values(), *shared.values()]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
+
+
+def _parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    """All but `options`."""
+    found = inspect.signature(function, eval_str=True).parameters
+    return {name: parameter for name, parameter in found.items() if name != "options"}
 
 
 def _keyword_only(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:

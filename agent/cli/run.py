@@ -5,36 +5,53 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
-from agent.cli.options import Options, with_options
+from agent.cli.attach import ImageFiles, read_images
+from agent.cli.options import Conversing, Options, with_conversation
 from agent.config import ConfigError
+from agent.messages import Image
 
 app = typer.Typer(add_completion=False)
 
 MAX_STDIN_BYTES = 1024 * 1024
 
 
-@app.command()
-@with_options
+@app.command(cls=Conversing)
+@with_conversation
 def run(
     options: Options,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to do, or a question.")] = "",
     allow_test_edits: Annotated[
         bool, typer.Option("--allow-test-edits", help="Let what --test-cmd runs be changed too.")
     ] = False,
+    output_schema: Annotated[
+        Path | None,
+        typer.Option("--output-schema", metavar="FILE", help="JSON Schema that the answer must fit."),
+    ] = None,
+    image_file: ImageFiles = None,
 ) -> None:
     """Do one task and exit; what is piped in is added to the prompt."""
+    if output_schema is not None:
+        from agent.solve.answer import read_schema
+
+        options = msgspec.structs.replace(options, output_schema=read_schema(output_schema))
     request = with_input(prompt)
     if not request:
         raise ConfigError('there is nothing to do: say it as `pawl run "PROMPT"`, or pipe it in')
-    raise typer.Exit(run_request(options, request, allow_test_edits=allow_test_edits))
+    raise typer.Exit(
+        run_request(options, request, read_images(image_file), allow_test_edits=allow_test_edits)
+    )
 
 
-def run_request(options: Options, request: str, *, allow_test_edits: bool = False) -> int:
-    """Do `request` headless and return the exit code; `--test-cmd` proves it, when there is one."""
+def run_request(
+    options: Options, request: str, images: tuple[Image, ...] = (), *, allow_test_edits: bool = False
+) -> int:
+    """Do `request` headless, shown with `images`; the exit code. `--test-cmd`, if any, proves it."""
     from agent.cli.desk import Desk, run_headless
     from agent.cli.model import check_name, opener
     from agent.paths import config_dir
@@ -52,9 +69,10 @@ def run_request(options: Options, request: str, *, allow_test_edits: bool = Fals
             desk.branch,
             desk.budget,
             instructions=project_instructions(options.cwd, config=config_dir()),
-            check=options.settings.check,
+            check=() if options.permission_mode == "plan" else options.settings.check,
             open_model=opener(desk, allow_test_edits=allow_test_edits),
             wall_s=options.settings.timeout,
+            images=images,
         )
 
     return run_headless(options, "run", body)

@@ -89,6 +89,8 @@ class Request(msgspec.Struct, frozen=True):
     """Slot of a llama.cpp server to pin this conversation to; ignored by other servers."""
     output_schema: dict[str, Any] | None = None
     """JSON Schema that the text of the reply must follow, where the server can hold the model to one."""
+    answer_only: bool = False
+    """No more calls are wanted: a server that cannot hold text to a schema beside calls can do so now."""
     constrain: tuple[ToolSpec, ...] = ()
     """Tools whose schema a grammar holds calls in the text to, on servers that have grammars."""
     must_call: bool = False

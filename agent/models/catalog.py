@@ -54,12 +54,15 @@ class Weights(msgspec.Struct, frozen=True):
     wheels: Wheels | None = None
 
 
+Price = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+
+
 class Prices(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """USD for a million tokens."""
 
-    input: float
-    output: float
-    cached: float | None = None
+    input: Price
+    output: Price
+    cached: Price | None = None
     """Of input that comes from the cache; without one that of any input."""
 
 

@@ -8,21 +8,30 @@ other end it is closed, by a task of its own that a second cancellation does not
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager, suppress
-from ipaddress import ip_address
 from typing import cast
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from agent.models.address import shown_address
+from agent.models.address import is_loopback, shown_address
 from agent.models.base import ModelBadReply, ModelError, ModelRefusedRequest, ModelUnreachable
 from agent.models.catalog import UnknownModel
 
 CONNECT_S = 10.0
 READ_S = 30.0
+LOOK_S = 2.0
+"""How long to look whether a server speaks the other scheme."""
 MAX_IDLE = 4
+
+
+class WrongEnvironment(ModelError):
+    """A variable that says how to reach servers is wrong."""
+
+    exit_code = 2
 
 
 class Connections:
@@ -31,8 +40,12 @@ class Connections:
     def __init__(self, base_url: str, headers: dict[str, str]) -> None:
         self._address = shown_address(base_url)
         self._headers = headers
-        url = httpx.URL(base_url)
-        self._trust_env = not _is_loopback(url.host)
+        try:
+            url = httpx.URL(base_url)
+        except httpx.InvalidURL as error:
+            raise UnknownModel(f"{self._address!r} is no address of a model server: {error}") from error
+        self._url = url
+        self._trust_env = not is_loopback(url.host)
         self._verify: ssl.SSLContext | bool | None = None
         if url.scheme == "http" and not self._trust_env:
             self._verify = False
@@ -72,13 +85,44 @@ class Connections:
                 return await client.send(request, stream=True)
         except TimeoutError:
             raise ModelUnreachable(f"{self._address} gave no answer within {header_s:g} s") from None
+        except httpx.LocalProtocolError as error:
+            raise _translated(error, self._address) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise _translated(error, self._address) from error
+            raise await self._meaning(error) from error
 
-    async def next_chunk(self, chunks: AsyncIterator[bytes], stall_s: float) -> bytes | None:
-        """The next bytes of a body, None at its end. Raises ModelUnreachable when it stalls or breaks."""
+    async def _meaning(self, error: httpx.HTTPError | httpx.InvalidURL) -> ModelError:
+        """What an error before any answer means, after a look whether the scheme is the right one."""
+        found = _translated(error, self._address)
+        if type(found) is not ModelUnreachable:
+            return found
+        if proxy := self._proxy():
+            through = f"the proxy {proxy} (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY)"
+            return ModelUnreachable(f"{found}, and is {through} running?")
+        other = "https" if self._url.scheme == "http" else "http"
+        # an error without words is a connection that was taken, and closed in the handshake
+        refused = isinstance(error, httpx.ConnectTimeout | httpx.ConnectError) and str(error)
+        if not refused and await _speaks(other, self._url):
+            return UnknownModel(
+                f"{self._address} does not speak {self._url.scheme}; write {other}:// in the base URL"
+            )
+        return found
+
+    def _proxy(self) -> str:
+        """The proxy that is asked for this server, without its password; empty if none is."""
+        if not self._trust_env or proxy_bypass(self._url.host):
+            return ""
+        named = getproxies()
+        return named.get(self._url.scheme, named.get("all", "")).rpartition("@")[2]
+
+    async def next_chunk(
+        self, chunks: AsyncIterator[bytes], stall_s: float, since: float | None = None
+    ) -> bytes | None:
+        """The next bytes of a body, None at its end. Raises ModelUnreachable when it stalls or breaks.
+
+        `stall_s` counts from `since`, by the loop's clock; from now when None.
+        """
         try:
-            async with asyncio.timeout(stall_s):
+            async with asyncio.timeout_at((since or asyncio.get_running_loop().time()) + stall_s):
                 return await anext(chunks, None)
         except TimeoutError:
             raise ModelUnreachable(f"{self._address} sent nothing for {stall_s:g} s") from None
@@ -111,13 +155,20 @@ class Connections:
 
     def _client(self) -> httpx.AsyncClient:
         if self._verify is None:
-            self._verify = httpx.create_ssl_context()
-        return httpx.AsyncClient(
-            headers=self._headers,
-            timeout=httpx.Timeout(None, connect=CONNECT_S),
-            trust_env=self._trust_env,
-            verify=self._verify,
-        )
+            self._verify = _certificates()
+        try:
+            return httpx.AsyncClient(
+                headers=self._headers,
+                timeout=httpx.Timeout(None, connect=CONNECT_S),
+                trust_env=self._trust_env,
+                verify=self._verify,
+            )
+        except (ImportError, ValueError, httpx.InvalidURL):
+            # its words may show the proxy's password
+            raise WrongEnvironment(
+                f"{_proxies()} cannot be used: a proxy is http://host:port, or socks5://host:port with "
+                "`pip install 'httpx[socks]'`"
+            ) from None
 
     async def _finally(self, closing: Coroutine[object, object, None]) -> None:
         """Run this to its end, even when we are cancelled meanwhile."""
@@ -133,7 +184,7 @@ async def _quietly(closing: Coroutine[object, object, None]) -> None:
 
 
 def _translated(error: httpx.HTTPError | httpx.InvalidURL, address: str) -> ModelError:
-    """httpx's error as ours. Its own words are kept, for they name the cause; they never hold headers."""
+    """httpx's error as ours. Its own words are kept, for they name the cause."""
     words = str(error) or type(error).__name__
     match error:
         case httpx.ConnectTimeout():
@@ -149,15 +200,48 @@ def _translated(error: httpx.HTTPError | httpx.InvalidURL, address: str) -> Mode
             return ModelUnreachable(f"nothing answers at {address} ({words}); is the server running?")
         case httpx.DecodingError():
             return ModelBadReply(f"{address} sent a body that cannot be decoded ({words})")
-        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | httpx.LocalProtocolError():
+        case httpx.LocalProtocolError():
+            # its words may show a header, and so the key
+            return ModelRefusedRequest(f"{address} cannot be asked; check the base URL and the key")
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL():
             return ModelRefusedRequest(f"{address} cannot be asked ({words}); check the base URL and the key")
         case _:
             return ModelUnreachable(f"the connection to {address} broke ({words})")
 
 
-def _is_loopback(host: str) -> bool:
-    """Proxies of the environment are not for servers on this machine."""
+def _certificates() -> ssl.SSLContext:
+    """Raises WrongEnvironment."""
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return httpx.create_ssl_context()
+    except OSError as error:
+        named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or "certificates"
+        raise WrongEnvironment(
+            f"SSL_CERT_FILE: {named} cannot be read ({error}); name a file of certificates (PEM), or unset it"
+        ) from error
+
+
+async def _speaks(scheme: str, url: httpx.URL) -> bool:
+    """Whether the server of this URL takes a TLS handshake, or answers a line of plain HTTP."""
+    context = None
+    if scheme == "https":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    port = url.port or (443 if url.scheme == "https" else 80)
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(LOOK_S):
+            reader, writer = await asyncio.open_connection(url.host, port, ssl=context)
+            try:
+                if context:
+                    return True
+                writer.write(b"GET / HTTP/1.0\r\n\r\n")
+                return (await reader.read(5)).startswith(b"HTTP")
+            finally:
+                writer.transport.abort()
+    return False
+
+
+def _proxies() -> str:
+    """The variables that name proxies, without passwords."""
+    named = getproxies()
+    schemes = [scheme for scheme in ("all", "http", "https") if scheme in named]
+    return ", ".join(f"{scheme.upper()}_PROXY={named[scheme].rpartition('@')[2]}" for scheme in schemes)

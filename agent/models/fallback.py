@@ -12,7 +12,7 @@ OnNote = Callable[[str], None]
 
 
 class Fallback:
-    """Asks `first`, and the `others` in their order when it fails for good; they are opened only then.
+    """Asks the first model, and the others in turn when it fails for good; they are opened only then.
 
     The one that answered is asked for the rest of the session: going back would cost its whole prompt again.
     """
@@ -25,6 +25,20 @@ class Fallback:
         self._open = open_model
         self._on_note = on_note
 
+    @classmethod
+    async def opened(
+        cls, first: Awaitable[Model], others: Sequence[str], open_model: OpenModel, on_note: OnNote
+    ) -> Fallback:
+        """With the first model that can be opened. Raises the last one's error when none can."""
+        left = list(others)
+        try:
+            model = await first
+        except ModelError as error:
+            if not left or not _gives_way(error):
+                raise
+            model = await _next(left, open_model, on_note, error)
+        return cls(model, left, open_model, on_note)
+
     async def stream(self, request: Request) -> AsyncGenerator[Delta, None]:
         """Raises the last model's error when none is left."""
         given = False
@@ -36,20 +50,33 @@ class Fallback:
                         yield delta
                 return
             except ModelError as error:
-                if not self._others or not (error.exit_code == 75 or isinstance(error, ModelAuth)):
+                if not self._others or not _gives_way(error):
                     raise
-                await self._next(error)
+                model = await _next(self._others, self._open, self._on_note, error)
+            await self._model.aclose()
+            self._model = model
+            self.context_tokens = model.context_tokens
             if given:
                 yield Restart()
                 given = False
 
-    async def _next(self, error: ModelError) -> None:
-        name = self._others.pop(0)
-        self._on_note(f"{error}; going on with {name}")
-        model = await self._open(name)
-        await self._model.aclose()
-        self._model = model
-        self.context_tokens = model.context_tokens
-
     async def aclose(self) -> None:
         await self._model.aclose()
+
+
+def _gives_way(error: ModelError) -> bool:
+    """Whether another model may do what this one could not."""
+    return error.exit_code == 75 or isinstance(error, ModelAuth)
+
+
+async def _next(others: list[str], open_model: OpenModel, on_note: OnNote, error: ModelError) -> Model:
+    """The first of the others that can be opened; it and those before it are taken off the list."""
+    while True:
+        name = others.pop(0)
+        on_note(f"{error}; going on with {name}")
+        try:
+            return await open_model(name)
+        except ModelError as failed:
+            if not others:
+                raise
+            error = failed

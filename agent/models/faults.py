@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -19,6 +20,8 @@ from agent.models.base import (
 
 MAX_WORDS = 300
 """Characters of a server's own words that are quoted in an error."""
+LONG = 8
+"""Characters of a key that is not a word of the language, such as the `test` that local servers are given."""
 
 _OVERFLOW = re.compile(
     r"exceed_context_size|context_length_exceeded|request_too_large"  # types and codes
@@ -28,6 +31,7 @@ _OVERFLOW = re.compile(
     r"|token count.{0,30}exceeds the maximum"  # Gemini
     r"|prompt exceeds max length|range of input length should be"  # GLM, Qwen
     r"|context window exceeds limit|exceeded model token limit"  # MiniMax, Kimi
+    r"|exceed context limit|trying to keep the first \d+ tokens"  # Anthropic with its reply, LM Studio
     r"|greater than the context length|exceeds? (the )?context length"  # LM Studio, Ollama
     r"|`?inputs`? tokens \+ `?max_new_tokens`? must be",  # TGI
     re.IGNORECASE,
@@ -42,18 +46,22 @@ _SIZES = tuple(
         r"token limit: (?P<limit>\d+) \(requested: (?P<needed>\d+)",
         r"contains (?P<needed>\d+) tokens.{0,80}?(?P<limit>\d+) maximum context",
         r"maximum context length is (?P<limit>\d+).{0,300}total of at least (?P<needed>\d+)",
+        r"too large: (?P<reply>\d+)\. .{0,60}length is (?P<limit>\d+).{0,30}request has (?P<needed>\d+)",
+        r"exceed context limit: (?P<needed>\d+) \+ (?P<reply>\d+) > (?P<limit>\d+)",
+        r"keep the first (?P<needed>\d+) tokens.{0,120}context length of only (?P<limit>\d+)",
         r"maximum (?:context|prompt) length (?:is|of) (?P<limit>\d+)"
-        r".{0,80}(?:resulted in|requested|contains)(?: about)? (?P<needed>\d+)",
+        r".{0,80}(?:resulted in|requested|contains|request has)(?: about)? (?P<needed>\d+)",
         r"passed (?P<needed>\d+) input tokens.{0,120}context length is only (?P<limit>\d+)",
     )
 )
-"""How servers tell the size of a prompt and of their context."""
+"""How servers tell the size of a prompt, of their context, and of the room for a reply beside the prompt."""
 _QUOTA = re.compile(
     r"insufficient_quota|exceeded_current_quota|exceeded your current quota"
-    r"|insufficient.?(balance|credit|funds)|credit balance|billing|arrearage|payment required"
-    r"|spending limit|perday",
+    r"|insufficient.?(balance|credit|funds)|credit balance|arrearage|payment required"
+    r"|billing (hard |soft )?limit|billing_(error|not_active)|spending limit|perday",
     re.IGNORECASE,
 )
+"""Never `billing` alone: limits for a minute come with a link to the page where more can be bought."""
 _BAD_KEY = re.compile(
     r"(invalid|incorrect) api.?key|api.?key (is )?(not valid|invalid)|invalid x-api-key", re.IGNORECASE
 )
@@ -119,14 +127,14 @@ def fault(
     *,
     address: str,
     model: str,
-    secret: str | None = None,
+    secrets: Iterable[str] = (),
     retry_after: float | None = None,
 ) -> ModelError:
     """The error that an answer with this status means, worded for a person.
 
-    `retry_after` is in seconds. `secret` is struck out of what the server said.
+    `retry_after` is in seconds. `secrets` are struck out of what the server said.
     """
-    body = struck_out(body, secret)
+    body = struck_out(body, secrets)
     words = server_words(body)
     said = f": {words}" if words else ""
     if status in (400, 413, 422, 500) and _OVERFLOW.search(body):
@@ -173,9 +181,12 @@ def _overflow(body: str, model: str, words: str) -> ContextOverflow:
     plain = body.replace(",", "")
     found = next((match for pattern in _SIZES if (match := pattern.search(plain))), None)
     message = f"the prompt does not fit into the context of {model}"
-    if found is None:
+    needed = limit = 0
+    if found:
+        sizes = {name: int(size) for name, size in found.groupdict().items()}
+        needed, limit = sizes["needed"] + sizes.get("reply", 0), sizes["limit"]
+    if needed <= limit:
         return ContextOverflow(f"{message}; nothing of it was left out: {words}")
-    needed, limit = int(found["needed"]), int(found["limit"])
     over = f"{needed:,} tokens, {needed - limit:,} more than the {limit:,} that it holds"
     return ContextOverflow(f"{message}: {over}; nothing of it was left out: {words}", needed, limit)
 
@@ -205,6 +216,9 @@ def stream_error(error: Any) -> tuple[int, str]:
     return status, msgspec.json.encode({"error": error}).decode()
 
 
-def struck_out(text: str, secret: str | None) -> str:
-    """The text without the secret, which some servers repeat."""
-    return text.replace(secret, "[key]") if secret else text
+def struck_out(text: str, secrets: Iterable[str]) -> str:
+    """The text without the secrets, which some servers repeat; of short ones whole words alone."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        pattern = re.escape(secret)
+        text = re.sub(pattern if len(secret) >= LONG else rf"(?<!\w){pattern}(?!\w)", "[key]", text)
+    return text

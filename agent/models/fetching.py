@@ -13,6 +13,8 @@ from typing import Protocol
 
 import msgspec
 
+from sandbox.programs import environment
+
 TICK_S = 0.25
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -60,7 +62,7 @@ async def run(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=dict(os.environ if environ is None else environ),
+        env=environment(os.environ if environ is None else environ),
         start_new_session=True,
     )
     talk = asyncio.create_task(process.communicate(stdin))

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 
 from agent.models.base import ModelAuth
+from sandbox.programs import environment, find
 
 COMMAND_S = 60.0
 """A command may ask the person for a passphrase."""
@@ -29,7 +32,7 @@ async def find_key(
         return key
     if command:
         return await _from_command(command.replace("{provider}", provider))
-    return await _from_keyring(provider)
+    return (await _from_keyring(provider) or "").strip() or None
 
 
 async def _from_command(command: str) -> str:
@@ -39,7 +42,11 @@ async def _from_command(command: str) -> str:
         raise ModelAuth(f"api_key_command cannot be read as a command: {error}") from error
     try:
         process = await asyncio.create_subprocess_exec(
-            program, *arguments, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
+            program if "/" in program else find(program) or program,
+            *arguments,
+            env=environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL,
         )
     except OSError as error:
         raise ModelAuth(f"api_key_command: {program} cannot be started: {error.strerror}") from error
@@ -53,20 +60,37 @@ async def _from_command(command: str) -> str:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
-    key = written.decode(errors="replace").strip()
-    if process.returncode or not key:
+    lines = written.decode(errors="replace").strip().splitlines()
+    if process.returncode or not lines:
         raise ModelAuth(f"api_key_command: {program} ended with code {process.returncode} and no key")
-    return key.splitlines()[0]
+    return lines[0].strip()
 
 
 async def _from_keyring(provider: str) -> str | None:
     """The keyring's, if the package and a keyring are there; one that does not answer is passed over."""
-    try:
-        import keyring
-        from keyring.errors import KeyringError
-    except ImportError:
+    if find_spec("keyring") is None:
         return None
-    with suppress(KeyringError, TimeoutError):
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str | None] = loop.create_future()
+
+    def ask() -> None:
+        key = None
+        # backends are plugins of anybody's, which raise what they like
+        with suppress(Exception):
+            import keyring
+
+            key = keyring.get_password(SERVICE, provider)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_settle, answer, key)
+
+    # of its own and a daemon: one of the loop's threads would be waited for when pawl ends
+    threading.Thread(target=ask, daemon=True).start()
+    with suppress(TimeoutError):
         async with asyncio.timeout(KEYRING_S):
-            return await asyncio.to_thread(keyring.get_password, SERVICE, provider)
+            return await answer
     return None
+
+
+def _settle(answer: asyncio.Future[str | None], key: str | None) -> None:
+    if not answer.done():
+        answer.set_result(key)

@@ -36,6 +36,7 @@ from agent.models.retry import Retries
 from agent.models.serving import ServerFailed, ServerSettings, ServerSpec, server_spec
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from agent.paths import state_dir
+from sandbox.programs import environment
 
 SCRIPT = Path(__file__).with_name("llama_server.py")
 LOAD_S = 300.0
@@ -220,7 +221,9 @@ class LocalModel:
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without keys and tokens, which a model server has no use for."""
     return {
-        name: value for name, value in environ.items() if not name.endswith(("_KEY", "_TOKEN", "_SECRET"))
+        name: value
+        for name, value in environment(environ).items()
+        if not name.endswith(("_KEY", "_TOKEN", "_SECRET"))
     }
 
 

@@ -23,11 +23,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     key_variable: str = ""
     """Empty: it needs no key."""
+    own_variable: str = ""
+    """Variable of the key that its owner may ask for, though it needs none."""
     default_model: str = ""
     """Empty: it serves what its owner loaded; the first that it lists."""
     wire: WireName = "openai_chat"
     url_variable: str = ""
     """Environment variable that moves it to another address."""
+    url_path: str = ""
+    """Path of such an address that has none, where it is not the wire's version alone."""
     elsewhere: tuple[WireName, Quirks] | None = None
     """How it is spoken to at another address, where compatible servers rarely speak its newest wire."""
     quirks: Quirks = NO_QUIRKS
@@ -259,6 +263,7 @@ PROVIDERS: tuple[Provider, ...] = (
         name="azure",
         key_variable="AZURE_OPENAI_API_KEY",
         url_variable="AZURE_OPENAI_BASE_URL",
+        url_path="/openai/v1",
         base_url="",
         wire="openai_responses",
         quirks=msgspec.structs.replace(_OPENAI_REASONING, key_header="api-key"),
@@ -266,6 +271,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         name="llamacpp",
+        own_variable="LLAMA_API_KEY",
         aliases=("llama.cpp",),
         base_url="http://127.0.0.1:8080/v1",
         quirks=LLAMA_CPP,
@@ -274,6 +280,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         name="vllm",
+        own_variable="VLLM_API_KEY",
         base_url="http://127.0.0.1:8000/v1",
         quirks=Quirks(
             reasoning_field="reasoning",
@@ -284,12 +291,14 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         name="sglang",
+        own_variable="SGLANG_API_KEY",
         base_url="http://127.0.0.1:30000/v1",
         quirks=Quirks(reasoning_field="reasoning_content", grammar="structural_tag"),
         owner="sglang",
     ),
     Provider(
         name="ollama",
+        own_variable="OLLAMA_API_KEY",
         base_url="http://127.0.0.1:11434/v1",
         url_variable="OLLAMA_HOST",
         quirks=Quirks(reasoning_field="reasoning"),
@@ -297,12 +306,13 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         name="lmstudio",
+        own_variable="LMSTUDIO_API_KEY",
         aliases=("lm-studio",),
         base_url="http://127.0.0.1:1234/v1",
         quirks=_REASONING_BACK,
         owner="organization_owner",
     ),
-    Provider(name="tgi", base_url="http://127.0.0.1:3000/v1", any_model=True),
+    Provider(name="tgi", own_variable="TGI_API_KEY", base_url="http://127.0.0.1:3000/v1", any_model=True),
 )
 """In the order in which their keys are looked for; those that need none come last."""
 

@@ -10,11 +10,12 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from agent.models import catalog, names, providers
-from agent.models.address import public_base_url
+from agent.models.address import host_of, is_loopback, local_address, public_base_url
 from agent.models.base import Model, ModelAuth, ModelError, ModelRefusedRequest, ModelUnreachable, Quirks
 from agent.models.catalog import ModelSettings, UnknownModel
 from agent.models.fetching import OnProgress
@@ -22,7 +23,7 @@ from agent.models.keys import find_key
 from agent.models.local import LocalModel, LocalServer, OnNote
 from agent.models.providers import LLAMA_CPP, Provider, WireName
 from agent.models.recording import RecordedModel, Recorder
-from agent.models.serving import ServerSettings
+from agent.models.serving import ServerSettings, find_engine
 from agent.models.transport import HttpModel, ServerInfo, server_info
 from agent.models.weights import pull
 from agent.paths import cache_dir
@@ -30,7 +31,7 @@ from agent.session import known_secrets, scrubber
 
 PROBE_S = 0.3
 KEY_VARIABLE = "OPENAI_API_KEY"
-"""The key that goes to a server named by its URL."""
+"""The key that goes to a server named by its URL, and to no other that is not OpenAI's."""
 LOOPBACK = {8080: "llama.cpp", 8000: "vLLM", 11434: "Ollama", 1234: "LM Studio", 30000: "SGLang"}
 """Port -> the server that usually listens there."""
 
@@ -151,6 +152,7 @@ class _Opener:
 
     async def embedded(self, name: str) -> Model:
         """A model that pawl serves itself; `name` is a full model string."""
+        find_engine(self.settings.engine if self.settings else None)  # before weights are fetched in vain
         weights = await pull(
             name, cache=self.cache, on_progress=self.on_progress, on_note=self.on_note, environ=self.environ
         )
@@ -161,10 +163,20 @@ class _Opener:
         self, base_url: str, model: str, provider: Provider | None = None, effort: str = ""
     ) -> Model:
         """A compatible server at a URL; without a name its first model. `provider`: its kind, if known."""
-        key = self.environ.get(KEY_VARIABLE)
         shown = public_base_url(base_url)
+        variable = provider.own_variable if provider else KEY_VARIABLE
+        key = self.environ.get(variable, "").strip() or None
+        keeper = provider.name if provider else host_of(base_url)
+        here = is_loopback(host_of(base_url))
+        if not key and not here:
+            key = await self.kept_key(keeper)
         try:
-            info = await server_info(base_url, key)
+            try:
+                info = await server_info(base_url, key)
+            except ModelAuth:
+                if key or not here or not (key := await self.kept_key(keeper)):
+                    raise
+                info = await server_info(base_url, key)
         except (ModelUnreachable, ModelAuth, UnknownModel):
             raise
         except ModelError:
@@ -183,14 +195,28 @@ class _Opener:
             _check_listed(model, info.models, shown)
         return self.http(f"{shown}#{model}", base_url, model, key, kind, info, effort)
 
+    async def kept_key(self, keeper: str) -> str | None:
+        """The key of a server that may need none, from command or keyring: by its kind or its host."""
+        try:
+            key = await find_key(keeper, "", self.environ, self.key_command)
+        except ModelAuth as error:
+            self.on_note(f"{error}; asking {keeper} without a key")
+            return None
+        if key:
+            self.on_key(key)
+        return key
+
     async def service(self, provider: Provider, model: str, effort: str = "") -> Model:
         url = self.environ.get(provider.url_variable) if provider.url_variable else None
         if provider.local:
-            return await self.server(url or provider.base_url, model, provider, effort)
+            url = local_address(url, provider.base_url) if url else provider.base_url
+            return await self.server(url, model, provider, effort)
         if not (url or provider.base_url):
             raise ModelRefusedRequest(
                 f"{provider.name} has an address for each customer: set {provider.url_variable}"
             )
+        if url and provider.url_path and not urlsplit(url if "://" in url else f"//{url}").path.strip("/"):
+            url = url.rstrip("/") + provider.url_path
         if not model:
             raise UnknownModel(f"{provider.name} has no default model; name one: {provider.name}/MODEL")
         key = await find_key(provider.name, provider.key_variable, self.environ, self.key_command)

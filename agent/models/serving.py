@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 from agent.models import machine
 from agent.models.base import ModelError
 from agent.models.gguf import Head
+from sandbox.programs import find
 
 SLOTS = 4
 MAX_CONTEXT = 16384
@@ -146,15 +146,18 @@ def _usable(head: Head, slots: int) -> int:
 def find_engine(asked: str | None, environ: Mapping[str, str] = os.environ) -> str:
     """Path of the llama-server to run; empty for xllamacpp. Raises ServerFailed when there is neither.
 
-    A binary by name comes from an absolute folder of PATH only: the working directory may be anyone's.
+    A binary by name is looked up as all programs of the host are.
     """
     if asked in (None, "xllamacpp") and find_spec("xllamacpp"):
         return ""
     if asked == "xllamacpp":
         raise ServerFailed("xllamacpp is not installed; install pawl-agent[local]")
-    folders = [folder for folder in environ.get("PATH", "").split(os.pathsep) if Path(folder).is_absolute()]
-    program = str(Path(asked).expanduser().absolute()) if asked and "/" in asked else asked or BINARY
-    if found := shutil.which(program, path=os.pathsep.join(folders)):
+    if asked and "/" in asked:
+        named = Path(asked).expanduser().absolute()
+        found = str(named) if named.is_file() and os.access(named, os.X_OK) else None
+    else:
+        found = find(asked or BINARY, environ)
+    if found:
         return found
     if asked:
         raise ServerFailed(f"there is no program {asked}; give the path of a {BINARY}, or leave it to pawl")

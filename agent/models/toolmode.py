@@ -40,13 +40,15 @@ def shaped(request: Request, model: str, mode: ToolMode, dialect: str = "") -> R
         return request
     name = GENERAL if mode == "grammar" else dialect or dialect_of(model)
     messages = tuple(_in_text(message, name) for message in request.messages)
+    grammar = mode == "grammar" and not request.answer_only
     told = dialects.load()[name].render_tools(request.tools)
     return msgspec.structs.replace(
         request,
         messages=_with_tools(messages, told),
         tools=(),
-        constrain=request.tools if mode == "grammar" else (),
-        must_call=mode == "grammar" and not isinstance(request.messages[-1], ToolResult),
+        constrain=request.tools if grammar else (),
+        must_call=grammar and not isinstance(request.messages[-1], ToolResult),
+        output_schema=request.output_schema if request.answer_only else None,
     )
 
 

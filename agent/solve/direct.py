@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from agent.bus import Branch
 from agent.guards import Budget
 from agent.loop import Agent, last_reply, run_turn
 from agent.models.base import Model
+from agent.permissions import edits_alone
 from agent.solve.repair import (
     SYSTEM,
     Tried,
@@ -40,6 +42,11 @@ class Rewritten(NamedTuple):
     """New contents by path."""
     reply: str
     """With its words."""
+
+    @property
+    def written(self) -> dict[str, str]:
+        """Path -> sha256, as `ToolContext.written` has them."""
+        return {path: hashlib.sha256(text).hexdigest() for path, text in self.files.items()}
 
 
 @dataclass(frozen=True)
@@ -137,8 +144,10 @@ async def _judge(task: Task, number: int, branch: Branch, made: Rewritten) -> Tr
         said = describe_failure(failures, check.output)
         changes = [changed_lines(task.sources[path], text) for path, text in made.files.items()]
         task.tried.append(Tried("\n".join(changes), said))
-        return Try("tests_fail", said, patch)
+        return Try("tests_fail", said, patch, edits_alone=edits_alone(patch, made.written), reply=made.reply)
     verdict = await task.verify(patch, branch)
     if verdict.verified:
-        return Try("verified", "", verdict.patch, verdict, made.reply)
-    return Try("tests_fail", verdict.lost or "the check passes here, but not in a clean fork", patch, verdict)
+        alone = edits_alone(verdict.patch, made.written)
+        return Try("verified", "", verdict.patch, verdict, alone, made.reply)
+    why = verdict.lost or "the check passes here, but not in a clean fork"
+    return Try("tests_fail", why, patch, verdict, reply=made.reply)

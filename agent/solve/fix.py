@@ -46,6 +46,8 @@ class Outcome(NamedTuple):
     answers: bool = False
     """The text is what was asked for, not a line about the patch."""
     cause: Cause = ""
+    edits_alone: bool = False
+    """See `agent.permissions.edits_alone`."""
 
 
 async def fix(
@@ -119,7 +121,8 @@ def outcome_of(shown: str, tries: list[Try], before: CheckResult, model: str) ->
     made = sum(1 for t in tries if t.outcome != "limit")
     times = "1 attempt" if made == 1 else f"{made} attempts"
     if last.outcome == "verified" and last.verdict is not None:
-        return Outcome("success", f"Fixed and verified in {times}.", last.patch, last.verdict, model)
+        text = f"Fixed and verified in {times}."
+        return Outcome("success", text, last.patch, last.verdict, model, edits_alone=last.edits_alone)
     best = next((t for t in reversed(tries) if not t.patch.empty), last)
     common = (best.patch, best.verdict, model)
     if last.outcome == "limit":

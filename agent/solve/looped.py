@@ -6,12 +6,16 @@ import shlex
 from pathlib import Path
 
 from agent.bus import Branch
+from agent.context import conversation
+from agent.events import TurnEnded
 from agent.guards import Budget, LoopGuard, MaxSteps
 from agent.loop import Agent, last_reply, run_turn
 from agent.mapped import maker, with_map
 from agent.models.base import Model
-from agent.permissions import Permissions
+from agent.permissions import Permissions, edits_alone
 from agent.prompt import system_prompt
+from agent.resume import tools_for
+from agent.solve.answer import AnswerUnfit, Form, bare
 from agent.solve.task import Plan, Task, Try
 from agent.unfinished import kept_when_cut_off
 from agent.verify import Verdict
@@ -51,24 +55,29 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
         seed=task.plan.seed + 100 * number,
     )
     message = _task_message(task)
-    if not task.located.suspects:
+    if not task.located.suspects and conversation(branch.events()) is None:
         message = await with_map(message, task.bench.workspace.tree, task.plan.map_tokens)
     ended = Try("no_change", "nothing was changed")
+    images = task.images
     for _ in range(ROUNDS):
-        end = await run_turn(agent, message)
+        end = await run_turn(agent, message, images)
+        images = ()
         patch = await candidate.fork.diff()
         if agent.error is not None:
             raise agent.error
         said = last_reply(branch)
         if patch.empty and task.before.ok and end.status == "done":
-            return Try("no_change", "nothing was changed", reply=said)
+            return Try("no_change", "nothing was changed", reply=await _answer(task, agent, end))
         if patch.empty:
             message = "Nothing was changed yet. Edit the code so that the command passes."
         else:
             verdict = await task.verify(patch, branch)
             if verdict.verified:
-                return Try("verified", "", verdict.patch, verdict, said)
-            ended = Try("tests_fail", verdict.lost or _summary(verdict.check), patch, verdict, said)
+                alone = edits_alone(verdict.patch, agent.context.written) if agent.context else False
+                said = await _answer(task, agent, end)
+                return Try("verified", "", verdict.patch, verdict, alone, said)
+            why = verdict.lost or _summary(verdict.check)
+            ended = Try("tests_fail", why, patch, verdict, reply=said)
             message = _still_fails(task, verdict)
         if end.status == "loop":
             return Try("loop", end.detail, patch)
@@ -77,6 +86,17 @@ async def _rounds(task: Task, number: int, branch: Branch, candidate: Candidate)
         if end.status != "done":
             return ended
     return ended
+
+
+async def _answer(task: Task, agent: Agent, ended: TurnEnded) -> str:
+    """What the model said last, in the form that it is to have. Raises AnswerUnfit."""
+    if not task.plan.output_schema:
+        return last_reply(agent.branch)
+    form = Form(task.plan.output_schema)
+    await form.settle(agent, ended)
+    if problem := form.problem(said := last_reply(agent.branch)):
+        raise AnswerUnfit(f"The answer does not fit the schema: {problem}")
+    return bare(said)
 
 
 def loop_agent(
@@ -113,13 +133,14 @@ def loop_agent(
         model=model,
         branch=branch,
         system=system_prompt(kind, instructions),
-        toolset=default_toolset(plan.edit_form, plan.tools),
+        toolset=tools_for(branch.events(), default_toolset(plan.edit_form, plan.tools)),
         context=context,
-        permissions=Permissions.inside_sandbox(candidate.sandbox.caps.backend, mode="yolo"),
+        permissions=Permissions.inside_sandbox(candidate.sandbox.caps.backend, plan.permission_mode),
         guards=(budget, MaxSteps(plan.max_steps), LoopGuard()),
         temperature=plan.temperature if temperature is None else temperature,
         max_tokens=plan.reply_tokens,
         seed=plan.seed if seed is None else seed,
+        output_schema=plan.output_schema,
         tool_mode=plan.tool_mode,
         dialect=plan.dialect,
     )
@@ -127,7 +148,8 @@ def loop_agent(
 
 def _task_message(task: Task) -> str:
     if task.request:
-        return f"{task.request}\n\nIn the end this command must pass: {shlex.join(task.command)}"
+        form = f"\n\n{Form(task.plan.output_schema).wanted}" if task.plan.output_schema else ""
+        return f"{task.request}\n\nIn the end this command must pass: {shlex.join(task.command)}{form}"
     failure = _failure(task.before, 6000)
     places = "\n".join(f"- {s.path}: {s.qualname} ({s.reason})" for s in task.located.suspects[:5])
     hint = f"\n\nThe failure points at:\n{places}" if places else ""

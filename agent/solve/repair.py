@@ -107,8 +107,8 @@ def build_request(
     if failures or output:
         parts.append(_failure(failures, output, sources))
     parts.append(
-        "Say in one sentence what is wrong or missing. Then write each function that has to change, whole "
-        "but alone, in one ```python block. Change as little as possible."
+        "Find what is wrong or missing. Then write each function that has to change, whole but alone, in "
+        "one ```python block. Change as little as possible."
     )
     return "\n\n".join([*parts, *_told(tried)])
 

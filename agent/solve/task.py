@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from agent.bus import Branch
 from agent.guards import Budget
+from agent.messages import Image
 from agent.models.base import Model
 from agent.models.families import EditForm
 from agent.models.toolmode import ToolMode
+from agent.permissions import Mode
 from agent.solve.locate import Located
 from agent.solve.named import MOST
 from agent.solve.repair import TARGETS, Tried, targets
@@ -57,6 +59,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     map_tokens: int = 0
     """How many tokens of the repository's map the first message may have; 0 for none."""
     allow_test_edits: bool = False
+    permission_mode: Mode = "yolo"
+    """What the tools may do; there is nobody to ask."""
+    output_schema: dict[str, Any] | None = None
+    """JSON Schema of the answer; see `agent.solve.answer`."""
 
 
 @dataclass
@@ -78,6 +84,8 @@ class Task:
     """What the person asked for; empty when the command is all that is to pass."""
     instructions: str = ""
     """What the project says of itself, for the system prompt."""
+    images: tuple[Image, ...] = ()
+    """Shown with the request."""
     tried: list[Tried] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Fingerprints of the candidates that were run; none is run twice."""
@@ -138,5 +146,7 @@ class Try(msgspec.Struct, frozen=True):
     detail: str = ""
     patch: Patch = Patch()
     verdict: Verdict | None = None
+    edits_alone: bool = False
+    """See `agent.permissions.edits_alone`."""
     reply: str = ""
     """What the model said last, where it talks."""

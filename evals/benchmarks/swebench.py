@@ -17,7 +17,8 @@ import msgspec
 
 from evals.benchmark import DatasetError
 from evals.patches import paths
-from evals.types import Commit, Environment, Instance, Tests
+from evals.types import Commit, Environment, Instance, Reported, Tests
+from tools.runners import load as runners
 
 name = "swebench"
 summary = "SWE-bench rows (JSON lines or parquet) and task repositories"
@@ -106,6 +107,8 @@ def instance(row: dict[str, Any], where: str) -> Instance:
         test_patch=row["test_patch"],
         files=paths(row["test_patch"]),
     )
+    if extra.get("runner"):
+        tests = _reported(tests, extra, where)
     return Instance(
         id=row["instance_id"],
         benchmark=name,
@@ -124,7 +127,10 @@ def instance(row: dict[str, Any], where: str) -> Instance:
         difficulty=str(row.get("difficulty") or ""),
         licence=str(extra.get("license") or ""),
         quarantined=tuple(str(test) for test in extra.get("quarantined") or ()),
-        extra={key: value for key, value in row.items() if key not in _TAKEN} | {"columns": extra},
+        canary=str(extra.get("canary") or ""),
+        extra={key: value for key, value in row.items() if key not in _TAKEN}
+        | {"columns": extra}
+        | {key: extra[key] for key in ("reference_s",) if key in extra},
     )
 
 
@@ -184,6 +190,16 @@ def _command(row: dict[str, Any], extra: dict[str, Any], where: str) -> tuple[st
     if not files:
         raise DatasetError(f"{where}: neither eval_script nor extra.test_cmd says how the tests are run")
     return ("python", "-m", "pytest", "-rA", "--continue-on-collection-errors", *files)
+
+
+def _reported(tests: Tests, extra: dict[str, Any], where: str) -> Reported:
+    """With who understands what the command says, of a row of one's own mining."""
+    runner, reports = extra["runner"], extra.get("reports") or []
+    if runner not in runners():
+        raise DatasetError(f"{where}: field extra.runner: {runner!r} is none of {', '.join(runners())}")
+    if not isinstance(reports, list) or not all(isinstance(path, str) for path in reports):
+        raise DatasetError(f"{where}: field extra.reports is not a list of texts")
+    return Reported(**msgspec.structs.asdict(tests), runner=runner, reports=tuple(reports))
 
 
 def _tests_only(script: str) -> str:

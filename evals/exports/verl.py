@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evals.episode import Episode, trainings
-from evals.export import Needs, write_lines
+from evals.episode import Episode, Training
+from evals.export import Needs, write_segments
 from evals.reading import Run
+from evals.segments import Segment
 
 name = "verl"
 summary = "verl AgentLoopOutputs, a JSON line a segment"
@@ -20,26 +21,23 @@ one_attempt = False
 
 
 def write(episodes: Sequence[Episode], run: Run, out: Path) -> dict[str, int]:
-    drift = sum(training.cut.drift for training in trainings(episodes))
-    return {"outputs": write_lines(out, _rows(episodes)), "drift": drift}
+    return write_segments(out, "outputs", episodes, _row)
 
 
-def _rows(episodes: Sequence[Episode]) -> Iterator[dict[str, Any]]:
-    for episode, conversation, cut in trainings(episodes):
-        rewards = {turn.event: turn.rewards for turn in conversation.turns}
-        for segment in cut.segments:
-            at = segment.prompt
-            yield {
-                "prompt_ids": segment.token_ids[:at],
-                "response_ids": segment.token_ids[at:],
-                "response_mask": [int(sampled) for sampled in segment.mask[at:]],
-                "response_logprobs": segment.logprobs[at:],
-                "reward_score": episode.reward(conversation),
-                "num_turns": 1 + 2 * len(segment.turns),
-                "metrics": {},
-                "extra_fields": {
-                    **episode.about,
-                    "uid": episode.about["group_id"],
-                    "turn_rewards": [rewards[turn] for turn in segment.turns],
-                },
-            }
+def _row(training: Training, segment: Segment) -> dict[str, Any]:
+    episode, conversation, at = training.episode, training.conversation, segment.prompt
+    rewards = {turn.event: turn.rewards for turn in conversation.turns}
+    return {
+        "prompt_ids": segment.token_ids[:at],
+        "response_ids": segment.token_ids[at:],
+        "response_mask": [int(sampled) for sampled in segment.mask[at:]],
+        "response_logprobs": segment.logprobs[at:],
+        "reward_score": episode.reward(conversation),
+        "num_turns": 1 + 2 * len(segment.turns),
+        "metrics": {},
+        "extra_fields": {
+            **episode.about,
+            "uid": episode.about["group_id"],
+            "turn_rewards": [rewards[turn] for turn in segment.turns],
+        },
+    }

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from evals.gitrun import GitFailed, git
+from evals.gitrun import GitFailed, contents, git
 from evals.mining.rejected import Rejected
 from evals.patches import sections
 from evals.repos import RepositoryMissing
 from tools.grammars import language_of
+from tools.runners import Project
+from tools.testplan import telling
 from tools.testreport import is_test_path
 
 MAX_FILES = 12
@@ -113,6 +115,13 @@ def files(source: Path, commit: str) -> list[str]:
     """Paths of all files of a commit."""
     told = git("ls-tree", "-r", "--name-only", "-z", commit, at=source).decode("utf-8", "surrogateescape")
     return [path for path in told.split("\0") if path]
+
+
+def project(source: Path, commit: str) -> Project:
+    """A commit's tree as the runners of tests look at it."""
+    paths = files(source, commit)
+    texts = contents(source, commit, telling(paths))
+    return Project("", tuple(paths), {path: data.decode("utf-8", "replace") for path, data in texts.items()})
 
 
 def is_source(path: str) -> bool:

@@ -20,8 +20,9 @@ import msgspec
 
 from evals import lease
 from evals.commit import CannotWrite, replace, writing
+from evals.contamination import canary_line, new_canary
 
-FORMAT = 1
+FORMAT = 2
 TASK = "task"
 
 
@@ -55,6 +56,8 @@ class Head(msgspec.Struct, frozen=True):
     asked: dict[str, Any]
     fixed: dict[str, Any] = {}
     """What was decided at the first start and stays so."""
+    canary: str = ""
+    """In each row: see `evals.contamination`."""
 
 
 class Journal:
@@ -68,9 +71,10 @@ class Journal:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The tasks, oldest first, each in its split."""
+        """The tasks, oldest first, each in its split and with the canary."""
         found = [entry.row for entry in self.entries.values() if entry.row is not None]
-        return self.arrange(found)
+        canary = {"canary": self.head.canary}
+        return self.arrange([row | {"extra": row["extra"] | canary} for row in found])
 
     def add(self, entry: Entry) -> None:
         """Keep what became of a candidate. Raises CannotWrite."""
@@ -95,7 +99,8 @@ class Journal:
             {name: getattr(entry, name) for name in ("key", "outcome", "title", "detail", "seconds")}
             for entry in self.entries.values()
         ]
-        report = {"asked": self.head.asked, "fixed": self.head.fixed, **summary, "candidates": entries}
+        head = {name: getattr(self.head, name) for name in ("asked", "fixed", "canary")}
+        report = {**head, **summary, "candidates": entries}
         path = self.out.with_suffix(".report.json")
         replace(path, json.dumps(report, indent=2).encode() + b"\n")
         return path
@@ -117,7 +122,7 @@ def held(out: Path, asked: dict[str, Any], fixed: dict[str, Any], arrange: Arran
         if not path.exists():
             if out.exists():
                 raise JournalError(f"{out} is there and was not made by this command; choose another --out")
-            replace(path, _line(Head(FORMAT, asked, fixed)))
+            replace(path, _line(Head(FORMAT, asked, fixed, canary_line(new_canary()))))
         journal = _open(out, path, arrange)
         _require(journal, asked)
         journal.write_rows()

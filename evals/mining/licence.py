@@ -32,7 +32,9 @@ _PHRASES = (
 )
 """Words that stand in one licence and not in those below it."""
 _CLASSIFIER = re.compile(r"License :: OSI Approved :: ([^\"'\n]+)")
-_FIELD = re.compile(r"^\s*[\"']?license[\"']?\s*[=:]\s*[\"']?([\w.+-]+)[\"']?,?\s*$", re.M | re.I)
+_FIELD = re.compile(
+    r"(?:^|[{,])\s*[\"']?license[\"']?\s*[=:]\s*[\"']?([\w.+-]+)[\"']?\s*(?:[,}]|$)", re.M | re.I
+)
 
 
 def of_interest(paths: Iterable[str]) -> list[str]:

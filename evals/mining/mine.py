@@ -23,7 +23,7 @@ from evals.mining.proof import Bench
 from evals.mining.rejected import Rejected
 from evals.mining.row import identity, row
 from evals.mining.statement import from_message, leaks, missing, repeats, said, unnamed
-from evals.mining.ways import way_of
+from evals.mining.ways import Way, way_of
 from evals.mining.writer import Writer
 
 _ENVIRONMENT_COMMITS = 5
@@ -61,10 +61,17 @@ class Miner:
     """Makes tasks of one repository. `source` is its git directory on the host, which is only read."""
 
     def __init__(
-        self, plan: Plan, source: Path, commits: tuple[str, ...], bench: Bench, words: Writer | None
+        self,
+        plan: Plan,
+        source: Path,
+        found: Sequence[Change],
+        commits: tuple[str, ...],
+        bench: Bench,
+        words: Writer | None,
     ) -> None:
         self.plan = plan
         self.source = source
+        self.found = found
         self.commits = commits
         self.bench = bench
         self.words = words
@@ -73,25 +80,20 @@ class Miner:
 
     async def prepare(self) -> None:
         """Make the environment. Raises EnvironmentFailed, DatasetError when nothing is known about it."""
-        paths = await asyncio.to_thread(history.files, self.source, self.commits[0])
-        way = way_of(paths, self.plan.install, self.plan.test)
+        project = await asyncio.to_thread(history.project, self.source, self.commits[0])
+        way = way_of(project, self.plan.install, self.plan.test)
         self.install = way.install
         name = identity(self.plan.repo, "environment")
-        extra = self._extra(way.test)
+        extra = self._extra(way)
         await proof.prepare(
             row(repo=self.plan.repo, instance_id=name, base=self.commits[0], extra=extra), self.bench
         )
 
-    def candidates(self, found: Sequence[Change]) -> list[Candidate]:
-        return [Candidate(c.commit, c.subject, functools.partial(self.attempt, c)) for c in found]
+    def candidates(self) -> list[Candidate]:
+        return [Candidate(c.commit, c.subject, functools.partial(self.attempt, c)) for c in self.found]
 
-    def _extra(self, test: str) -> dict[str, Any]:
-        return {
-            "install": self.install,
-            "python": self.python,
-            "test_cmd": test,
-            "environment_commits": list(self.commits),
-        }
+    def _extra(self, way: Way) -> dict[str, Any]:
+        return {**way.columns, "python": self.python, "environment_commits": list(self.commits)}
 
     async def attempt(self, change: Change) -> dict[str, Any]:
         """The change as a task's row. Raises Rejected."""
@@ -123,17 +125,17 @@ class Miner:
         return await proof.settle(named, before, after, self.bench)
 
     def _draft(self, change: Change, halves: Split) -> dict[str, Any]:
-        paths = history.files(self.source, change.commit)
+        project = history.project(self.source, change.commit)
         try:
-            way = way_of(paths, self.install, self.plan.test)
+            way = way_of(project, self.install, self.plan.test)
         except DatasetError as error:
             raise Rejected("cannot be run", str(error)) from None
-        texts = contents(self.source, change.parent, licences.of_interest(paths))
+        texts = contents(self.source, change.parent, licences.of_interest(project.paths))
         extra = {
             "fix_commit": change.commit,
             "subject": change.subject,
             "license": licences.licence(texts),
-            **self._extra(way.test),
+            **self._extra(way),
             "test_files": list(halves.test_files),
             "src_files": list(halves.source_files),
             "files_changed": len(halves.source_files),

@@ -82,19 +82,18 @@ class Mutator:
         self.source = source
         self.bench = bench
         self.words = words
-        paths = history.files(source, plan.commit)
-        way = way_of(paths, plan.install, plan.test)
-        texts = contents(source, plan.commit, licences.of_interest(paths))
+        project = history.project(source, plan.commit)
+        way = way_of(project, plan.install, plan.test)
+        texts = contents(source, plan.commit, licences.of_interest(project.paths))
         self.created_at = history.committed_at(source, plan.commit)
         self.extra: dict[str, Any] = {
             "license": licences.licence(texts),
-            "install": way.install,
+            **way.columns,
             "python": interpreters.find(plan.python).version,
-            "test_cmd": way.test,
             "environment_commits": [plan.commit],
             "issue_from": plan.issue_from,
         }
-        self.sources = self._read(paths)
+        self.sources = self._read(project.paths)
         self.sound: Graded | None = None
         self.made: list[tuple[str, str, frozenset[str]]] = []
 

@@ -33,6 +33,8 @@ regression request resolve resolves see some test tests tidy tweak tweaks typo u
 work add added adding adds branch into the this to
 """
 _EMPTY = frozenset(_SAYS_NOTHING.split())
+_FEW = 3
+"""Lines of what a runner says of a failure that are told."""
 _PATH = re.compile(r"[\w./+-]+")
 _WORD = re.compile(r"[A-Za-z][\w']*")
 _TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -47,6 +49,20 @@ _MISSING = (
     re.compile(r"has no attribute '(\w+)'"),
     re.compile(r"unexpected keyword argument '(\w+)'"),
     re.compile(r"name '(\w+)' is not defined"),
+    # node
+    re.compile(r"([\w.]+) is not a (?:function|constructor)"),
+    re.compile(r"ReferenceError: (\w+) is not defined"),
+    re.compile(r"does not provide an export named '(\w+)'"),
+    re.compile(r"Cannot find module '(?:[^'\n]*/)?(\w+)(?:\.\w+)?'"),
+    # rustc
+    re.compile(r"cannot find [\w ,]+ `(\w+)` in"),
+    re.compile(r"no [\w ]+ `(\w+)` found for"),
+    re.compile(r"unresolved imports? `(?:\w+::)*(\w+)`"),
+    # go, javac, C
+    re.compile(r"undefined: (?:\w+\.)?(\w+)"),
+    re.compile(r"\.(\w+) undefined \(type"),
+    re.compile(r"symbol: +\w+ (\w+)"),
+    re.compile(r"undefined reference to [`'](\w+)'"),
 )
 
 
@@ -72,10 +88,11 @@ def from_failures(failures: Mapping[str, str], most: int = 5) -> str:
 def said(text: str, limit: int = 300) -> str:
     """The reason in what a runner says of a failed test: the error's own words, without places in files."""
     lines = [line[1:].strip() for line in text.split("\n") if line.startswith("E ")]
-    if not lines:
-        lines = [line.strip() for line in text.strip().split("\n")[-1:]]
+    if not lines:  # no pytest: all that is said where that is little, else its end
+        lines = [line.strip() for line in text.strip().split("\n") if line.strip()]
+        lines = lines if len(lines) <= _FEW else lines[-1:]
     kept = [line for line in lines if line and not re.search(r"[\w/]+\.\w+:\d+", line)]
-    return " / ".join(kept[:3])[:limit]
+    return " / ".join(kept[:_FEW])[:limit]
 
 
 def missing(texts: Iterable[str], tests: str) -> list[str]:
@@ -112,8 +129,8 @@ def leaks(
     """What in a statement gives the fix away, each as a short sentence.
 
     `tests` is the tests' patch: what is named there may be asked for. `before` are the texts of the files
-    that the fix changes. `hidden` are names of tests that are not to be told. `places` says whether the
-    path of a changed file counts, and `module.function` that the fix begins to use.
+    that the fix changes. `hidden` are names of tests that are not to be told; those of plain words may be.
+    `places` says whether the path of a changed file counts, and `module.function` that the fix begins to use.
     """
     found = []
     if _DIFF.search(statement):
@@ -136,7 +153,9 @@ def leaks(
         files = {PurePosixPath(part.path).name for part in parts}
         named = {word.strip(".") for word in _PATH.findall(statement)}
         found += [f"it names a file of the fix: {path}" for path in sorted(named) if _is_of(path, files)]
-    found += [f"it names a hidden test: {name}" for name in hidden if name in statement]
+    found += [
+        f"it names a hidden test: {name}" for name in hidden if _COINED.search(name) and name in statement
+    ]
     return found
 
 

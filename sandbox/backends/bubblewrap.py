@@ -10,7 +10,6 @@ import asyncio
 import functools
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,10 @@ from pathlib import Path
 from sandbox import etc, outlet, pid1, seccomp
 from sandbox.base import BackendName, Caps, Mount, Orphan, Sandbox, SandboxSpec, SandboxUnavailable
 from sandbox.image import Toolchain
+from sandbox.interpreter import NOTHING
 from sandbox.launch import launch
 from sandbox.parts import laid_out
+from sandbox.programs import find
 from sandbox.remedy import for_bubblewrap
 
 name: BackendName = "bubblewrap"
@@ -28,6 +29,13 @@ name: BackendName = "bubblewrap"
 _UID_FOR_ROOT = 1000
 _NAMESPACES = ("--unshare-user", "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session")
 _KERNEL_FOLDERS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+_MASKED = (
+    *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore", "/proc/keys"),
+    *("/proc/key-users", "/proc/kmsg", "/proc/kpagecount", "/proc/kpageflags", "/proc/latency_stats"),
+    *("/proc/sched_debug", "/proc/scsi", "/proc/slabinfo", "/proc/timer_list", "/proc/timer_stats"),
+    *("/proc/vmallocinfo",),
+)
+"""What docker masks, and what else of the kernel root alone may read: its plain permissions remain here."""
 _NOT_INSTALLED = "bwrap is not installed"
 _PROBE_S = 3.0
 _SHM_BYTES = 256 * 1024 * 1024
@@ -35,7 +43,7 @@ _SHM_BYTES = 256 * 1024 * 1024
 
 async def available() -> str | None:
     """None when bubblewrap really makes a sandbox here, else the reason why not."""
-    program = shutil.which("bwrap")
+    program = find("bwrap")
     if program is None:
         return _NOT_INSTALLED
     probe = [*_isolation(program), "--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
@@ -53,7 +61,7 @@ async def available() -> str | None:
 
 async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
     """Open a sandbox; raises SandboxUnavailable."""
-    program = shutil.which("bwrap")
+    program = find("bwrap")
     if program is None:
         raise SandboxUnavailable(_NOT_INSTALLED, remedy(_NOT_INSTALLED))
     if spec.image is not None:
@@ -98,7 +106,7 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
 
 async def facts() -> dict[str, str]:
     """What it stands on."""
-    program = shutil.which("bwrap")
+    program = find("bwrap")
     if program is None:
         return {"bwrap": _NOT_INSTALLED}
     try:
@@ -173,6 +181,9 @@ def _view(spec: SandboxSpec, toolchain: Toolchain, made_up: Mount) -> list[str]:
     for path in _KERNEL_FOLDERS:
         if Path(path).exists():
             words += ["--ro-bind", path, path]
+    for path in filter(os.path.exists, _MASKED):
+        empty_one = ["--tmpfs", path, "--remount-ro"] if Path(path).is_dir() else ["--ro-bind", NOTHING]
+        words += [*empty_one, path]
     words += ["--dev", "/dev", *_tmpfs("/dev/shm", _SHM_BYTES), "--remount-ro", "/dev"]
     words += [*_tmpfs("/tmp", spec.limits.tmp_bytes), "--symlink", "../tmp", "/var/tmp"]
     workspace = Mount(str(spec.tree), spec.root)
@@ -188,6 +199,6 @@ def _view(spec: SandboxSpec, toolchain: Toolchain, made_up: Mount) -> list[str]:
 
 
 def _tmpfs(target: str, size: int) -> list[str]:
-    program = shutil.which("bwrap")
+    program = find("bwrap")
     sized = ["--size", str(size)] if program and "--size" in _known_options(program) else []  # since 0.7
     return ["--perms", "1777", *sized, "--tmpfs", target]

@@ -15,7 +15,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -25,7 +25,7 @@ import requests
 from docker.types import LogConfig, Ulimit
 from docker.types import Mount as DockerMount
 
-from sandbox import etc, outlet, pid1, seccomp
+from sandbox import etc, outlet, pid1, seccomp, volumes
 from sandbox.base import (
     BackendName,
     Caps,
@@ -36,11 +36,12 @@ from sandbox.base import (
     SandboxUnavailable,
 )
 from sandbox.client import AgentClient
-from sandbox.daemon import Stdout, listener, request, rootless, socket_path
+from sandbox.daemon import SLOW, Stdout, available, listener, request, rootless, socket_path
 from sandbox.facts import mount_namespace
 from sandbox.image import Toolchain
 from sandbox.interpreter import Interpreter, own
 from sandbox.labels import host_label, is_alive, owner_label
+from sandbox.naming import plain
 from sandbox.parts import laid_out
 from sandbox.remedy import for_another_runtime, for_docker, for_runtime
 
@@ -50,7 +51,6 @@ _EMPTY = "pawl-empty"
 _EMPTY_TAG = "1"
 _UID_FOR_ROOT = 1000
 _TIMEOUT_S = 30
-_PROBE_S = 3
 _START_S = 20.0
 _NEUTRAL = {"LANG": "C.UTF-8", "LD_PRELOAD": "", "LD_AUDIT": ""}
 """For the agent's own start: an image's variables must not put code into it."""
@@ -76,22 +76,6 @@ async def _blocking(function: Callable[..., T], *arguments: Any, **options: Any)
     except asyncio.CancelledError:
         await asyncio.wait([future])
         raise
-
-
-async def available() -> str | None:
-    """None when a daemon answers over a local socket, else the reason why not."""
-    path = socket_path()
-    if path is None:
-        return "no docker daemon is running on this machine"
-    if not os.access(path, os.R_OK | os.W_OK):
-        return f"no permission to use the docker daemon ({path})"
-    try:
-        async with asyncio.timeout(_PROBE_S):
-            status, _, writer = await request("GET /_ping")
-            writer.close()
-    except (OSError, TimeoutError) as error:
-        return f"the docker daemon does not answer: {error or 'it takes too long'}"
-    return None if status == 200 else f"the docker daemon is not well (it answers {status})"
 
 
 def _client() -> docker.APIClient:
@@ -163,6 +147,14 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
     reason = await available()
     if reason is not None:
         raise SandboxUnavailable(reason, remedy(reason))
+    for path in (spec.root, os.fspath(spec.tree), *(mount.source for mount in spec.mounts)):
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise SandboxUnavailable(
+                f"docker cannot show {plain(path)}, as its name is not UTF-8",
+                "take `--sandbox bubblewrap`, or rename it",
+            ) from None
     try:
         client = await _blocking(_client)
     except _FAILURES as error:
@@ -221,6 +213,9 @@ class _Container:
         assert path is not None
         self._kernel = await _blocking(_kernel, path)
         options = _options(self._client, spec, runs, self._kernel)
+        if spec.image is not None:
+            about = await _blocking(self._client.inspect_image, spec.image)
+            options["host_config"]["Mounts"] += _volumes(about["Config"].get("Volumes") or (), spec)
         await _blocking(self._make, options)
         self._image = "host-toolchain"
         if spec.image is not None:
@@ -228,6 +223,7 @@ class _Container:
 
     def _make(self, options: dict[str, Any]) -> None:
         self._id = self._client.create_container(**options)["Id"]
+        volumes.check(self._client.inspect_container(self._id)["Mounts"])
 
     async def start(self, spec: SandboxSpec, toolchain: Toolchain) -> Sandbox:
         """Attach first, so that nothing is lost, then start."""
@@ -254,7 +250,7 @@ class _Container:
             await client.aclose()
             said = self._complaint.decode("utf-8", "replace").strip()
             raise SandboxUnavailable(
-                f"the container did not start: {said or error}", "see `pawl doctor`"
+                f"the container did not start: {said or str(error) or SLOW}", "see `pawl doctor`"
             ) from error
         except BaseException:
             await client.aclose()
@@ -281,6 +277,14 @@ class _Container:
         with contextlib.closing(self._client), contextlib.suppress(*_FAILURES):
             if self._id:
                 self._client.remove_container(self._id, force=True, v=True)
+
+
+def _volumes(declared: Iterable[str], spec: SandboxSpec) -> list[DockerMount]:
+    """A mount for each volume that the image declares."""
+    return [
+        DockerMount(path, None, type="tmpfs", tmpfs_size=spec.limits.tmp_bytes, tmpfs_mode=0o1777)
+        for path in volumes.in_memory(declared, spec.root)
+    ]
 
 
 def _options(

@@ -1,9 +1,9 @@
 """The agent that runs inside every sandbox, and how it gets there without a file being written.
 
-`main` (the loop), `frames`, `records`, `family` and `processes` (who is whose, how it ends), `guard` and
-`usage` (limits), `jobs`, `files` (file operations), `terminal` and `relay` (the way to the proxy) are plain
-standard-library Python for 3.8 and later, and work on descriptors, without pathlib. They import nothing else
-of this project: inside, they are all there is.
+`main` (the loop), `frames`, `records`, `family` and `processes` (who is whose, how it ends), `guard`,
+`usage` and `held` (limits), `jobs`, `files` (file operations), `terminal` and `relay` (the way to the proxy)
+are plain standard-library Python for 3.8 and later, and work on descriptors, without pathlib. They import
+nothing else of this project: inside, they are all there is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ _MODULES = (
     "processes",
     "files",
     "frames",
+    "held",
     "usage",
     "records",
     "family",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fnmatch
 import hashlib
+import json
 import os
 import re
 import stat
@@ -25,9 +26,11 @@ _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 class Refused(Exception):
     """One file operation was refused. `kind` is the name of an error class of sandbox.base."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, place: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+        self.place = place
+        """Of a FileMissing: the path that is not there, as Place has it."""
 
 
 class Place(NamedTuple):
@@ -36,6 +39,8 @@ class Place(NamedTuple):
     folder: int
     name: str
     status: os.stat_result | None
+    path: str = ""
+    """From the root, without a symlink in it."""
 
 
 def refusal(error: OSError) -> Refused:
@@ -72,6 +77,7 @@ class Files:
         The folder of the result is the caller's to close.
         """
         opened = [os.dup(self._top)]
+        trail: list[str] = []
         names = self._names(path)[::-1]
         links = 0
         try:
@@ -81,6 +87,7 @@ class Files:
                     if len(opened) == 1:
                         raise Refused("PathEscape", "outside the workspace")
                     os.close(opened.pop())
+                    trail.pop()
                     continue
                 status = self._status(name, opened[-1])
                 if status is not None and stat.S_ISLNK(status.st_mode) and (names or follow):
@@ -91,18 +98,21 @@ class Files:
                     if target.startswith("/"):
                         while len(opened) > 1:
                             os.close(opened.pop())
+                        trail.clear()
                     names += self._names(target)[::-1]
                     continue
                 if not names:
-                    return Place(os.dup(opened[-1]), name, status)
+                    return Place(os.dup(opened[-1]), name, status, "/".join([*trail, name]))
                 if status is None and make:
                     os.mkdir(name, dir_fd=opened[-1])
                 elif status is None:
-                    raise Refused("FileMissing", "no such file or folder")
+                    missing = "/".join([*trail, name, *reversed(names)])
+                    raise Refused("FileMissing", "no such file or folder", missing)
                 elif not stat.S_ISDIR(status.st_mode):
                     raise Refused("NotRegular", "a part of the path is not a folder")
                 opened.append(os.open(name, _PATH_ONLY | os.O_DIRECTORY, dir_fd=opened[-1]))
-            return Place(os.dup(opened[-1]), ".", os.fstat(opened[-1]))
+                trail.append(name)
+            return Place(os.dup(opened[-1]), ".", os.fstat(opened[-1]), "/".join(trail) or ".")
         except OSError as error:
             raise refusal(error) from None
         finally:
@@ -115,6 +125,35 @@ class Files:
             return os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return None
+
+    def resolve(self, path: str) -> list[list[str]]:
+        """[[path from the root, kind]] of where a path leads; names that are not there stay as they are."""
+        try:
+            place = self._walk(path)
+        except Refused as refused:
+            if refused.place:
+                return [[refused.place, "missing"]]
+            raise
+        os.close(place.folder)
+        return [[place.path, _kind(place.status.st_mode) if place.status else "missing"]]
+
+    def heads(self, paths: list[str], limit: int) -> bytes:
+        """A line of JSON with the lengths, null for no regular file, then the first `limit` bytes of each."""
+        heads = [self._head(path, limit) for path in paths]
+        lengths = json.dumps([None if head is None else len(head) for head in heads])
+        return lengths.encode("ascii") + b"\n" + b"".join(head or b"" for head in heads)
+
+    def _head(self, path: str, limit: int) -> bytes | None:
+        try:
+            place = self._walk(path)
+            try:
+                descriptor, _ = self._open(place)
+            finally:
+                os.close(place.folder)
+        except Refused:
+            return None
+        with open(descriptor, "rb") as file:
+            return file.read(limit)
 
     def folder(self, path: str) -> int:
         """An open descriptor of a folder, the caller's to close."""
@@ -274,15 +313,16 @@ class Files:
         names = self._names(path)
         return "/".join(names) + "/" if names else ""
 
-    def entries(self, path: str, depth: int, limit: int) -> list[list[Any]]:
+    def entries(self, path: str, depth: int, limit: int, match: str | None) -> list[list[Any]]:
         """[path, kind, size, mode, mtime in ns] of each entry; at depth -1 without `.git`."""
+        fits = re.compile(match).fullmatch if match is not None else None
         folder = self.folder(path)
-        found = []
+        found: list[list[Any]] = []
         try:
             for _, name, where, status in self._tree(
                 folder, self._prefix(path), _DEPTH if depth < 0 else depth
             ):
-                if depth < 0 and name == ".git":
+                if (depth < 0 and name == ".git") or (fits and not fits(where)):
                     continue
                 mode = status.st_mode
                 found.append([where, _kind(mode), status.st_size, stat.S_IMODE(mode), status.st_mtime_ns])

@@ -1,9 +1,9 @@
 """The agent's loop: frames in on descriptor 0, frames out on descriptor 1, commands in between.
 
-Requests carry an `id` and an `op` (open, ping, run, terminal, cancel, start, jobs, output, kill, read, write,
-remove, list, search); answers carry the `id` and an `event`: `output` (any number of times), then one of
-`done` (of a run or terminal), `job`, `answer` or `failure`. A `cancel` has no answer. When descriptor 0 hangs
-up, everything is killed.
+Requests carry an `id` and an `op` (open, ping, run, terminal, cancel, start, jobs, output, kill, read,
+resolve, heads, write, remove, list, search); answers carry the `id` and an `event`: `output` (any number of
+times), then one of `done` (of a run or terminal), `job`, `answer` or `failure`. A `cancel` has no answer.
+When descriptor 0 hangs up, everything is killed.
 
 One thread, one selector. It installs no signal handler but for SIGCHLD, so that as PID 1 it cannot be killed
 or stopped from inside; it is not dumpable, so that no process inside reaches its descriptors through /proc.
@@ -144,6 +144,12 @@ class Agent:
     def op_read(self, _number: int, request: Header, _payload: bytes) -> Answer:
         return self.files.read(request["path"], request["offset"], request["limit"])
 
+    def op_resolve(self, _number: int, request: Header, _payload: bytes) -> Answer:
+        return {}, json.dumps(self.files.resolve(request["path"])).encode("ascii")
+
+    def op_heads(self, _number: int, request: Header, _payload: bytes) -> Answer:
+        return {}, self.files.heads(request["paths"], request["limit"])
+
     def op_remove(self, _number: int, request: Header, _payload: bytes) -> Answer:
         return self.files.remove(request["path"], request["expect"]), b""
 
@@ -151,7 +157,8 @@ class Agent:
         return self.files.write(request["path"], payload, request["expect"], request["mode"]), b""
 
     def op_list(self, number: int, request: Header, _payload: bytes) -> None:
-        self.work(number, lambda: self.files.entries(request["path"], request["depth"], request["limit"]))
+        path, depth, limit, match = (request[name] for name in ("path", "depth", "limit", "match"))
+        self.work(number, lambda: self.files.entries(path, depth, limit, match))
 
     def op_search(self, number: int, request: Header, _payload: bytes) -> None:
         pattern, path, glob = request["pattern"], request["path"], request["glob"]
@@ -330,6 +337,13 @@ class Agent:
         if worker.output is not None:
             self.watch(worker.output, selectors.EVENT_READ, lambda _: self.collect(worker))
 
+    def measure(self) -> None:
+        """Have the workspace measured, with what the processes of commands hold of it."""
+        own = {job.pid for job in self.commands.values() if job.job}.union(self.workers)  # they hide as we do
+        pids = self.family.mine(processes.living()) - own
+        began = max(command.free.bytes for command in self.commands.values())
+        self.work(_MEASURE, lambda: self.disk.measure(self.files.folder("."), pids, began))
+
     def collect(self, worker: Worker) -> None:
         with suppress(BlockingIOError):
             while worker.output is not None:
@@ -382,7 +396,7 @@ class Agent:
                 self.expire(command)
         if self.commands and now >= self.next_look:
             if self.guard.look() and not any(w.number == _MEASURE for w in self.workers.values()):
-                self.work(_MEASURE, lambda: self.disk.measure(self.files.folder(".")))
+                self.measure()
             self.next_look = time.monotonic() + LOOK_S
         self.settle()
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Dict, List, NamedTuple, Set, Tuple
 
 from sandbox.pid1.frames import Header
+from sandbox.pid1.held import Held
 
 _DEPTH = 200
 _SLACK_BYTES = 16 * 1024 * 1024
@@ -40,7 +42,7 @@ class Disk:
         self._root = root
         self._most = Free(limits["workspace_bytes"], limits["workspace_files"])
         self._host_free = limits["host_free_bytes"]
-        self._reference = self.free()
+        self._reference = self._opened = self.free()
 
     def free(self) -> Free:
         now = os.statvfs(self._root)
@@ -61,15 +63,21 @@ class Disk:
         """True when a command that began with so much free has taken what the host is to keep."""
         return now.bytes < self._host_free and began.bytes - now.bytes > _SLACK_BYTES
 
-    def measure(self, folder: int) -> Tuple[int, int]:
-        """(bytes, files) below a folder, or what was counted when a limit was passed.
+    def measure(self, folder: int, pids: Iterable[int], began: int) -> Tuple[int, int]:
+        """(bytes, files) below a folder and of removed files that `pids` hold; less once a limit is passed.
 
-        Hard links count once and holes not at all. In a tree too deep to be walked, all that the disk has
-        lost since the last measure is taken to be the workspace's.
+        Hard links count once and holes not at all. What cannot be told, for a tree is too deep or forbids to
+        be read, or a process hides what it holds, is taken to be all that the disk has lost: since the
+        sandbox was opened, or since its running commands began, with `began` bytes free.
         """
         count = _Count(self._most)
-        if not count.add(folder, _DEPTH):
-            count.bytes += max(0, self._reference.bytes - self.free().bytes)
+        whole = count.add(folder, _DEPTH)
+        held = Held(self._root, pids)
+        count.bytes += 512 * sum(held.blocks.values())
+        count.files += len(held.blocks)
+        if not whole or not held.all:
+            lost = (began if whole else self._opened.bytes) - self.free().bytes
+            count.bytes = max(count.bytes, lost)
         return count.bytes, count.files
 
 
@@ -80,7 +88,7 @@ class _Count:
         self._linked: Set[Tuple[int, int]] = set()
 
     def add(self, folder: int, depth: int) -> bool:
-        """Count what is below an open folder; False when something lies too deep."""
+        """Count what is below an open folder; False when something lies too deep, or forbids to be read."""
         whole = depth > 0
         for name in os.listdir(folder) if whole else ():
             if self.bytes > self._most.bytes or self.files > self._most.files:
@@ -89,7 +97,11 @@ class _Count:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 self._take(status)
                 if stat.S_ISDIR(status.st_mode):
-                    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+                    try:
+                        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+                    except PermissionError:
+                        whole = False
+                        continue
                     try:
                         whole &= self.add(inner, depth - 1)
                     finally:

@@ -106,6 +106,8 @@ async def check_links_out(sandbox: Sandbox) -> None:
         await expect_refused(PathEscape, sandbox.read(path), f"reading {path}")
         await expect_refused(PathEscape, sandbox.write(path, b""), f"writing {path}")
     await expect_refused(PathEscape, sandbox.list("f-out/folder"), "listing")
+    await expect_refused(PathEscape, sandbox.resolve("f-out/folder/passwd"), "resolving")
+    expect(await sandbox.heads(["f-out/file", "f-out/folder/passwd"], 9) == [None, None], "a head is shown")
     await expect_refused(PathEscape, sandbox.search("root", "f-out/folder"), "searching")
     await expect_refused(PathEscape, sandbox.run("true", cwd="f-out/folder"), "working")
     await sandbox.run("rm -r f-out")

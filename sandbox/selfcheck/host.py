@@ -53,6 +53,14 @@ async def check_control_groups(sandbox: Sandbox) -> None:
 
 
 @needs("read_scope")
+async def check_kernel_tables(sandbox: Sandbox) -> None:
+    """the kernel's keys, memory, devices and timers cannot be read"""
+    names = "acpi/* asound/* kcore keys sched_debug scsi/* timer_list timer_stats"
+    program = f"cd /proc && for n in {names}; do head -c 1 $n; done 2>/dev/null; true"
+    expect_equal((await sandbox.run(program)).output, b"")
+
+
+@needs("read_scope")
 async def check_read_only(sandbox: Sandbox) -> None:
     """nothing but the workspace and the sandbox's own /tmp and /dev can be written"""
     program = (

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from agent.bus import Bus
 from agent.compaction import SUMMARISE, SUMMED_UP
-from agent.events import AnyEvent, Compacted, FilesRestored, TurnEnded
+from agent.events import AnyEvent, Compacted, FilesRestored, Resumed, TurnEnded
 from agent.guards import Progress, Remind
 from agent.loop import compact, run_turn
 from agent.messages import Assistant, Image
@@ -31,6 +31,7 @@ from agent.models.providers import PROVIDERS
 from agent.models.retry import Retries
 from agent.models.toolmode import ToolMode
 from agent.models.transport import HttpModel
+from agent.resume import leaf
 from agent.session import Envelope, SessionLog
 from tests.support.model_server import Answer, Body, ModelServer, Received, error
 from tests.support.scene import TOOLS, Board, Gate, Scene, call
@@ -245,12 +246,13 @@ async def a_fallback(stage: Stage) -> None:
 
 
 async def a_resumed_session(stage: Stage) -> None:
-    """As another process would go on: nothing but the file is left."""
+    """As another process would go on: nothing but the file is left, and files have changed meanwhile."""
     scene = stage.scene
     scene.log.close()
     scene.log = SessionLog.load(scene.log.path)
     scene.bus = Bus(scene.log, scene.bus.sinks)
-    scene.branch = stage.agent.branch = scene.bus.branch(len(scene.log.records))
+    scene.branch = stage.agent.branch = scene.bus.branch(leaf(scene.log))
+    scene.branch.emit(Resumed(("a.py",), 1, True))
 
 
 async def a_compaction(stage: Stage) -> None:
@@ -305,7 +307,15 @@ async def perform(
 async def test_every_feature_only_adds(wire: str, mode: ToolMode) -> None:
     stage = await perform(wire, mode, FEATURES)
     sent = b"".join(request.raw for server in stage.servers for request in server.requests)
-    added = (b"Come to an end.", b"tool_response", b"iVBORw==", b"undid the file", b"Nor b.", b"still fails")
+    added = (
+        b"Come to an end.",
+        b"tool_response",
+        b"iVBORw==",
+        b"undid the file",
+        b"Nor b.",
+        b"still fails",
+        b"Changed since",
+    )
     assert [piece for piece in added if piece not in sent] == []
     assert (b"c2ln" in sent) == (mode == "native")
     assert sent.count(SUMMED_UP.encode()) >= 1 and len(stage.breaks) == 2

@@ -44,6 +44,14 @@ def test_an_unknown_name_gets_the_nearest_and_exit_code_2(capsys: pytest.Capture
     assert "did you mean qwen2.5-coder-1.5b" in capsys.readouterr().err
 
 
+def test_serve_looks_for_the_engine_before_it_fetches(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(catalog, "MODELS", (model_of(PARTS),))
+    assert main(["models", "serve", "tiny", "--engine", "nosuch"]) == 1
+    assert "there is no program nosuch" in capsys.readouterr().err
+
+
 @pytest.mark.model
 def test_serve_answers_until_ctrl_c() -> None:
     command = [sys.executable, "-c", "import sys; from agent.cli.main import main; sys.exit(main())"]

@@ -142,6 +142,35 @@ async def test_a_follow_up_keeps_the_turn_going(tmp_path: Path) -> None:
         assert scene.model.requests[1].messages[-1] == User("the check still fails")
 
 
+UNCLEAR = 'It all depends on this one:\n<tool_call>{"name": "look", "arguments": {"name": "a"}}</tool_call>'
+
+
+async def test_a_call_that_may_be_meant_is_asked_about_once(tmp_path: Path) -> None:
+    with Scene(tmp_path, [UNCLEAR, UNCLEAR]) as scene:
+        assert await run_turn(scene.agent, "what is a?") == TurnEnded("done")
+        asked = "Your reply ends with what may be a call, which was not run: look. If you meant it,"
+        (reminded,) = (event for event in scene.branch.events() if isinstance(event, Reminded))
+        assert reminded.text.startswith(asked)
+        assert scene.model.requests[1].messages[-1] == User(reminded.text)
+        assert not any(isinstance(event, ToolStarted) for event in scene.branch.events())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        UNCLEAR.replace("look", "shell").replace('"name": "a"', '"command": "ls"'),
+        UNCLEAR.replace("It all depends on this one", "For example"),
+        UNCLEAR.replace("It all depends on this one", "Contents of notes.txt"),
+        UNCLEAR + "\nThe tags are those of Hermes.",
+    ],
+    ids=["it would run a command", "an example", "what a file holds", "text behind it"],
+)
+async def test_one_that_does_harm_or_is_clearly_quoted_is_not_asked_about(tmp_path: Path, reply: str) -> None:
+    with Scene(tmp_path, [reply]) as scene:
+        assert await run_turn(scene.agent, "what is a?") == TurnEnded("done")
+        assert scene.kinds()[2:] == ["step_started", "assistant_replied", "turn_ended"]
+
+
 async def test_guards_stop_and_remind_before_a_step(tmp_path: Path) -> None:
     with Scene(tmp_path, [calls(LOOK)] * 9, guards=(MaxSteps(7), LoopGuard(stop_at=6))) as scene:
         ended = await run_turn(scene.agent, "go")

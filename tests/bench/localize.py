@@ -27,7 +27,16 @@ import msgspec
 from evals.metrics import wilson
 from sandbox.base import Limits, SandboxSpec
 from sandbox.open import open_sandbox
-from tests.bench.faults import HELD_OUT, PROGRAMS, TUNED_ON, Fault, Repository, mutants, program
+from tests.bench.faults import (
+    HELD_OUT,
+    MEASURED_BEFORE,
+    PROGRAMS,
+    TUNED_ON,
+    Fault,
+    Repository,
+    mutants,
+    program,
+)
 from tools.localize import Suspect, is_weak, suspects
 from tools.probe import PROBE_MOUNT, run_check
 from tools.testreport import TestReport
@@ -159,7 +168,7 @@ def _share(hits: list[bool]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    packages = {repository.name: repository for repository in (*TUNED_ON, *HELD_OUT)}
+    packages = {one.name: one for one in (*TUNED_ON, *MEASURED_BEFORE, *HELD_OUT)}
     usual = ["quixbugs", *(repository.name for repository in HELD_OUT)]
     parser.add_argument("--only", nargs="+", choices=["quixbugs", *packages], default=usual)
     parser.add_argument("--count", type=int, default=15, help="mutants of each package")

@@ -46,3 +46,41 @@ async def test_an_image_is_shown_or_described(project: Path, isolated: Path, see
     assert [path.read_bytes() for path in log.with_suffix("").glob("artifacts/images/*")] == [
         PLAIN.read_bytes()
     ]
+
+
+@pytest.mark.parametrize("command", ["run", "chat"])
+@pytest.mark.parametrize("check", [True, False])
+async def test_a_person_attaches_an_image(project: Path, isolated: Path, command: str, check: bool) -> None:
+    config = project.parent / "own.toml"
+    config.write_text('[models."m"]\nimages = true\n')
+    more = ("--test-cmd", "true") if check and command == "run" else ()
+    async with ModelServer(lambda _: "A circle.") as server:
+        words = (command, "What is this?", "--image-file", str(PLAIN), "--sandbox", "bubblewrap", *more)
+        done = await run_pawl(
+            *words, "--base-url", server.base_url, "-m", "m", cwd=project, PAWL_CONFIG=str(config)
+        )
+        first = server.requests[0].raw
+    assert done.code == 0 and "A circle." in done.out, done.err
+    assert first.count(base64.b64encode(PLAIN.read_bytes())) == 1
+
+
+@pytest.mark.parametrize("command", ["run", "chat"])
+async def test_an_attached_image_for_a_blind_model_is_a_clear_error(project: Path, command: str) -> None:
+    async with ModelServer([]) as server:
+        words = (command, "What is this?", "--image-file", str(PLAIN), "--sandbox", "bubblewrap")
+        done = await run_pawl(*words, "--base-url", server.base_url, "-m", "m", cwd=project)
+    assert done.code == 1
+    assert "cannot see images; choose a model that can" in done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot be read: No such file"), (b"text", "expected a PNG"), (b"cut", "is damaged")],
+)
+async def test_a_file_that_is_no_image(project: Path, content: bytes | None, said: str) -> None:
+    file = project / "x.png"
+    if content is not None:
+        file.write_bytes(PLAIN.read_bytes()[:100] if content == b"cut" else content)
+    done = await run_pawl("run", "What?", "--image-file", str(file), "-m", "openai/x", cwd=project)
+    assert done.code == 2
+    assert said in done.err

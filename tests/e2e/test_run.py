@@ -134,6 +134,35 @@ async def test_what_comes_back_as_it_was_is_an_answer(project: Path) -> None:
     assert identity(project) == before
 
 
+EXAMPLES = '"""\n>>> total([1, 2])\n3\n>>> total([])\n0\n"""\n'
+
+
+async def test_examples_in_the_code_decide_among_rewritings(project: Path) -> None:
+    (project / "sums.py").write_text(MODULE + EXAMPLES)
+    wrong = REWRITTEN.replace("result = 0", "result = 2")
+    async with ModelServer([wrong, REWRITTEN]) as server:
+        more = ("--strategy", "repair", "--attempts", "3", "--yes", "--output-format", "json")
+        done = await run_pawl("run", "mend total()", *words(server.base_url, *more), cwd=project)
+        bodies = [request.body for request in server.requests]
+    assert done.code == 0, done.err
+    receipt = done.result["receipt"]
+    assert receipt["command"] == ["python", "-m", "pawl_examples", "sums.py"]
+    assert (receipt["exit_before"], receipt["exit_after"]) == (1, 0)
+    assert "expected 3\n    got 4" in said(bodies[0]) and "result = 2" in said(bodies[1])
+    assert (project / "sums.py").read_text() == (MODULE + EXAMPLES).replace("result = 1", "result = 0")
+
+
+async def test_a_rewriting_for_which_no_example_holds_is_handed_over_and_said(project: Path) -> None:
+    (project / "sums.py").write_text(MODULE + EXAMPLES)
+    wrong = [REWRITTEN.replace("result = 0", f"result = {n}") for n in (2, 3)]
+    async with ModelServer(wrong) as server:
+        more = ("--strategy", "repair", "--attempts", "2", "--yes")
+        done = await run_pawl("run", "mend total()", *words(server.base_url, *more), cwd=project)
+    assert done.code == 0, done.err
+    assert "the examples do not hold" in done.err
+    assert (project / "sums.py").read_text() == (MODULE + EXAMPLES).replace("result = 1", "result = 2")
+
+
 async def test_a_rewriting_is_proved_by_the_check_too(project: Path) -> None:
     wrong = REWRITTEN.replace("result = 0", "result = 2")
     async with ModelServer([wrong, REWRITTEN]) as server:

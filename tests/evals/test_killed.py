@@ -31,6 +31,7 @@ def test_no_unit_is_lost_and_none_counts_twice_on_the_local_engine(tmp_path: Pat
 
 
 @pytest.mark.anyio
+@pytest.mark.alone
 async def test_a_unit_costs_little_beside_its_work_on_the_local_engine() -> None:
     figures = await cost("local", 60)
     assert figures["ok"], figures

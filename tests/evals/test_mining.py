@@ -20,6 +20,7 @@ from evals.benchmark import DatasetError
 from evals.benchmarks.swebench import load
 from evals.check import check
 from evals.cli_mine import mine, mutate
+from evals.contamination import says_canary
 from evals.planning import select
 from tests.evals.test_mining_history import commit
 from tests.support.model_server import Body, ModelServer
@@ -84,8 +85,11 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def fit(path: Path, cache: Path) -> dict[str, int]:
-    """What the first task of a file is found to be."""
-    report = asyncio.run(check(load(path)[:1], cache=cache, backend="bubblewrap", runs=1))
+    """What the first task of a file is found to be. It says what later gradings compare it with."""
+    tasks = load(path)
+    assert all(0 < task.extra["reference_s"] < 60 for task in tasks)
+    assert len({task.canary for task in tasks}) == 1 and says_canary(tasks[0].canary, [tasks[0].canary])
+    report = asyncio.run(check(tasks[:1], cache=cache, backend="bubblewrap", runs=1))
     assert [task.problems for task in report.tasks] == [[]]
     return report.counts()
 

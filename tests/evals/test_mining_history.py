@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from evals import lease
+from evals.contamination import says_canary
 from evals.gitrun import GitFailed, git
 from evals.mining.collect import PUT_OFF, Candidate, collect
 from evals.mining.history import Change, changes, committed_at, resolve, split
@@ -211,10 +212,14 @@ def test_a_journal_is_gone_on_with(tmp_path: Path) -> None:
         assert journal.head.fixed == {"environment_commits": ["c"]}
         journal.add(entry("c"))
         report = json.loads(journal.write_report({"tasks": 1}).read_text())
-    assert [json.loads(line)["extra"] for line in out.read_text().splitlines()] == [{"split": "train"}]
+    canary = journal.head.canary
+    assert says_canary(canary, [report["canary"]])
+    marked = {"split": "train", "canary": canary}
+    assert [json.loads(line)["extra"] for line in out.read_text().splitlines()] == [marked]
     assert [each["outcome"] for each in report["candidates"]] == ["task", "no test fails", "no test fails"]
     with hold(out) as journal:
         assert set(journal.entries) == {"a", "b", "c"}
+        assert journal.head.canary == canary
     assert {path.name for path in out.parent.iterdir()} == {
         "tasks.jsonl",
         "tasks.journal.jsonl",
@@ -241,7 +246,7 @@ def _other(out: Path) -> None:
 def _newer(out: Path) -> None:
     _other(out)
     journal = out.with_suffix(".journal.jsonl")
-    journal.write_bytes(journal.read_bytes().replace(b'"format":1', b'"format":9'))
+    journal.write_bytes(journal.read_bytes().replace(b'"format":2', b'"format":9'))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.evals.test_mining_history import commit
 
 def run(broken: dict[str, str] | None = None, **outcomes: str) -> Graded:
     """Of tests in `t.py`."""
-    score = Score(unit="", instance="", scorer="s-1", resolved=False, reward=0, applied=True)
+    score = Score(unit="", instance="", scorer="s-1", resolved=False, reward=0, applied=True, tests_s=1.5)
     ended = {f"t.py::{name}": Ended(outcome, "why") for name, outcome in outcomes.items()}  # type: ignore[arg-type]
     return Graded(score, ended=ended, broken=broken or {})
 
@@ -93,7 +93,7 @@ def test_a_test_that_does_not_end_alike_is_no_part_of_a_task() -> None:
         "n_p2p": 1,
         "flaky_ids": ["t.py::b", "t.py::e"],
         "blank_ids": 1,
-        "suite_secs": 0.0,
+        "reference_s": 1.5,
         "proved": {
             "scorer": "s-1",
             "backend": "docker",

@@ -21,7 +21,6 @@ from evals.mining.rejected import Rejected
 from evals.mining.row import ADDRESS, identity, row
 from evals.mining.splits import by_time
 from evals.mining.statement import from_failures, from_message, leaks, missing, repeats, said, unnamed
-from evals.mining.ways import way_of
 from evals.mining.writer import TRIES, Writer, about_commit
 from tests.evals.tasks import FIXED, REFERENCE, changed
 from tests.support.model_server import Answer, ModelServer
@@ -139,6 +138,7 @@ def test_what_failures_say() -> None:
         ),
         ({"LICENSE": "Redistribution and use in source and binary forms"}, "BSD-2-Clause"),
         ({"package.json": '{\n  "license": "ISC",\n}'}, "ISC"),
+        ({"package.json": '{"name":"a","license":"ISC","private":true}'}, "ISC"),
         ({"setup.py": "classifiers=['License :: OSI Approved :: MIT License']"}, "MIT License"),
         ({"LICENSE": "All rights reserved", "pyproject.toml": "[[["}, ""),
         ({}, ""),
@@ -194,27 +194,6 @@ def test_the_newest_are_held_out_whatever_their_zone() -> None:
         (east, "train"),
         (west, "heldout"),
     ]
-
-
-@pytest.mark.parametrize(
-    ("paths", "named"),
-    [
-        (["setup.py", "a/b.py", "tests/test_b.py"], "tests"),
-        (["setup.cfg", "test/test_b.py"], "test"),
-        (["setup.py", "test.py"], "test.py"),
-        (["pyproject.toml", "toolz/tests/test_b.py", "bench/b.py"], "toolz"),
-        (["pyproject.toml", "b.py"], "--color=no"),
-    ],
-)
-def test_ways_of_python(paths: list[str], named: str) -> None:
-    assert way_of(paths, None, None).test.split()[-1] == named
-    assert way_of(paths, "", "make check").install == ""
-
-
-def test_a_way_that_is_not_known_is_asked_for() -> None:
-    with pytest.raises(DatasetError, match="--test-cmd"):
-        way_of(["main.go"], None, None)
-    assert way_of(["main.go"], None, "go test -v ./...").install == ""
 
 
 def a_row(**extra: object) -> dict[str, Any]:

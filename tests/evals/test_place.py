@@ -145,10 +145,15 @@ def test_an_environment_is_made_once_and_shows_the_tree_under_test(task: Instanc
     """An installation that writes a version file and points to the tree."""
     install = (
         "echo 'VERSION = 7' > shop/_version.py && mkdir -p made.egg-info && touch made.egg-info/x && "
-        "echo /eval/tree/shop > $(echo /eval/env/lib/python3.*/site-packages)/shop.pth"
+        "echo /eval/tree/shop > $(echo /eval/env/lib/python3.*/site-packages)/shop.pth && "
+        "mkdir -p node_modules/.bin node_modules/pad empty/node_modules $CARGO_HOME && "
+        "touch $CARGO_HOME/c && echo pad > node_modules/pad/main && ln -s ../pad/main node_modules/.bin/pad"
     )
     check = (
-        "import prices, sys; from shop._version import VERSION; assert VERSION == 7; print(prices.total([1]))"
+        "import os, prices, sys; from shop._version import VERSION; assert VERSION == 7\n"
+        "assert open('node_modules/.bin/pad').read() == 'pad\\n'\n"
+        "assert os.listdir(os.environ['CARGO_HOME']) == ['c'] and os.environ['CARGO_NET_OFFLINE'] == 'true'\n"
+        "print(prices.total([1]))"
     )
     made_of = msgspec.structs.replace(task, environment=Environment(install=install))
     run = graded_by(
@@ -163,11 +168,13 @@ def test_an_environment_is_made_once_and_shows_the_tree_under_test(task: Instanc
         done = subprocess.run(words, capture_output=True, text=True, check=True, cwd="/", env={})
         assert done.stdout.strip() == str(tree / "shop" / "prices.py")
         assert (tree / "shop" / "_version.py").exists()
+        assert (tree / "node_modules" / ".bin" / "pad").read_text() == "pad\n"
         assert git("status", "--porcelain", at=tree) == b""
 
     async def go() -> None:
         first = await environment.obtain(run, tmp_path / "cache", "bubblewrap")
         assert first is not None and first.paths == ("shop",)
+        assert first.packages == (".pawl-packages", "node_modules")
         assert sorted(path.name for path in Path(first.folder, "files").rglob("*.*")) == ["_version.py"]
         assert await environment.obtain(run, tmp_path / "cache", "bubblewrap") == first
         for patch, told in (("", b"0"), (REFERENCE, b"1")):

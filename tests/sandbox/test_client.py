@@ -7,7 +7,7 @@ import json
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,31 @@ async def test_a_broken_list_ends_the_sandbox(pair: Pair, rows: bytes) -> None:
         return
     with pytest.raises(SandboxDied, match="broken list"):
         await listing
+
+
+@pytest.mark.parametrize(
+    ("call", "payload"),
+    [
+        (lambda client: client.resolve("a"), b"[]"),
+        (lambda client: client.resolve("a"), b'[["a","file"],["b","file"]]'),
+        (lambda client: client.resolve("a"), b'[["a","door"]]'),
+        (lambda client: client.heads(["a", "b"], 9), b""),
+        (lambda client: client.heads(["a", "b"], 9), b"[1]\nx"),
+        (lambda client: client.heads(["a", "b"], 9), b"[2,-1]\nx"),
+        (lambda client: client.heads(["a", "b"], 9), b"[-1,2]\nx"),
+        (lambda client: client.heads(["a", "b"], 9), b"[1,1]\nx"),
+        (lambda client: client.heads(["a", "b"], 9), b"[1,null]\nxy"),
+        (lambda client: client.heads(["a", "b"], 9), b'["x",null]\nx'),
+    ],
+)
+async def test_other_answers_about_paths_end_the_sandbox(
+    pair: Pair, call: Callable[[AgentClient], Coroutine[Any, Any, object]], payload: bytes
+) -> None:
+    client, peer = pair
+    asking = asyncio.create_task(call(client))
+    await peer.send({"event": "answer", "id": (await peer.request())["id"]}, payload)
+    with pytest.raises(SandboxDied, match="the sandbox was ended"):
+        await asking
 
 
 async def test_a_cancelled_call_waits_until_the_command_is_dead(pair: Pair) -> None:

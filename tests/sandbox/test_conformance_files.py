@@ -16,6 +16,7 @@ from sandbox.base import (
     FileMissing,
     FileTooLarge,
     NotRegular,
+    PathEscape,
     Sandbox,
 )
 from tests.sandbox.places import Place
@@ -92,6 +93,53 @@ async def test_links_inside_are_followed(place: Place) -> None:
     assert (place.tree / "real/file.txt").read_bytes() == b"changed"
 
 
+async def test_where_a_path_leads_is_told(place: Place) -> None:
+    place.put("real/file.txt", b"inside")
+    place.link("real/up", "../links/to-folder/file.txt")
+    place.put("links/other")
+    for name, target in (
+        ("to-folder", f"{place.sandbox.root}/real"),
+        ("gone", "../no/such"),
+        ("out", "/etc"),
+    ):
+        place.link(f"links/{name}", target)
+    os.mkfifo(place.tree / "real/pipe")
+    for path, where, kind in (
+        (".", ".", "dir"),
+        ("real/..", ".", "dir"),
+        (f"{place.sandbox.root}/real/file.txt", "real/file.txt", "file"),
+        ("real/up", "real/file.txt", "file"),
+        ("links/to-folder", "real", "dir"),
+        ("links/to-folder/../links/to-folder//pipe", "real/pipe", "other"),
+        ("links/to-folder/new/deep.py", "real/new/deep.py", "missing"),
+        ("links/to-folder/new", "real/new", "missing"),
+        ("links/gone/below", "no/such/below", "missing"),
+    ):
+        found = await place.sandbox.resolve(path)
+        assert (found.path, found.kind) == (where, kind), path
+    for path, error in (
+        ("links/out", PathEscape),
+        ("links/out/passwd", PathEscape),
+        ("../x", PathEscape),
+        ("/etc", PathEscape),
+        ("real/file.txt/below", NotRegular),
+    ):
+        with pytest.raises(error):
+            await place.sandbox.resolve(path)
+
+
+async def test_the_heads_of_many_files_come_at_once(place: Place) -> None:
+    place.put("a", b"one\ntwo")
+    place.put("sub/empty")
+    place.put("sub/b", bytes(range(256)))
+    place.link("sub/to-a", "../a")
+    place.link("sub/out", "/etc/passwd")
+    paths = ["sub/b", "nope", "sub/empty", "sub", "sub/to-a", "sub/out", "../x", "/etc/passwd", "a\0"]
+    found = await place.sandbox.heads(paths, 4)
+    assert found == [b"\0\1\2\3", None, b"", None, b"one\n", None, None, None, None]
+    assert await place.sandbox.heads([], 4) == []
+
+
 # --- write -----------------------------------------------------------------------------------------------
 
 
@@ -157,6 +205,10 @@ async def test_a_list_is_sorted_and_says_what_things_are(place: Place) -> None:
         "ls/sub/inner",
     ]
     assert len(await place.sandbox.list("ls", depth=-1, limit=2)) == 2
+    some = await place.sandbox.list("ls", depth=-1, limit=2, match=r".*[bc](\.txt)?")
+    assert [e.path for e in some] == ["ls/b.txt", "ls/sub"]
+    with pytest.raises(re.error):
+        await place.sandbox.list("ls", match="(")
 
 
 async def test_a_list_of_what_is_no_folder_is_refused(place: Place) -> None:

@@ -27,6 +27,9 @@ from sandbox.dockerfile import DockerfileError, Needs, needs
         ("FROM a\nRUN x \\\nFROM b", ["a"]),
         ("FR\\\nOM a", ["a"]),
         ("FROM a\nADD x.tar.gz src/ /opt/\nADD --chown=1:1 x /y", ["a"]),
+        ("FROM scratch\nLABEL a=b \\\n \t\n\n  # comment\n c=d", []),
+        ("ARG V=1\nARG V\nFROM ${V:-b}", ["b"]),
+        ("FROM a\nRUN echo $((1 << 2)) && cat <<< x # \u00e9\n# no\u00a0break \x1c", ["a"]),
         ("FROM a\nARG X=1\nRUN curl http://example", ["a"]),
         ("", []),
     ],
@@ -89,6 +92,64 @@ def test_another_escape_character_is_refused(head: str) -> None:
     with pytest.raises(DockerfileError, match="escape"):
         needs(f"{head}\nFROM a\nA`\nDD http://x /y", {})
     assert needs("# escape=\\\nFROM a", {}).images == ("a",)
+
+
+ODD = [
+    *map(
+        chr,
+        [*range(9), *range(11, 13), *range(14, 32), 0x7F, 0x85, 0xA0, 0x1680, 0x180E, *range(0x2000, 0x200B)],
+    ),
+    *"\u2028\u2029\u202f\u205f\u3000\ufeff",
+]
+
+
+@pytest.mark.parametrize("odd", [*ODD, "\r "], ids=ascii)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "LABEL a=b\\\n{}\nADD http://x /y",
+        "LABEL a=b\\{}\nADD http://x /y",
+        "LABEL a=b\\\n{}# c\nADD http://x /y",
+        "{}ADD http://x /y",
+        "ADD{}http://x /y",
+        "LABEL a=b{}ADD http://x /y\nADD http://x /y",
+    ],
+)
+def test_odd_white_space_hides_no_add(text: str, odd: str) -> None:
+    with pytest.raises(DockerfileError):
+        needs("FROM scratch\n" + text.format(odd), {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM a\nCOPY --fr\\om=127.0.0.1:5000/x /a /b",
+        'FROM a\nCOPY --chown=1 --"from"=127.0.0.1:5000/x /a /b',
+        "FROM --platform=x\\ a 127.0.0.1:5000/x",
+        "ARG I=a\\ J=b\nFROM ${J:-127.0.0.1:5000/x}",
+        'ARG I="a J=b"\nFROM ${J:-127.0.0.1:5000/x}',
+        "FROM a\nONBU\u0130LD ADD http://x /y",
+        "FROM a\nRUN <<'A\\'\nx\nA\\\nADD http://x /y",
+        "FROM a\nRUN 3<<-EOF cat\nEOF",
+        "FROM a\nonbuild copy <<E /x\nE",
+    ],
+)
+def test_what_is_not_surely_read_is_refused(text: str) -> None:
+    with pytest.raises(DockerfileError):
+        needs(text, {})
+
+
+@given(st.text(alphabet=[*'FROMAD \\\n#:/=<"\r\t', *ODD], max_size=40))
+def test_an_address_after_any_text_is_never_overlooked(text: str) -> None:
+    """Unless the line before it takes it in, as docker reads it too."""
+    try:
+        needs(f"FROM scratch\n{text}\nADD http://x /y", {})
+    except DockerfileError:
+        return
+    lines = [
+        line for line in text.split("\n") if line.strip(" \t\r") and not line.lstrip(" \t").startswith("#")
+    ]
+    assert lines and lines[-1].rstrip(" \t\r").endswith("\\")
 
 
 @given(st.text(alphabet="FROMADaopy \\\n#$:/{}-=\"'`[x", max_size=60))

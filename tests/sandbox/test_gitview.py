@@ -143,6 +143,11 @@ def test_no_symlink_leads_out_and_what_could_hold_a_token_is_not_there(main: Pat
     store = main / ".git"
     make(store, {"credentials": "s3cret", "FETCH_HEAD": "s3cret", "odd/config": "s3cret", "index.lock": "x"})
     make(store / "modules", {"stray": "s3cret", "no/config": "s3cret", "out/HEAD": "x"})
+    typed = "0 1 a <a@b> 0 +0000\tpull https://u:s3cret@host/r.git main: Fast-forward\n"
+    with (store / "logs/HEAD").open("a") as log:
+        log.write(typed)
+    make(store, {"modules/sub/logs/refs/heads/x": "0 1 a <a> 0 +0000\tclone: from ssh://s3cret@h\n"})
+    make(store, {"MERGE_MSG": "Merge branch 'x' of http://u:s3cret@h/r\n"})
     (store / "modules/out/config").symlink_to(other / "config")
     (store / "refs/out").symlink_to(other)
     linked = store / "worktrees"
@@ -151,11 +156,13 @@ def test_no_symlink_leads_out_and_what_could_hold_a_token_is_not_there(main: Pat
     mounts = git_mounts(main, "/m", tmp_path / "view")
     assert {(mount.source, mount.target) for mount in mounts} == {
         (str(tmp_path / "view"), "/m/.git"),
-        *((f"{store}/{path}", f"/m/.git/{path}") for path in ("objects", "logs")),
-        *((f"{store}/modules/sub/{path}", f"/m/.git/modules/sub/{path}") for path in ("objects", "logs")),
+        *((f"{store}/{path}", f"/m/.git/{path}") for path in ("objects",)),
+        *((f"{store}/modules/sub/{path}", f"/m/.git/modules/sub/{path}") for path in ("objects",)),
     }
     shown = nodes(tmp_path / "view")
     assert not [path for path, (_, data) in shown.items() if b"s3cret" in data]
+    assert b"\tpull (address) main: Fast-forward\n" in shown["logs/HEAD"][1]
+    assert b"\tclone: from (address)\n" in shown["modules/sub/logs/refs/heads/x"][1]
     assert shown["refs/out"][1] == os.fsencode(other)
     assert shown.keys() >= {"HEAD", "config", "index", "refs/heads/main", "info/exclude", "modules/sub/HEAD"}
     assert "modules/out/config" not in shown

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from sandbox import volumes
 from sandbox.base import Outlet, Sandbox, SandboxSpec, SandboxUnavailable
 from sandbox.network import parse_rules
 from sandbox.open import open_sandbox, owner
@@ -143,6 +145,52 @@ async def refused(tmp_path: Path, image: str) -> SandboxUnavailable:
         async with opened(tmp_path, image):
             pass
     return caught.value
+
+
+@pytest.fixture
+def voluminous(full: str) -> Iterator[Callable[[str], str]]:
+    """Makes the full image with one volume more."""
+
+    def make(path: str) -> str:
+        text = f"FROM {full}\nVOLUME {path}\nLABEL {images.LABEL}\n"
+        tag = f"pawl-test-volume:{os.getpid()}"
+        words = ["docker", "build", "-q", "-t", tag, "-"]
+        subprocess.run(words, input=text.encode(), env=os.environ | {"DOCKER_BUILDKIT": "0"}, check=True)
+        return tag
+
+    yield make
+    images.docker("rmi", "-f", f"pawl-test-volume:{os.getpid()}")
+
+
+@pytest.mark.parametrize("path", ["/data", "/project/..//data/", "/var"])
+async def test_a_volume_of_an_image_is_bounded_and_in_memory(
+    tmp_path: Path, voluminous: Callable[[str], str], path: str
+) -> None:
+    async with opened(tmp_path, voluminous(path)) as sandbox:
+        point = os.path.normpath(path)
+        lines = (await sandbox.run("cat /proc/self/mounts")).output.decode().splitlines()
+        kind, options = next(line.split()[2:4] for line in lines if line.split()[1] == point)
+        assert kind == "tmpfs"
+        assert {"nosuid", "nodev", "rw"} <= set(options.split(","))
+        assert "size=1048576k" in options
+        assert (await sandbox.run(f"echo x > {point}/x && cat {point}/x")).output == b"x\n"
+
+
+@pytest.mark.parametrize("path", ["/project/data", "/.pawl/lib/0"])
+async def test_a_volume_where_none_can_be_bounded_is_refused(
+    tmp_path: Path, voluminous: Callable[[str], str], path: str
+) -> None:
+    image = voluminous(path)
+    with pytest.raises(SandboxUnavailable, match=f"VOLUME {path}"):
+        async with opened(tmp_path, image):
+            pass
+    assert list((tmp_path / "tree").iterdir()) == []
+
+
+def test_a_volume_that_docker_made_after_all_is_refused() -> None:
+    volumes.check([{"Type": "tmpfs", "Destination": "/a"}, {"Type": "bind", "Destination": "/b"}])
+    with pytest.raises(SandboxUnavailable, match="VOLUME /c"):
+        volumes.check([{"Type": "volume", "Destination": "/c"}])
 
 
 async def test_an_image_that_is_not_here_is_told_and_not_fetched(tmp_path: Path) -> None:

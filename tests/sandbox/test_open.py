@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import remedy
+from sandbox import daemon, remedy
 from sandbox.base import SandboxSpec, SandboxUnavailable
 from sandbox.open import choose, known_backends, load, open_sandbox, owner
 from tests.sandbox.places import opened
@@ -97,6 +97,33 @@ async def test_a_socket_that_nobody_answers_is_told(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SandboxUnavailable, match="does not answer") as caught:
         await choose("docker")
     assert caught.value.remedy == "sudo systemctl start docker"
+
+
+@pytest.mark.anyio
+async def test_a_docker_that_is_silent_or_elsewhere_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    backend = load("docker")
+    monkeypatch.setattr(daemon, "_PROBE_S", 0.1)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "silent.sock"))
+        silent.listen()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/silent.sock")
+        assert await backend.available() == "the docker daemon does not answer: it takes too long"
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
+    reason = await backend.available() or ""
+    assert reason.startswith("DOCKER_HOST is tcp://192.0.2.1:2375, and pawl uses docker only over a unix")
+    assert remedy.for_docker(reason).startswith("unset DOCKER_HOST")
+
+
+@pytest.mark.anyio
+@pytest.mark.docker
+async def test_docker_refuses_a_folder_that_it_cannot_name(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"bad\xff")
+    folder.mkdir()
+    with pytest.raises(SandboxUnavailable, match=r"bad\\udcff/project, as its name is not UTF-8"):
+        async with opened("docker", folder):
+            pass
 
 
 @pytest.mark.anyio

@@ -13,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox import snapshot as snapshot_module
+from sandbox.base import SandboxError
+from sandbox.history import History
 from sandbox.snapshot import Snapshot, Snapshots
 from sandbox.tree import Verdict
 from tests.sandbox.abuse.cases import Mutation, host, host_case
@@ -151,8 +153,9 @@ async def test_what_is_left_out_is_listed_and_left_alone(
     monkeypatch.setattr(snapshot_module, "MAX_FILE", 1000)
     tree = make(tmp_path / "t", {"big": b"b" * 2000, "grows": "1", ".venv/pyvenv.cfg": "", "venv/own": "1"})
     workspace, fork = await open_fork(tree, tmp_path / "state")
+    monkeypatch.setattr(snapshot_module, "LARGE", 1000)
     first = await fork.snapshot("first")
-    assert set(first.left_out) == {"big"}
+    assert not first.left_out
     make(fork.tree, {"big": b"c" * 3000, "grows": b"g" * 5000, "new-big": b"n" * 1500})
     make(fork.tree, {"web/node_modules/x/index.js": "1", "web/index.js": "1", "env/pyvenv.cfg": ""})
     make(fork.tree, {"venv/pyvenv.cfg": "", "venv/lib": "1"})
@@ -162,7 +165,7 @@ async def test_what_is_left_out_is_listed_and_left_alone(
     await fork.restore(first)
     kept = {path: content for path, (_, _, content) in shape(fork.tree).items() if content}
     assert kept == {
-        "big": b"c" * 3000,
+        "big": b"b" * 2000,
         "grows": b"1",
         "new-big": b"n" * 1500,
         "web/node_modules/x/index.js": b"1",
@@ -192,6 +195,79 @@ async def test_the_difference_of_two_snapshots(tmp_path: Path) -> None:
     ]
     assert b"-1\n+2\n" in patch.text
     assert (await fork.changes(second, second)).empty
+    await workspace.aclose()
+
+
+async def test_large_files_of_the_users_come_back_and_links_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such files are not read, however large they are; nor is a state that was restored taken for another."""
+    monkeypatch.setattr(snapshot_module, "LARGE", 1000)
+    monkeypatch.setattr(snapshot_module, "MAX_FILE", 1500)
+    tree = make(tmp_path / "t", {"b22": b"b" * 2000, "c22": (0o100755, b"c" * 1200), "d22": b"d" * 2000})
+    for command, lost in (
+        ("rm b22 c22; rm d22; mkdir d22", ()),
+        ("echo x >> b22; echo x >> c22; : > d22", ("b22",)),
+        ("mv b22 c22", ("c22",)),
+    ):
+        workspace, fork = await open_fork(tree, tmp_path / "state")
+        before, history = shape(fork.tree), History(fork)
+        await history.record("before")
+        process = await asyncio.create_subprocess_shell(f"{command}; echo 1 > l; ln l m", cwd=fork.tree)
+        assert await process.wait() == 0
+        after = shape(fork.tree)
+        assert {"b22", "c22", "l", "m"} <= set(await history.record("after"))
+        for number in range(2):
+            assert {"l", "m"} <= set(await history.undo()) and not history.lost
+            assert shape(fork.tree) == before and (await fork.diff()).empty
+            assert {"l", "m"} <= set(await history.redo())
+            assert (fork.tree / "l").samefile(fork.tree / "m")
+            # told once: then the state is what could be made of it
+            assert history.lost == (lost if number == 0 else ())
+            assert lost or shape(fork.tree) == after
+        await workspace.aclose()
+
+
+async def test_a_large_file_comes_back_after_an_accept_unless_that_changed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_module, "LARGE", 1000)
+    tree = make(tmp_path / "t", {"large": b"b" * 2000, "a": "1"})
+    workspace, fork = await open_fork(tree, tmp_path / "state")
+    before, first = shape(fork.tree), await fork.snapshot("first")
+    make(fork.tree, {"a": "2"})
+    await workspace.accept(await fork.diff())
+    make(fork.tree, {"large": "small"})
+    second = await fork.snapshot("second")
+    await fork.restore(first)
+    assert shape(fork.tree) == before
+    await fork.restore(second)
+    await workspace.accept(await fork.diff())
+    after = shape(fork.tree)
+    with pytest.raises(SandboxError, match="'large' cannot be put back: it has been accepted"):
+        await fork.restore(first)
+    assert shape(fork.tree) == after
+    await workspace.aclose()
+
+
+async def test_a_step_that_cannot_be_undone_is_seen_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_module, "MAX_FILE", 1000)
+    workspace, fork = await open_fork(make(tmp_path / "t", {"f": "1", "g": "1"}), tmp_path / "state")
+    history = History(fork)
+    await history.record("before")
+    make(fork.tree, {"g": "2"})
+    (fork.tree / "f").unlink()
+    os.mkfifo(fork.tree / "f")
+    assert await history.record("pipe") == ("f", "g")
+    make(fork.tree, {"large": b"x" * 2000})
+    assert await history.record("large") == ("large",)
+    assert await history.undo() == () and history.lost == ("large",)
+    assert await history.undo() == ("f", "g") and history.lost == ("large",)  # it is still there
+    assert (fork.tree / "f").read_text() == (fork.tree / "g").read_text() == "1"
+    assert await history.redo() == ("g",) and history.lost == ("f",)
+    assert not (fork.tree / "f").exists()  # a FIFO had replaced it
     await workspace.aclose()
 
 

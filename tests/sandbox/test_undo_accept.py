@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.finish import applied
 from sandbox.accept import AcceptConflict
 from sandbox.base import SandboxError
-from sandbox.undo import undoable
+from sandbox.undo import split, undoable
 from sandbox.workspace import Workspace
 from tests.support.trees import Node, make, nodes, picture, shape
 
@@ -65,6 +66,32 @@ async def test_files_come_back_with_modes_times_and_folders(tmp_path: Path) -> N
     assert await Workspace.undo_accept(tmp_path / "state") == paths
     assert shape(tree) == before
     assert undoable(tmp_path / "state") == await Workspace.undo_accept(tmp_path / "state") == ()
+
+
+async def test_attributes_are_kept_and_split_links_told(tmp_path: Path) -> None:
+    tree = make(tmp_path / "t", {"a": "1", "gone": "1", "b": "1", "c": "1"})
+    for name in ("a", "gone"):
+        try:
+            os.setxattr(tree / name, b"user.m\xff", b"mine \0")
+        except OSError as error:
+            pytest.skip(f"no attributes here: {error}")
+    os.link(tree / "b", tmp_path / "other")
+    workspace = await Workspace.open(tree, tmp_path / "state")
+    fork = await workspace.fork("one")
+    make(fork.tree, {"a": (0o100755, b"2"), "b": "2", "c": "2"})
+    (fork.tree / "gone").unlink()
+    make(tree, {"c": "2"})
+    accepted = await workspace.accept(await fork.diff())
+    await workspace.aclose()
+    assert os.getxattr(tree / "a", b"user.m\xff") == b"mine \0" and (tree / "a").stat().st_mode & 0o100
+    assert accepted.split == split(tmp_path / "state") == ("b",)
+    assert applied(accepted) == (
+        "Applied to a, b, gone. A hard link was split, and other names keep the old content: b."
+    )
+    assert (tmp_path / "other").read_text() == "1"
+    await Workspace.undo_accept(tmp_path / "state")
+    for name in ("a", "gone"):
+        assert os.getxattr(tree / name, b"user.m\xff") == b"mine \0"
 
 
 async def test_accepts_are_undone_last_first(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli.finish import applied
 from sandbox import accept, beneath
 from sandbox.accept import AcceptConflict
 from sandbox.base import FileConflict, FileMissing, SandboxError
 from sandbox.beneath import Beneath
+from sandbox.sweep import Swept
 from sandbox.workspace import Fork, Workspace
 from tests.sandbox.abuse.cases import host, host_case
 from tests.support.trees import git, make, nodes, picture
@@ -97,6 +99,7 @@ async def test_case_65_later_edits_of_the_user_are_merged(tmp_path: Path) -> Non
     assert nodes(later.tree)["a"] == (0o100644, LINES.encode()), "the base stays as it was frozen"
     accepted = await workspace.accept(patch)
     assert accepted.merged == accepted.paths == ("a", "mode")
+    assert "Merged with your own edits, look whether they fit: a, mode." in applied(accepted)
     assert (tree / "a").read_text() == LINES.replace("line 2\n", "two\n").replace("line 17\n", "seventeen\n")
     assert (tree / "mode").read_text() == LINES.replace("line 2\n", "two\n").replace("line 17\n", "17\n")
     assert (tree / "mode").stat().st_mode & 0o777 == 0o755
@@ -142,12 +145,23 @@ async def test_sensitive_paths_are_highlighted(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"src/a.py": "1"})
     workspace, fork = await _candidate(tree, tmp_path / "state")
     sensitive = [
+        ".cargo/config.toml",
+        ".claude/settings.json",
+        ".cursorrules",
+        ".envrc",
         ".github/workflows/ci.yml",
         ".gitlab-ci.yml",
         ".husky/pre-commit",
+        ".idea/workspace.xml",
+        ".mcp.json",
         ".pawl/config.toml",
+        ".vscode/tasks.json",
+        ".yarnrc.yml",
         "AGENTS.md",
+        "CLAUDE.md",
+        "GEMINI.md",
         "Makefile",
+        "crate/build.rs",
         "hooks/post-merge",
         "lib/evil.pth",
         "pyproject.toml",
@@ -157,6 +171,32 @@ async def test_sensitive_paths_are_highlighted(tmp_path: Path) -> None:
     make(fork.tree, dict.fromkeys([*sensitive, "src/a.py", "src/githooks.py", "docs/makefile.md"], "x"))
     accepted = await workspace.accept(await fork.diff())
     assert sorted(accepted.highlighted) == sorted(sensitive)
+    await workspace.aclose()
+
+
+@pytest.mark.parametrize(
+    ("there", "new", "highlighted"),
+    [
+        (
+            [],
+            ["evil/HEAD", "evil/config", "evil/hooks/x", "evil/objects/k", "evil/refs/k"],
+            ["evil/HEAD", "evil/config", "evil/hooks/x"],
+        ),
+        (["d/e/HEAD", "d/e/config", "d/e/refs/k"], ["d/e/objects/k", "d/f"], ["d/e/objects/k"]),
+        (["d/HEAD", "d/objects/k", "d/refs/k"], ["d/config", "d/objects/l"], ["d/config"]),
+        (["objects/k"], ["HEAD", "config", "refs/k"], ["HEAD", "config"]),
+        ([], ["w/HEAD", "w/commondir"], ["w/HEAD", "w/commondir"]),
+        ([], ["a/HEAD", "a/config", "a/objects/k", "b/refs/k"], []),
+    ],
+)
+async def test_an_embedded_repository_is_highlighted(
+    tmp_path: Path, there: list[str], new: list[str], highlighted: list[str]
+) -> None:
+    """Git takes a folder for a repository by what is in it, and runs what its config says."""
+    tree = make(tmp_path / "t", dict.fromkeys([*there, "a.py"], "1"))
+    workspace, fork = await _candidate(tree, tmp_path / "state")
+    make(fork.tree, dict.fromkeys(new, "x"))
+    assert list((await workspace.accept(await fork.diff())).highlighted) == highlighted
     await workspace.aclose()
 
 
@@ -339,9 +379,9 @@ async def test_sweep_tidies_what_nobody_uses(tmp_path: Path) -> None:
     used = await Workspace.open(tree, states / "used")
     make(states, {"dead/lock": "", "dead/base/old": "1", "kept/lock": "", "kept/accepts/x/done.json": "{}"})
     make(states, {"kept/forks/1-x/tree/old": "1"})
-    assert await Workspace.sweep(states) == ()
+    assert await Workspace.sweep(states) == Swept()
     assert not (states / "dead").exists()
     assert [p.name for p in (states / "kept").iterdir() if p.name != "lock"] == ["accepts"]
     assert nodes((await used.fork("x")).tree) == nodes(tree)
     await used.aclose()
-    assert await Workspace.sweep(tmp_path / "nowhere") == ()
+    assert await Workspace.sweep(tmp_path / "nowhere") == Swept()

@@ -219,6 +219,19 @@ async def test_a_large_new_file_is_left_out_and_named(tmp_path: Path) -> None:
     await workspace.aclose()
 
 
+async def test_what_is_too_deep_is_left_out_and_named(tmp_path: Path) -> None:
+    notes: list[str] = []
+    workspace = await open_workspace(
+        make(tmp_path / "t", {"a": "1"}), tmp_path / "state", on_note=notes.append
+    )
+    fork = await workspace.fork("one")
+    make(fork.tree, {"d/" * 300 + "deep": "1", "d/fine": "1"})
+    assert (await fork.diff()).paths == ("d/fine",)
+    assert len(notes) == 1 and notes[0].startswith("left out of the patch: d/d/d")
+    assert notes[0].endswith("(nested deeper than 256 folders)") and len(notes[0]) < 400
+    await workspace.aclose()
+
+
 async def test_a_patch_of_another_base_or_out_of_the_tree_is_refused(tmp_path: Path) -> None:
     tree = make(tmp_path / "t", {"a": "1", "out": (0o120000, os.fsencode(tmp_path))})
     workspace = await open_workspace(tree, tmp_path / "state")

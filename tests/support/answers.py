@@ -41,6 +41,8 @@ class Answer:
     """Nothing is sent until this is set: a slow first byte."""
     stall_at: int | None = None
     """Bytes of the body after which nothing more comes, the connection staying open."""
+    pulse: bytes = b""
+    """Sent again and again after `stall_at`."""
     cut_at: int | None = None
     """Bytes of the body after which the connection is closed."""
     reset: bool = False

@@ -236,7 +236,12 @@ class _Sender:
             await self._writer.drain()
             await asyncio.sleep(0)
         if answer.stall_at is not None:
-            await self._or_left(asyncio.Event())
+            beat = asyncio.create_task(self._beat(answer.pulse))
+            try:
+                await self._or_left(asyncio.Event())
+            finally:
+                beat.cancel()
+                await asyncio.gather(beat, return_exceptions=True)
             return False
         if answer.cut_at is not None:
             self._writer.close()
@@ -245,6 +250,12 @@ class _Sender:
         self._writer.write(b"0\r\n\r\n")
         await self._writer.drain()
         return True
+
+    async def _beat(self, pulse: bytes) -> None:
+        while pulse:
+            self._writer.write(b"%x\r\n%b\r\n" % (len(pulse), pulse))
+            await self._writer.drain()
+            await asyncio.sleep(0.02)
 
     async def _or_left(self, event: asyncio.Event) -> bool:
         """Wait for the event; False when the client went away first."""

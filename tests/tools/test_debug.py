@@ -245,6 +245,19 @@ async def test_unittest(ctx: ToolContext, tree: Path) -> None:
     assert "FAILED cases.A.test_b\nKeyError: 'b'\n  cases.py:9 in A.test_b: got['b']\n" in text
 
 
+async def test_without_a_target_it_runs_what_run_tests_runs(ctx: ToolContext, tree: Path) -> None:
+    (tree / "test_shop.py").unlink()
+    assert "No way to run tests is found here" in await refused(ctx, "debug")
+    (tree / "package.json").write_text('{"scripts": {"test": "node --test"}}')
+    (tree / "a.test.js").write_text("")
+    assert "run by npm test: debug knows only Python" in await refused(ctx, "debug")
+    (tree / "package.json").unlink()
+    (tree / "Makefile").write_text("test:\n\tpython3 -c 'import shop; shop.parse(\"{\")'\n")
+    (tree / "a.test.js").unlink()
+    text = await call(ctx, "debug")
+    assert "RuntimeError: bad text" in text and "exit code 2" in text
+
+
 @pytest.mark.parametrize(
     ("expression", "shown"),
     [

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from sandbox.base import Limits, SandboxSpec
+from sandbox.open import open_sandbox, owner
+from tests.sandbox.places import backends
 from tests.tools.test_builtin import call, refused
 from tools.base import ToolContext
 from tools.ignored import is_secret
@@ -75,6 +79,52 @@ async def test_searches_leave_out_what_is_hidden(ctx: ToolContext, hidden: Path)
     assert await call(ctx, "glob", pattern="generated.py") == "generated.py"
     for pattern in (".env", "*.key", "private/**", "private/deep/a.py", "*.hide.py"):
         assert "neither show" in await refused(ctx, "glob", pattern=pattern), pattern
+
+
+LINKS = {
+    "notes.txt": ".env.local.py",
+    "data.txt": "keys/server.key",
+    "chain.txt": "notes.txt",
+    "open": "private",
+    "up.txt": "keys/../b.hide.py",
+    "new.txt": "keys/not/there/id_rsa",
+}
+"""Symlink with a harmless name -> what it leads to."""
+
+
+@pytest.mark.parametrize("backend", backends("bubblewrap", "local"))
+async def test_symlinks_show_and_change_nothing_hidden(hidden: Path, tmp_path: Path, backend: str) -> None:
+    for name, target in LINKS.items():
+        (hidden / name).symlink_to(target)
+    (hidden / "fine.txt").symlink_to("generated.py")
+    (hidden / "shown").symlink_to("keys")
+    spec = SandboxSpec(tree=hidden, root=str(hidden), session="test", limits=Limits(timeout_s=30))
+    for path in (hidden, *hidden.rglob("*")):
+        os.chown(path, *owner(backend), follow_symlinks=False)  # type: ignore[arg-type]
+    sandbox = await open_sandbox(spec, backend, state=tmp_path / "state", project=hidden)  # type: ignore[arg-type]
+    try:
+        ctx = ToolContext(sandbox, tmp_path / "artifacts")
+        below = {"open": "open/deep/a.py"}
+        for name, arguments in CALLS.items():
+            for link in LINKS:
+                text = await refused(ctx, name, path=below.get(link, link), **arguments)
+                assert "leads to" in text and "neither show nor change" in text, (name, link, text)
+                assert "hunter2" not in text
+        assert "leads to private" in await refused(ctx, "grep", pattern="hunter", path="open")
+        text = await refused(ctx, "write", path="open/new/b.py", content="x")
+        assert "open/new/b.py leads to private/new/b.py, which is named in .pawlignore" in text
+        patch = "*** Begin Patch\n*** Add File: open/c.py\n+x\n*** End Patch"
+        assert "leads to private/c.py" in await refused(ctx, "apply_patch", patch=patch)
+        assert "hunter2" in await call(ctx, "read", path="fine.txt")
+        assert (
+            await call(ctx, "grep", pattern="hunter2", path="shown") == "keys/public.py:2: return 'hunter2'"
+        )
+        assert "generated.py:2" in await call(ctx, "grep", pattern="hunter2", path="fine.txt")
+        found = await call(ctx, "grep", pattern="hunter2")
+        assert {line.partition(":")[0] for line in found.splitlines()} == {".env.example", "keys/public.py"}
+    finally:
+        await sandbox.aclose()
+    assert (hidden / ".env.local.py").read_text() == TEXT and not (hidden / "private/new").exists()
 
 
 async def test_files_that_git_ignores_and_samples_can_be_read(ctx: ToolContext, hidden: Path) -> None:

@@ -142,6 +142,32 @@ def test_what_is_put_wrong_and_what_is_not(source: str, expected: list[str]) -> 
     assert list(results(source)) == expected
 
 
+LOOPS = {
+    "python": ("for x in y:\n    a += x\n    b -= 1\n", ["a -= x", "b += 1"]),
+    "javascript": ("for (let i = 0; i < n; i++) {\n  a += i;\n}\n", ["i--", "a -= i"]),
+    "typescript": ("for (let i: number = 0; i < n; i++) {\n  a += i;\n}\n", ["i--", "a -= i"]),
+    "go": ("package a\nfunc f() {\n\tfor i := 0; i < n; i++ {\n\t\ta += i\n\t}\n}\n", ["i--", "a -= i"]),
+    "rust": ("fn f() {\n  for i in 0..n {\n    a += i;\n  }\n}\n", ["a -= i"]),
+    "java": (
+        "class A { void f() {\n  for (int i = 0; i < n; i++) {\n    a *= i;\n  }\n} }\n",
+        ["i--", "a += i"],
+    ),
+    "c": ("void f(void) {\n  for (int i = n; i > 0; --i) {\n    a /= i;\n  }\n}\n", ["++i", "a *= i"]),
+}
+"""Language -> a loop, and what becomes of its updates."""
+
+
+@pytest.mark.parametrize("language", LOOPS)
+def test_updates_go_the_other_way(language: str) -> None:
+    source, expected = LOOPS[language]
+    found = [each for each in mutants(source.encode(), language) if each.kind == "arithmetic"]
+    assert len(found) == len(expected)
+    for each, text in zip(found, expected, strict=True):
+        result = each.apply(source.encode())
+        assert text in result.decode() and text not in source
+        assert parses(result, language)
+
+
 def test_some_results_do_not_parse_and_are_told() -> None:
     assert not parses(b"def f():\n    ; b\n", "python")
     assert not parses(b"int f( {", "c")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.tools.test_builtin import call, refused
 from tools.base import ToolContext
+from tools.builtin.glob import EARLY
 
 pytestmark = pytest.mark.anyio
 
@@ -121,3 +122,18 @@ async def test_symbols_ranks_definitions(ctx: ToolContext, shop: Path) -> None:
         "shop/money.py:4: def round_total"
     )
     assert "No definition has such a name" in await call(ctx, "symbols", query="zebra")
+
+
+async def test_glob_finds_a_file_behind_many_that_are_ignored(ctx: ToolContext, shop: Path) -> None:
+    for number in range(EARLY + 10):
+        (shop / f"a{number}.log").touch()
+    (shop / "web/.gitignore").write_text("!kept.log\n")
+    (shop / "web/kept.log").touch()
+    assert await call(ctx, "glob", pattern="*.log") == "web/kept.log"
+
+
+async def test_a_glob_that_takes_for_ever_is_stopped(ctx: ToolContext, shop: Path) -> None:
+    (shop / ("a" * 200)).touch()
+    ctx.timeout_s = 0.5
+    assert "Listing was stopped after 0.5 s" in await refused(ctx, "glob", pattern="*a" * 12 + "b")
+    assert await call(ctx, "glob", pattern="cart*") == "shop/cart.py"

@@ -41,9 +41,9 @@ def test_a_line_counts_for_the_innermost_function() -> None:
     assert shares({}) == {} and suspicion(report(lines), {}) == {}
 
 
-def test_the_worst_line_counts_beside_the_first_one() -> None:
+def test_the_worst_line_counts_more_than_the_first_one() -> None:
     # line 4 is a branch that only the failing test takes
-    assert shares({2: (1, 3), 4: (1, 0)}) == {"outer": round((0.5 * 1.0) ** 0.5, 3)}
+    assert shares({2: (1, 3), 4: (1, 0)}) == {"outer": round(0.5**0.25 * 1.0**0.75, 3)}
 
 
 def test_what_all_failing_tests_ran_comes_before_what_one_of_them_ran() -> None:

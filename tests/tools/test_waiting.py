@@ -12,7 +12,7 @@ import pytest
 
 from tools.base import ToolContext
 from tools.toolset import load
-from tools.waiting import HINT, asked_for_input
+from tools.waiting import HINT, TESTS_HINT, asked_for_input
 
 pytestmark = pytest.mark.anyio
 
@@ -123,6 +123,28 @@ def test_other_failures_are_left_as_they_are(command: str, output: str, exit_cod
 async def test_bash_says_what_to_do(ctx: ToolContext, tree: Path, command: str, asked: bool) -> None:
     text = (await load("bash").run(ctx, command=command)).text
     assert text.endswith(f"\n{HINT}") == asked and HINT not in text.removesuffix(f"\n{HINT}")
+
+
+@pytest.mark.parametrize(
+    ("body", "asked"),
+    [
+        ("input('Name? ')", True),
+        ("subprocess.run([sys.executable, '-c', 'input()'], check=True, stdin=subprocess.DEVNULL)", False),
+        ("assert input is None", False),
+        ("print('Name? ')", False),
+    ],
+)
+async def test_a_test_that_asked_is_told(ctx: ToolContext, tree: Path, body: str, asked: bool) -> None:
+    many = "\n".join(f"def test_{n}(): assert {n} > {n}" for n in range(20))
+    (tree / "test_in.py").write_text(f"import subprocess, sys\ndef test_asks(): {body}\n{many}\n")
+    text = (await load("run_tests").run(ctx)).text
+    assert text.endswith(f"\n{TESTS_HINT}") == asked and HINT not in text
+
+
+@pytest.mark.parametrize(("check", "asked"), [("python3 -c 'input()'", True), ("echo gone; exit 1", False)])
+async def test_a_check_that_asked_is_told(ctx: ToolContext, check: str, asked: bool) -> None:
+    ctx.check = check
+    assert (await load("run_tests").run(ctx)).text.endswith(f"\n{TESTS_HINT}") == asked
 
 
 async def test_a_background_job_says_so_too(ctx: ToolContext) -> None:

@@ -9,8 +9,8 @@ from tools.files import (
     explained,
     new_syntax_error,
     read_file,
-    refuse_hidden,
     refuse_placeholder,
+    shown_target,
     workspace_path,
 )
 from tools.patch import apply_hunks, unified
@@ -60,7 +60,7 @@ async def _changes(ctx: ToolContext, one: FilePatch) -> list[Change]:
 
 
 async def _must_be_free(ctx: ToolContext, path: str) -> None:
-    await refuse_hidden(ctx, path)
+    await shown_target(ctx, path)
     try:
         await ctx.sandbox.read(path, limit=0)
     except FileMissing:

@@ -7,16 +7,15 @@ from typing import Annotated
 
 import msgspec
 
-from sandbox.base import FileError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.debugging import Breakpoint, Debugged, parse_breakpoint, run_debugged
 from tools.debugview import describe, places
 from tools.ending import ending
 from tools.files import read_file, workspace_path
-from tools.ignored import is_hidden
 from tools.output import clip, save_whole
 from tools.probe import selected
 from tools.runners.pytest import PYTEST
+from tools.testplan import own_command
 from tools.testreport import could_not_start, is_test_path
 
 MAX_TIMEOUT = 600
@@ -43,7 +42,7 @@ async def debug(
     Post-mortem of what fails with the locals of each frame of the workspace; a program that does not end is
     shown as it stands when the time is over.
     """
-    command = _command(ctx, target)
+    command = await _command(ctx, target)
     if len(breakpoints) > MAX_BREAKPOINTS or len(expressions) > MAX_EXPRESSIONS:
         raise ToolError(f"At most {MAX_BREAKPOINTS} breakpoints and {MAX_EXPRESSIONS} expressions.")
     points = [await _breakpoint(ctx, text) for text in breakpoints]
@@ -67,11 +66,11 @@ async def debug(
     return ToolOutput(f"{text}\n[{how}]", view=view, artifact=str(whole))
 
 
-def _command(ctx: ToolContext, target: str) -> str | tuple[str, ...]:
+async def _command(ctx: ToolContext, target: str) -> str | tuple[str, ...]:
     """Ids and files of tests are run by pytest, a lone script by Python; anything else is a command."""
     target = target.strip()
     if not target:
-        return ctx.check or PYTEST
+        return ctx.check or await _all_tests(ctx)
     try:
         words = [target] if "::" in target and "[" in target else shlex.split(target)
     except ValueError as error:
@@ -84,6 +83,16 @@ def _command(ctx: ToolContext, target: str) -> str | tuple[str, ...]:
             raise ToolError(f"{first} is no Python test: {ONLY_PYTHON}")
         return (*PYTEST, *selected(target))
     return ("python", *words) if first.endswith(".py") else target
+
+
+async def _all_tests(ctx: ToolContext) -> tuple[str, ...]:
+    """What `run_tests` runs without a selection."""
+    words = await own_command(ctx.sandbox)
+    if not words:
+        raise ToolError("No way to run tests is found here. Give a test id, a script or a command as target.")
+    if words[0] in OTHERS:
+        raise ToolError(f"The tests are run by {shlex.join(words)}: {ONLY_PYTHON}")
+    return words
 
 
 async def _breakpoint(ctx: ToolContext, text: str) -> Breakpoint:
@@ -126,11 +135,9 @@ async def _sources(ctx: ToolContext, found: Debugged, points: list[Breakpoint]) 
     """The lines of the files that are spoken of, those left out that no tool shows."""
     sources = {}
     for path in places(found, points):
-        if await is_hidden(ctx.sandbox, path, is_folder=False):
-            continue
         try:
-            data = (await ctx.sandbox.read(path)).data
-        except FileError:
+            data = (await read_file(ctx, path)).data
+        except ToolError:
             continue
         sources[path] = data.decode(errors="replace").splitlines()
     return sources

@@ -5,9 +5,9 @@ import re
 import warnings
 from typing import Annotated
 
-from sandbox.base import FileError, FileTooLarge, Matches, NotRegular, SandboxDied, SandboxError
+from sandbox.base import FileError, FileTooLarge, Matches, SandboxDied, SandboxError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import explained, refuse_hidden, workspace_path
+from tools.files import explained, missing, shown_target, workspace_path
 from tools.ignored import is_ignored, worth_showing
 
 MAX_MATCHES = 100
@@ -41,8 +41,7 @@ async def grep(
         raise ToolError(
             f"Not a regular expression: {error}. Escape special characters with a backslash."
         ) from None
-    path = await workspace_path(ctx, path)
-    await _check(ctx, path)
+    path = await _start(ctx, await workspace_path(ctx, path))
     asked = path != "." and await is_ignored(ctx.sandbox, path)
     found = None if "/" in glob else await _ripgrep(ctx, pattern, path, glob, asked)
     if found is None:
@@ -58,22 +57,16 @@ async def grep(
     return ToolOutput("\n".join(lines))
 
 
-async def _check(ctx: ToolContext, path: str) -> None:
-    """Refuse what is hidden or no file or folder of the workspace: ripgrep itself would look anywhere."""
-    try:
-        await ctx.sandbox.list(path, limit=1)
-        await refuse_hidden(ctx, path, is_folder=True)
-    except NotRegular:
-        await refuse_hidden(ctx, path)
-        try:
-            await ctx.sandbox.read(path, limit=0)
-        except FileTooLarge:
-            return  # for ripgrep it may be small enough
-        except FileError as error:
-            raise await explained(ctx, path, error) from error
-    except FileError as error:
-        await refuse_hidden(ctx, path)
-        raise await explained(ctx, path, error) from error
+async def _start(ctx: ToolContext, path: str) -> str:
+    """Where a path leads, if it is one that may be shown: ripgrep itself would look anywhere."""
+    if path == ".":
+        return path
+    target = await shown_target(ctx, path)
+    if target.kind == "missing":
+        raise await missing(ctx, path)
+    if target.kind == "other":
+        raise ToolError(f"{path} is neither a file nor a folder, so it cannot be searched.")
+    return target.path
 
 
 async def _search(ctx: ToolContext, pattern: str, path: str, glob: str) -> Matches:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-from sandbox.base import FileError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import explained, read_file, refuse_hidden, workspace_path
+from tools.files import missing, read_file, shown_target, workspace_path
 from tools.grammars import LANGUAGES, language_of
 from tools.tags import MAX_BYTES, tags
 
@@ -15,7 +14,7 @@ async def outline(ctx: ToolContext, path: str) -> ToolOutput:
     path = await workspace_path(ctx, path)
     language = language_of(path)
     if language is None:
-        await _refuse_folder(ctx, path)
+        await _refuse_other(ctx, path)
         raise ToolError(f"{path} is in no language that can be outlined ({', '.join(LANGUAGES)}). Use read.")
     data = (await read_file(ctx, path)).data
     if len(data) > MAX_BYTES:
@@ -29,20 +28,12 @@ async def outline(ctx: ToolContext, path: str) -> ToolOutput:
     return ToolOutput("\n".join(lines))
 
 
-async def _refuse_folder(ctx: ToolContext, path: str) -> None:
-    try:
-        await ctx.sandbox.list(path, limit=1)
-    except FileError as error:
-        await refuse_hidden(ctx, path)
-        if await _is_missing(ctx, path):
-            raise await explained(ctx, path, error) from error
-        return
-    raise ToolError(f"{path} is a folder. Give a file; use glob to list files, symbols to find definitions.")
-
-
-async def _is_missing(ctx: ToolContext, path: str) -> bool:
-    try:
-        await ctx.sandbox.read(path, limit=0)
-    except FileError:
-        return True
-    return False
+async def _refuse_other(ctx: ToolContext, path: str) -> None:
+    """Raises ToolError for what is no file that may be shown."""
+    match (await shown_target(ctx, path)).kind:
+        case "dir":
+            raise ToolError(
+                f"{path} is a folder. Give a file; use glob to list files, symbols to find definitions."
+            )
+        case "missing":
+            raise await missing(ctx, path)

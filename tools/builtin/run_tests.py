@@ -11,6 +11,7 @@ from tools.output import Spill, clip
 from tools.probe import run_check
 from tools.testplan import NothingToRun, Planned, again, plan
 from tools.testreport import CheckResult, TestReport, could_not_start, describe, not_installed
+from tools.waiting import TESTS_HINT, asked_for_input
 
 TEST_TIMEOUT = 600.0
 ONE_TEST = 60.0
@@ -45,7 +46,8 @@ async def run_tests(
         change = ctx.history.compare(check.report, way.command.text).text if not ctx.history.empty else ""
         ctx.history.add(check.report, way.command.text)
     how = ending(check.exec, _timeout(ctx), ctx.sandbox.limits)
-    text = "\n".join(filter(None, [_text(check, change), f"[{how}]"]))
+    hint = TESTS_HINT if _asked(check, way) else ""
+    text = "\n".join(filter(None, [_text(check, change), f"[{how}]", hint]))
     return ToolOutput(text, view=check.output, artifact=str(spill.keep()))
 
 
@@ -76,6 +78,19 @@ def _refuse(check: CheckResult, way: Planned) -> None:
             f"`{way.command.text}` ended with exit code 0, but nothing that it printed shows that a test "
             f"ran, so it is no pass. Look with bash at what it does, or select a file.\n{shown}".rstrip()
         )
+
+
+def _asked(check: CheckResult, way: Planned) -> bool:
+    """Whether the command or a test that failed waited for input."""
+    code = check.exec.exit_code
+    said = (
+        [f"{test.exception}: {test.message}".strip() for test in check.report.failures]
+        if check.report
+        else []
+    )
+    return not check.ok and any(
+        asked_for_input(way.command.text, text, code) for text in (check.output, *said)
+    )
 
 
 def _text(check: CheckResult, change: str) -> str:

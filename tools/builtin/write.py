@@ -5,8 +5,8 @@ from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import (
     explained,
     new_syntax_error,
-    refuse_hidden,
     refuse_placeholder,
+    shown_target,
     workspace_path,
     write_file,
 )
@@ -20,7 +20,7 @@ async def write(ctx: ToolContext, path: str, content: str) -> ToolOutput:
     The encoding and the line ends of a file that is overwritten are kept.
     """
     path = await workspace_path(ctx, path)
-    await refuse_hidden(ctx, path)
+    await shown_target(ctx, path)
     try:
         found = await ctx.sandbox.read(path)
     except FileMissing:

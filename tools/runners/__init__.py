@@ -7,7 +7,6 @@ from __future__ import annotations
 import pkgutil
 import shlex
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -55,7 +54,7 @@ def owner(command: str | Sequence[str]) -> Runner | None:
 def steers(path: str, command: Sequence[str]) -> bool:
     """True when the file decides what this command's tests do, without being a test itself."""
     found = owner(command)
-    return found is not None and any(fnmatchcase(PurePosixPath(path).name, glob) for glob in found.steering)
+    return found is not None and found.steered_by(path)
 
 
 def read(ran: Ran, first: Runner | None = None) -> TestReport | None:

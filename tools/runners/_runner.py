@@ -5,6 +5,8 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import ClassVar, NamedTuple, TypeVar
 
 import msgspec
@@ -127,6 +129,10 @@ class Runner:
     """What it prints can be understood only beside the names of the project's files."""
     suffixes: ClassVar[tuple[str, ...]] = ()
     """Ends of the names of its test files."""
+
+    def steered_by(self, path: str) -> bool:
+        """True when the file decides what its tests do, without being a test itself."""
+        return any(fnmatchcase(PurePosixPath(path).name, glob) for glob in self.steering)
 
     def detect(self, project: Project) -> float:
         """How sure it is that this is how the project's tests are run: 0, not at all, to 1."""

@@ -19,7 +19,7 @@ from agent.models.dialects._dialect import Dialect, example, numbered
 from agent.models.dialects._offer import Offer
 from agent.models.dialects._scan import Found, scan
 
-__all__ = ["Dialect", "Salvaged", "example", "find", "load"]
+__all__ = ["Dialect", "Salvaged", "doubted", "example", "find", "load", "names"]
 
 
 class Salvaged(NamedTuple):
@@ -32,10 +32,14 @@ class Salvaged(NamedTuple):
 
 
 @cache
+def names() -> tuple[str, ...]:
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
+
+
+@cache
 def load() -> Mapping[str, Dialect]:
     """All dialects by name, in the order in which they are asked."""
-    names = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
-    found: list[Dialect] = [import_module(f"{__name__}.{name}").dialect for name in names]
+    found: list[Dialect] = [import_module(f"{__name__}.{name}").dialect for name in names()]
     return {dialect.name: dialect for dialect in sorted(found, key=lambda dialect: dialect.rank)}
 
 
@@ -66,6 +70,16 @@ def find(
         if found := _in_reasoning(f"{reasoning}\n{thoughts}".strip(), answer, offer, dialects):
             return Salvaged(numbered((one.call for one in found), prefix))
     return Salvaged()
+
+
+def doubted(text: str, tools: Sequence[ToolSpec]) -> str:
+    """The tool of the call that ends a reply in which `find` finds none: the sentence in front of it neither
+    says nor denies that it is meant. Empty when there is no such call."""
+    _, answer = _splits(text)[0]
+    if not tools or not _ENDS_IN_CALL.search(answer):
+        return ""
+    found = scan(answer, Offer(tools), tuple(load().values()), strict=False)
+    return found[-1].call.name if found else ""
 
 
 def _in_reasoning(reasoning: str, answer: str, offer: Offer, dialects: tuple[Dialect, ...]) -> list[Found]:

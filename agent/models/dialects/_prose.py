@@ -4,131 +4,134 @@ from __future__ import annotations
 
 import re
 
+from agent.models.dialects import _english as en
+from agent.models.dialects import _tongues as other
+
 
 def intends(before: str) -> bool:
     """The text in front of a block announces it: `Let me run the tests:`."""
     line = _last_sentence(before)
-    return _ACTS.search(line) is not None or (not _EXAMPLE.search(line) and _INTENT.search(line) is not None)
+    if en.WAITS.search(line) or other.ASKS.search(line):
+        return False
+    if en.ACTS.search(line) or other.ACTS.search(line):
+        return True
+    return not (en.EXAMPLE.search(line) or _is_attributed(line)) and en.INTENT.search(line) is not None
 
 
 def talks(before: str, behind: str = "", *, advice: bool = True) -> bool:
-    """What stands around a block says that it is an example, a form, somebody else's, or past.
+    """What is around a block says: an example, a form, the past, somebody else's, or up to the person.
 
     Advice such as `you can use this` counts if `advice` is set: small models word their calls like that.
     """
-    line = "" if _LABEL.fullmatch(before) else _last_sentence(before)
-    if _EXAMPLE.search(line) and not _ACTS.search(line):
+    line = "" if en.LABEL.fullmatch(before) else _last_sentence(before)
+    if _asks(line, behind) or _is_attributed(line) or _is_foreign_talk(line):
         return True
-    if not _INTENT.search(line) and (_TALK.search(line) or (advice and _ADVICE.search(line))):
+    if en.EXAMPLE.search(line) and not en.ACTS.search(line):
+        return True
+    if not en.INTENT.search(line) and (en.TALK.search(line) or (advice and en.ADVICE.search(line))):
         return True
     after = _first_line(behind)
-    if _AFTERWARDS.search(after) or _REFUSED.search(after):
+    if en.AFTERWARDS.search(after) or en.REFUSED.search(after) or _goes_on(line, after):
         return True
-    return advice and _ADVICE.search(after) is not None
+    return advice and en.ADVICE.search(after) is not None
 
 
 def shows_a_form(before: str, behind: str) -> bool:
     """The same of a call with marks: what introduces it or denies it counts, and what calls it an example."""
     line = _last_sentence(before)
     after = _first_line(behind)
-    if _EXAMPLE_BEHIND.search(after) or _REFUSED.search(after):
+    if _asks(line, behind) or en.EXAMPLE_BEHIND.search(after) or en.REFUSED.search(after):
         return True
-    if line.endswith((".", "!", "?")) and not line.endswith(("e.g.", "example.")):
-        return _DENIAL.search(line) is not None
+    if _goes_on(line, after):
+        return True
+    if (thought := en.THOUGHT.search(before)) and talks(before[: thought.start()]):
+        return True
+    if not _is_open(line) and not line.endswith(("e.g.", "example.")):
+        if en.DENIAL.search(line):
+            return True
+        return en.POINTS.search(line) is not None and not _is_own(line) and not intends(before)
     return talks(before)
 
 
+def only_introduces(before: str, *, strict: bool = True) -> bool:
+    """The line in front of a call presents it without announcing it: `notes.md:`, `Wrong:`, `The trace has`.
+
+    An open English sentence has to say that the model acts, or to call the thing a call. For dialects whose
+    calls name their tool; edits and commands have rules of their own. Unless `strict`, such a sentence is in
+    doubt and passes; names of files and labels do not.
+    """
+    if en.LABEL.fullmatch(before):
+        return False
+    last = before.rstrip().rpartition("\n")[2].strip()
+    if en.SOURCE.fullmatch(last) or last.startswith(">"):
+        return True
+    line = _last_sentence(before)
+    if not _is_open(line) or _announces(line):
+        return False
+    bare = line.strip("#*_ ")
+    if strict and (en.ENGLISH.search(line) or en.INDEFINITE.match(bare)):
+        return True
+    is_label = len(bare.split()) <= 6 and (bare.endswith(":") or last[:1] in "#*_")
+    return is_label and en.KIND.search(bare) is not None
+
+
+def _announces(line: str) -> bool:
+    acts = (en.ACTS, en.INTENT, en.FIRST, en.GERUND, en.OWN, en.OWN_LABEL, en.NEEDS, en.ADVICE, other.ACTS)
+    return any(pattern.search(line) for pattern in acts)
+
+
+def _is_attributed(line: str) -> bool:
+    """An open sentence whose block is somebody else's, past, general, or the content of something."""
+    if not _is_open(line) or en.FIRST.search(line) or en.GERUND.search(line):
+        return bool(en.AGAINST.search(line) or (en.SHOWS.search(line) and _is_open(line)))
+    return any(
+        pattern.search(line)
+        for pattern in (en.AGAINST, en.SHOWS, en.OTHERS, en.CONTENT, en.GENERAL, en.MODELS, en.PAST)
+    )
+
+
+def _is_foreign_talk(line: str) -> bool:
+    acts = en.INTENT.search(line) or other.ACTS.search(line)
+    return _is_open(line) and acts is None and other.TALKS.search(line) is not None
+
+
+def _asks(line: str, behind: str) -> bool:
+    """The person is to decide first."""
+    if en.WAITS.search(line) or en.ASKS_BEHIND.search(behind[:600].replace("’", "'")):
+        return True
+    if other.ASKS.search(line) or other.ASKS.search(_first_line(behind)):
+        return True
+    asks = en.ASKS.search(line) or en.POINTS.search(line)
+    return asks is not None and line.endswith(("?", "？"))
+
+
+def _goes_on(line: str, after: str) -> bool:
+    """The sentence in front goes on behind the block; or what stands there tells what the call did once."""
+    if en.LIVED.match(after):
+        return True
+    return en.GOES_ON.match(after) is not None and not (
+        en.FIRST.search(line) or en.GERUND.search(line) or en.INTENT.search(after) or other.ACTS.search(line)
+    )
+
+
+def _is_open(line: str) -> bool:
+    """Its block belongs to it: it ends with a colon, or without an end."""
+    return bool(line) and not line.rstrip("*_\"')").endswith((".", "!", "?", "…", "。", "！", "？"))
+
+
+def _is_own(line: str) -> bool:
+    return en.OWN.search(line) is not None and _is_plain(line)
+
+
+def _is_plain(line: str) -> bool:
+    return not (en.EXAMPLE.search(line) or en.OTHERS.search(line) or en.MODELS.search(line))
+
+
 def _last_sentence(before: str) -> str:
-    """The last line that has words, without what stands before its last full stop."""
-    line = before.rstrip().rpartition("\n")[2].strip()
-    return re.split(r"(?<=[.!?])\s+(?=[A-Z])", line)[-1][-300:].replace("’", "'")
+    """The last line that has words, without special tokens and what stands before its last full stop."""
+    line = en.TOKENS.sub("", before[-1000:]).rstrip().rpartition("\n")[2].rpartition("|>")[2].strip()
+    return re.split(r"(?<=[.!?])\s+(?=[A-ZÀ-ÖØ-ÞА-Я¿])|(?<=[。！？])(?=.)", line)[-1][-300:].replace("’", "'")
 
 
 def _first_line(behind: str) -> str:
     return behind.lstrip().partition("\n")[0][:300].replace("’", "'")
-
-
-def _words(pattern: str) -> re.Pattern[str]:
-    return re.compile(rf"\b(?:{pattern})", re.IGNORECASE)
-
-
-_INTENT = _words(
-    r"I'll|I will|let me\b(?! know\b)|let's|let us|I'm going to|I am going to|I need to|I want to|I should"
-    r"|I can|I must|I have to|I'd like to|I would like to|my next step is|we need to|we'll|we will|thought:"
-    r"|(?:first|now|next|then),? (?:I|we)\b"
-    r"|I (?:start|read|look|check|run|edit|write|search|list|call|use|change|fix|ask)\b"
-    r"|(?<!recommend )(?<!suggest )(?<!try )(?:calling|running|reading|checking|looking|searching|editing"
-    r"|writing|listing|fixing|exploring)\b"
-    r"|to (?:see|look|list|explore|inspect|understand|find out|check)\b(?!.*\b(?:run|use|type|execute|you)\b)"
-    r"|\A(?:tool|function)[ _-]?call:?\Z"
-)
-_ACTS = _words(
-    r"(?:I'll|I will|let me|let's|I need to|I'm going to|I want to|I should|I must|I have to|we'll)"
-    r" (?!not\b|never\b)(?:\w+ )?"
-    r"(?:look|read|check|see|search|find|open|list|view|inspect|examine|explore|edit|fix|run|retry|redo|repeat"
-    r"|try (?!to (?:explain|show)))\b"
-    r"|\A(?:now,? )?(?:reading|checking|looking at|opening|searching|running|listing|exploring|viewing)\b"
-)
-"""Said of the model itself and of now, whatever it looks at: an example, too."""
-_EXAMPLE = _words(
-    r"(?:for )?examples?\b(?![./_-]\w| (?:file|folder|directory|project|script|app|program|package|repo)\b)"
-    r"|e\.g\.|for instance|looks? (?:something )?like\b|such as\b|syntax\b"
-    r"|(?:the|a|this|that|your|its|in|tool[- ]call|call|output|correct|right|expected) (?:\w+[- ])?"
-    r"(?:format|form|template|schema)\b|documentation\b|the docs\b|instead of\b"
-    r"|show you|show how|explain|demonstrat|illustrat|how (?:you|to|one|a|the) (?!can\b)"
-    r"|(?:won't|will not|would not|do not|don't|does not|doesn't|never|not going to|must not|should not"
-    r"|shouldn't) (?:ever )?(?:call|run|do|execute|use|send|write|answer|reply|be)\b"
-    r"(?=.*\w|\Z)"
-)
-"""Said of what is shown, whoever would do it; or that it is not done."""
-_DENIAL = _words(
-    r"(?:won't|will not|would not|do not|don't|never|must not|should not) (?:call|run|execute|send)"
-    r" (?:it|this|that|these|those|them|such|any|anything|the (?:call|command|tool|following|above))\b"
-)
-_TALK = _words(
-    r"you (?:could|would|might)\b|you'd\b|if you\b|to \w+ (?:\w+ ){1,4}you (?:send|write|call)\b"
-    r"|(?:I|it|we|one|he|she|they|that|which|this|model|assistant|agent|user) (?:would|could|might)\b|I'd\b"
-    r"|would (?:be|output|write|send|return|print|emit)\b|previously|earlier|already|yesterday"
-    r"|was (?:called|sent|run|used|made)|(?:I|it|they|he|she|who|user|model|assistant|server) "
-    r"(?:called|made|sent|ran|used|wrote|tried|got|said|printed|changed|applied)"
-    r"|(?:model|assistant|server|parser) "
-    r"(?:says|writes|sends|emits|answers|outputs|replies|expects|wants|returns)\b"
-    r"|(?:output|result|response|log|transcript|error|message|reply|diff|answer)s?"
-    r"(?: (?:is|was|were|shows?|of))?:?$"
-    r"|(?:contains?|says?|reads|includes?|holds?|contained|said)(?: (?:this|the following))?[^.:]{0,30}:$"
-    r"|(?:prints|returns|shows|quotes|answers)\b[^.:]{0,30}:$|like this:$|inputs?\b[^.:]{0,30}:$"
-    r"|(?:string|text|line|instruction|injection|prompt|fixture|payload)s?\b.* (?:is|are|was|were)\b.*:$"
-    r"|you (?:sent|posted|pasted|gave|wrote|quoted|showed)\b"
-    r"|(?:log|fixture|readme|issue|prompt|docs?|page|spec|report|template|ticket|comment)s? "
-    r"(?:contains?|says?|shows?|reads?|has|renders?)\b|renders? (?:this|it) as|pasted|quoting|quoted"
-    r"|such a call|consider (?:this|the following)|samples?\b|hypothetical|suppose\b|imagine\b"
-    r"|given (?:this|the following)|snippet|returned|printed|means|(?:some|many|most|other) models"
-    r"|often|usually|typically|this (?:is|was) the\b|(?:failed|broke|crashed):?$|ha(?:s|ve|d) this\b"
-    r"|(?:might|could) be\b|contained\b|emits?\b|must handle|checks? that|(?:is|are) written|shape\b"
-    r"|(?:format|template)s?:?$"
-    r"|to (?:run|install|reproduce|start|use|verify) (?:it|this|them|the)\b"
-    r"|users? (?:can|should|run)|run (?:it|this|them) (?:with|by|like|as)"
-)
-_ADVICE = _words(r"you (?:can|should|may|need|must|have|will|want)\b|you'll\b|your(?:self)?\b")
-_AFTERWARDS = _words(
-    r"looks? like\b|is (?:an|what|how|only)\b|(?:for )?examples?\b|e\.g\.|you (?:could|would|might)\b"
-    r"|is the (?:\w+ )?(?:call|json|text|string|syntax|form|format|shape|schema|template|reply|way)\b"
-    r"|would (?:be|have|look|call|run|write|mean|not|only)\b|the above (?:is|was|shows|text|json)\b"
-    r"|the (?:format|syntax|form)\b|don't (?:run|execute)"
-    r"|do not (?:run|execute)|not (?:a real|an actual)|use it\b|as you can see|turns? (?:this|it) into"
-    r"|parses? (?:this|it)|is parsed"
-)
-_REFUSED = _words(
-    r"ignor(?:e|ed|ing) (?:it|this|that|them|these)\b|prompt injection"
-    r"|(?:won't|will not|did not|didn't|not going to) (?:run|execute|follow|call|do|send)"
-    r" (?:it|this|that|them|these|any)\b"
-)
-"""Said behind what the model saw somewhere and leaves alone."""
-_LABEL = re.compile(
-    r"\s*(?:\*\*)?(?:answer|response|reply|output|result|assistant|json)(?:\*\*)?:(?:\*\*)?\s*", re.I
-)
-"""All that stands in front: what some templates make a model begin its own reply with."""
-_EXAMPLE_BEHIND = re.compile(
-    r"(?:This|That|These|It|The above|Note|Don't|Do not|Such)\b.*?(?:looks? like\b|\ban? (?:\w+ )?example"
-    r"|how (?:the|a) (?:\w+ )?(?:format|call))|Do(?:n't| not) (?:run|execute|call)"
-)

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from agent.models.dialects._dialect import MAX_CALLS, Dialect, Fence
 from agent.models.dialects._json import extent
 from agent.models.dialects._offer import Offer, Written
-from agent.models.dialects._prose import intends, shows_a_form, talks
+from agent.models.dialects._prose import intends, only_introduces, shows_a_form, talks
+from agent.models.dialects._quoted import is_held, is_quoted
 
 PATIENCE = 200
 """So many fences without a call, or a fifth as many marks that begin none, and the rest of the text is given
@@ -29,20 +30,23 @@ class Found(NamedTuple):
     """It stood behind a mark of its own, not in what may be ordinary text."""
 
 
-def scan(text: str, offer: Offer, asked: Sequence[Dialect]) -> list[Found]:
-    """The calls of a reply in order: all marked ones, else all of the unmarked dialect of the lowest rank."""
+def scan(text: str, offer: Offer, asked: Sequence[Dialect], *, strict: bool = True) -> list[Found]:
+    """The calls of a reply in order: all marked ones, else all of the unmarked dialect of the lowest rank.
+
+    Unless `strict`, also those of which the sentence in front neither says nor denies that they are meant.
+    """
     if "\r" in text:
         text = text.replace("\r\n", "\n")
     if whole := _IN_TICKS.fullmatch(text):
         text = whole[1]
-    found = _walk(text, offer, tuple(asked))
+    found = _walk(text, offer, tuple(asked), strict)
     if marked := [one for one in found if one.marked]:
         return marked
     first = min(found, key=lambda one: one.dialect.rank, default=None)
     return [one for one in found if first and one.dialect is first.dialect]
 
 
-def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
+def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...], strict: bool) -> list[Found]:
     opening = _opening(asked)
     found: list[Found] = []
     position = done = failed = 0
@@ -51,7 +55,8 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
         start = mark.start(kind)
         if kind == "fence":
             fence, position = _fence(text, mark, done)
-            calls = _in_fence(fence, offer, asked)
+            held = is_held(text, done, mark.start(), position)
+            calls = [] if held else _in_fence(fence, offer, asked, strict)
             failed += not calls
             found += calls
             done = position
@@ -72,8 +77,8 @@ def _walk(text: str, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
             before, behind = text[done : _list_start(text, line) if listed else start], text[position:]
             if kind[0] == "l" and not listed and text[line:start].strip() and not intends(before):
                 continue
-            if not _is_quoted(text, start, position) and not _only_talks(
-                kind[0] == "m", dialect, before, behind
+            if not is_quoted(text, start, position, done) and not _only_talks(
+                kind[0] == "m", dialect, before, behind, strict
             ):
                 found += [Found(dialect, call, kind[0] == "m") for call in reading.calls]
                 done = position
@@ -87,7 +92,9 @@ def _list_start(text: str, line: int) -> int:
     return line
 
 
-def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str) -> bool:
+def _only_talks(marked: bool, dialect: Dialect, before: str, behind: str, strict: bool) -> bool:
+    if (marked or dialect.names_tools) and only_introduces(before, strict=strict):
+        return True
     if marked or dialect.announced:
         return shows_a_form(before, behind)
     return talks(before, behind, advice=not dialect.names_tools)
@@ -117,7 +124,7 @@ def _value_end(text: str, start: int, closing: int) -> int:
     return closing if whole.missing or whole.in_string else whole.end
 
 
-def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Found]:
+def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...], strict: bool) -> list[Found]:
     """Calls that the fence consists of; marked ones only if it is the whole reply or was announced."""
     if _is_indented_quote(fence.before):
         return []
@@ -125,14 +132,16 @@ def _in_fence(fence: Fence, offer: Offer, asked: tuple[Dialect, ...]) -> list[Fo
     if fence.info in _PLAIN and (mark := _opening(asked).match(body)) and (mark.lastgroup or "")[0] in "ml":
         alone = not fence.before.strip() and not fence.behind.strip()
         said = alone or (intends(fence.before) and not talks("", fence.behind))
-        found = [one for one in _walk(body, offer, asked) if one.marked or one.dialect.announced]
+        found = [one for one in _walk(body, offer, asked, strict) if one.marked or one.dialect.announced]
         if found or (mark.lastgroup or "").startswith("m"):
             return found if said else []
+    read = [(dialect, calls) for dialect in asked if (calls := dialect.read_fence(fence, offer))]
     return [
         Found(dialect, call, False)
-        for dialect in asked
-        if not talks(fence.before, fence.behind, advice=not dialect.names_tools)
-        for call in dialect.read_fence(fence, offer)
+        for dialect, calls in read
+        if not (dialect.names_tools and only_introduces(fence.before, strict=strict))
+        and not talks(fence.before, fence.behind, advice=not dialect.names_tools)
+        for call in calls
     ]
 
 
@@ -149,29 +158,10 @@ def _inline_code_end(text: str, start: int, ticks: str) -> int:
     return closing.end() if closing else start
 
 
-def _is_quoted(text: str, start: int, end: int) -> bool:
-    """Inside a sentence, in quotes, in an e-mail quote, or in a diff.
-
-    Inside a sentence: words before and behind on the line, unless one sentence ends before and another begins
-    behind.
-    """
-    before = text[text.rfind("\n", 0, start) + 1 : start].strip()
-    behind = text[end : end + 200].partition("\n")[0].strip()
-    if before.startswith((">", "//", "#")) or (before in ("+", "-", "*") and text[start - 2 : start] != "- "):
-        return True
-    if before[-1:] in _QUOTES and behind[:1] == _QUOTES[before[-1:]]:
-        return True
-    if not before or not behind or behind[0] in "<[|｜":
-        return False
-    ended = before[-1] in ".!" or (before[-1] == ":" and intends(before))
-    return not (ended and (behind[0].isupper() or not re.search(r"\w", behind)))
-
-
 _LISTED = re.compile(r"[ \t]*(?:-|\d+[.)])[ \t]+")
 """What an entry of a list begins with."""
 _BRACKET = re.compile(r"\s*[{\[]")
 _IN_TICKS = re.compile(r"\s*`([^`]+)`\s*")
-_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "(": ")"}
 _PLAIN = frozenset(
     ("", "xml", "json", "text", "txt", "plaintext", "tool", "tool_call", "tool_calls", "tool-call", "html")
 )

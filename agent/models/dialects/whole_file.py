@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from agent.models.dialects._calls import read_calls
 from agent.models.dialects._dialect import Dialect, Fence, json_of
 from agent.models.dialects._edits import can_write, is_meant, named_before, path_line, write
 from agent.models.dialects._offer import Offer, Written
@@ -41,6 +42,8 @@ class WholeFile(Dialect):
             path = found["path"]
         if not path or _EDITS.search(fence.body) or not is_meant(fence.above, fence.behind):
             return []
+        if read_calls(fence.body, offer):
+            return []  # a file that is said to hold a call: neither is meant
         return [write(path, fence.body, offer, cut=not fence.closed)]
 
     def render_call(self, name: str, arguments: Mapping[str, Any]) -> str:

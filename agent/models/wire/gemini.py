@@ -74,7 +74,7 @@ def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -
         "seed": request.seed,
         "stopSequences": list(request.stop) or None,
     }
-    if request.output_schema is not None:
+    if request.output_schema is not None and (request.answer_only or not request.tools):
         settings |= {"responseMimeType": "application/json", "responseJsonSchema": request.output_schema}
     body["generationConfig"] = {name: value for name, value in settings.items() if value is not None}
     with_quirks(body, quirks, "generationConfig.thinkingConfig.thinkingLevel")

@@ -78,7 +78,7 @@ def to_wire(request: Request, *, model: str, quirks: Quirks, origin: str = "") -
         body["seed"] = request.seed
     if request.stop:
         body["stop"] = list(request.stop)
-    if request.output_schema is not None:
+    if request.output_schema is not None and (request.answer_only or not request.tools):
         schema = {"name": "reply", "schema": request.output_schema, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     if quirks.slot_field and request.slot is not None:
@@ -154,7 +154,13 @@ def _assistant(message: Assistant, quirks: Quirks, origin: str) -> Object:
 
 
 def failure(event: Object) -> Any:
-    return event.get("error")
+    """Some servers that give up in the middle (SGLang, vLLM, OpenRouter) say so as a reason to stop alone."""
+    if error := event.get("error"):
+        return error
+    for choice in event.get("choices") or ():
+        if (reason := choice.get("finish_reason")) in ("abort", "error"):
+            return f"the reply ended with finish_reason {reason!r}"
+    return None
 
 
 class Decoder:

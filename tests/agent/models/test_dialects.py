@@ -41,7 +41,7 @@ def test_conformance(case: Case) -> None:
 
 
 def test_the_corpus_is_whole() -> None:
-    assert len(CASES) >= 400
+    assert len(CASES) >= 800
     assert len({str(case) for case in CASES}) == len(CASES)
     kinds = ("plain", "parallel", "nested JSON", "code", "cut at the end", "cut in the middle", "broken")
     kinds += ("in reasoning", "mixed with prose", "look-alike")

@@ -6,11 +6,13 @@ import pytest
 
 from agent.messages import Assistant, User
 from agent.models.assemble import assemble
-from agent.models.base import ModelError, ModelOverloaded, ModelRefusedRequest, Request
+from agent.models.base import Model, ModelError, ModelOverloaded, ModelRefusedRequest, Request
+from agent.models.catalog import UnknownModel
 from agent.models.fallback import Fallback
+from agent.models.resolve import open_model as open_model_by_name
 from agent.models.retry import Retries
 from agent.models.transport import HttpModel
-from tests.support.model_server import Answer, ModelServer, error
+from tests.support.model_server import Answer, ModelServer, error, refused_url
 
 pytestmark = pytest.mark.anyio
 
@@ -62,6 +64,34 @@ async def test_the_last_one_fails_with_its_own_error_and_a_wrong_request_goes_no
         with pytest.raises(ModelRefusedRequest, match="bad field"):
             await reply(model)
         await model.aclose()
+
+
+async def test_one_that_is_down_or_has_no_key_is_passed_over_at_once_and_later() -> None:
+    notes: list[str] = []
+    async with ModelServer([error(529, "Overloaded")]) as first, ModelServer(["one", "two"]) as good:
+
+        async def open_model(name: str) -> Model:
+            if name == "good":
+                return model_at(good, name)
+            return await open_model_by_name(name, environ={})
+
+        others = [f"{refused_url()}#x", "groq/m", "good"]
+        for model in (
+            Fallback(model_at(first, "a/m"), others, open_model, notes.append),
+            await Fallback.opened(open_model(f"{refused_url()}#m"), others, open_model, notes.append),
+        ):
+            assert (await reply(model)).origin == "good"
+            await model.aclose()
+    assert [note.rpartition("; going on with ")[2] for note in notes] == others * 2
+    assert "groq needs a key" in notes[2]
+
+
+async def test_the_first_that_does_not_exist_gets_no_other() -> None:
+    async def open_model(name: str) -> Model:
+        return await open_model_by_name(name, environ={})
+
+    with pytest.raises(UnknownModel):
+        await Fallback.opened(open_model("nosuch"), ["groq/m"], open_model, lambda line: None)
 
 
 async def test_one_that_cannot_be_opened_is_an_error() -> None:

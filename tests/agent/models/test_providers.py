@@ -10,7 +10,7 @@ import pytest
 from agent.messages import Assistant, Message, System, ToolCall, ToolResult, User
 from agent.models import wire as wires
 from agent.models.address import normal_base_url
-from agent.models.base import ModelAuth, ModelRefusedRequest, Request, ToolSpec
+from agent.models.base import ModelAuth, ModelBadReply, ModelRefusedRequest, Request, ToolSpec
 from agent.models.catalog import UnknownModel
 from agent.models.names import EFFORTS
 from agent.models.providers import PROVIDERS, Provider, provider
@@ -186,6 +186,14 @@ async def test_azure_needs_its_address() -> None:
         await model.aclose()
     assert server.requests[0].headers["api-key"] == "sk-1"
     assert server.requests[0].path == "/v1/responses"
+    asked: list[object] = []
+    async with ModelServer([], pages={"/openai/v1/responses": asked.append}) as server:
+        environ = {"AZURE_OPENAI_API_KEY": "sk-1", "AZURE_OPENAI_BASE_URL": f"{server.root}/"}
+        model = await open_model("azure/mine", environ=environ)
+        with pytest.raises(ModelBadReply):
+            _ = [delta async for delta in model.stream(Request((User("hello"),)))]
+        await model.aclose()
+    assert len(asked) == 1
 
 
 @pytest.mark.anyio

@@ -9,13 +9,13 @@ import pytest
 from agent.messages import Assistant, Message, ToolCall, ToolResult, User
 from agent.models import wire as wires
 from agent.models.assemble import assemble
-from agent.models.base import Finish, Model, ModelAuth, ModelOverloaded, Request, ToolSpec
+from agent.models.base import Finish, Model, ModelAuth, ModelError, ModelOverloaded, Quirks, Request, ToolSpec
 from agent.models.providers import PROVIDERS
 from agent.models.recording import NotRecorded, RecordedModel, Recorder
 from agent.models.resolve import open_model
 from agent.models.retry import Retries
 from agent.models.transport import HttpModel
-from tests.support.model_server import Answer, ModelServer, error
+from tests.support.model_server import Answer, ModelServer, error, event_stream
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +93,51 @@ async def test_errors_are_recorded_too_and_another_request_is_refused(tmp_path: 
         [delta async for delta in replayed.stream(Request((User("Another"),)))]
     with pytest.raises(ModelOverloaded, match="Overloaded"):
         await talk(replayed)
+
+
+@pytest.mark.parametrize("quirks", [Quirks(), Quirks(prefill=True)], ids=["anew", "going on"])
+async def test_what_the_live_model_got_over_is_got_over_again(tmp_path: Path, quirks: Quirks) -> None:
+    file = tmp_path / "exchanges.jsonl"
+    answers: list[Answer | str] = [
+        error(429, "slow down", retry_after="0.01"),
+        Answer("one two three four", cut_at=event_stream(Answer("one two three four")).index(b"two") + 60),
+        "five",
+        "six",
+    ]
+    async with ModelServer(answers, api_key="test", prefill=True) as server:
+        recorder = Recorder(file, name="test/m", wire="openai_chat", model="m", quirks=quirks)
+        model = HttpModel(
+            "test/m",
+            server.base_url,
+            "m",
+            "test",
+            quirks=quirks,
+            recorder=recorder,
+            retries=Retries(base_s=0.01),
+        )
+        first = await talk(model)
+    assert first[0][0].text == ("one two five" if quirks.prefill else "five")
+    assert await talk(RecordedModel(file)) == first
+
+
+async def test_a_key_that_is_a_word_spoils_no_recording(tmp_path: Path) -> None:
+    file = tmp_path / "exchanges.jsonl"
+    ask = Request((User("Run the test, and tests."),))
+    environ = {"OPENAI_API_KEY": "test", "PAWL_RECORD": str(file), "MY_TOKEN": "Run the test,"}
+    async with ModelServer(["The test ran."]) as server:
+        live = await open_model("m", base_url=server.base_url, environ=environ)
+        first = [delta async for delta in live.stream(ask)]
+        await live.aclose()
+    assert "Run the" not in file.read_text()
+    assert [delta async for delta in RecordedModel(file).stream(ask)] == first
+
+
+async def test_a_recording_that_cannot_be_written_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    environ = {"PAWL_RECORD": str(tmp_path)}
+    async with ModelServer([]) as server:
+        with pytest.raises(ModelError, match=r"PAWL_RECORD: .* cannot be written: Is a dir") as caught:
+            await open_model("m", base_url=server.base_url, environ=environ)
+    assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("content", [None, "", "{}\n"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from agent.messages import Image, User
-from agent.models import catalog
+from agent.models import catalog, names
+from agent.models.address import local_address
 from agent.models.base import Model, ModelAuth, ModelRefusedRequest, ModelUnreachable, Request, TextDelta
 from agent.models.catalog import ModelSettings, UnknownModel
 from agent.models.local import LocalModel
@@ -122,6 +124,44 @@ async def test_who_is_shown_images(model: str, served: bool | None, said: bool |
                     _ = [delta async for delta in opened.stream(ask)]
         finally:
             await opened.aclose()
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [
+        ("llamacpp/x.gguf", ("llamacpp", "x.gguf")),
+        ("lmstudio/x.gguf", ("lmstudio", "x.gguf")),
+        ("localhost:8080/v1#m", names.Server("localhost:8080/v1", "m")),
+        ("127.0.0.1:8080", names.Server("127.0.0.1:8080")),
+        ("HTTP://host/v1#m", names.Server("HTTP://host/v1", "m")),
+        ("weights/x.gguf", names.GgufFile(Path("weights/x.gguf").absolute())),
+    ],
+)
+def test_names_as_people_write_them(text: str, means: object) -> None:
+    meant = names.parse(text)
+    assert ((meant.provider.name, meant.model) if isinstance(meant, names.Service) else meant) == means
+
+
+@pytest.mark.parametrize("name", ["gpt-5-mini", "claude-sonnet-4-6", "gemini-2.5-pro", "deepseek-chat"])
+def test_a_bare_name_is_told_who_serves_it(name: str) -> None:
+    with pytest.raises(UnknownModel, match=rf"did you mean \w+/{name}\?"):
+        names.parse(name)
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        (":4000", "http://127.0.0.1:4000"),
+        ("box", "http://box:11434"),
+        ("box:80/ollama", "http://box:80/ollama"),
+        ("https://box", "https://box"),
+        ("[::]", "http://127.0.0.1:11434"),
+        ("[fe80::1]", "http://[fe80::1]:11434"),
+    ],
+)
+def test_where_a_client_finds_what_ollama_host_names(host: str, url: str) -> None:
+    assert local_address(host, "http://127.0.0.1:11434/v1") == url
 
 
 async def test_an_unknown_name_is_a_usage_error_even_with_keys() -> None:

@@ -68,9 +68,11 @@ def test_an_engine_is_what_was_asked_for_and_never_of_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     binary = llama_server.install(tmp_path)
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
     assert find_engine(None, {"PATH": str(tmp_path)}) == ""
     assert find_engine("llama-server", {"PATH": f":.:{tmp_path}"}) == str(binary)
+    monkeypatch.chdir(tmp_path)
     assert find_engine("./llama-server", {"PATH": ""}) == str(binary)
     with pytest.raises(ServerFailed, match="there is no program llama-server"):
         find_engine("llama-server", {"PATH": ":."})

@@ -31,9 +31,8 @@ from agent.models.base import (
 from agent.models.catalog import UnknownModel
 from agent.models.providers import LLAMA_CPP
 from agent.models.retry import Retries
-from agent.models.transport import HttpModel, ServerInfo, server_info
+from agent.models.transport import HttpModel, server_info
 from tests.support.model_server import (
-    LLAMA_CPP_PROPS,
     Answer,
     ModelServer,
     error,
@@ -199,6 +198,8 @@ async def test_a_salvaged_call_is_sent_back_as_it_was_written() -> None:
         (Answer(body=b"data: \xff\xfe\n\n"), ModelBadReply, "cannot be understood"),
         (Answer(body=b"data: [DONE]\n\n"), ModelBadReply, "without having begun"),
         (Answer(body=b""), ModelUnreachable, "in the middle"),
+        (Answer("Hel", finish="abort"), ModelOverloaded, "finish_reason 'abort'"),
+        (Answer("Hel", finish="error"), ModelOverloaded, "finish_reason 'error'"),
         (
             Answer(body=b'data: {"error": {"code": 503, "message": "out of memory"}}\n\n'),
             ModelOverloaded,
@@ -237,7 +238,13 @@ async def test_nobody_listens() -> None:
     await model.aclose()
 
 
-@pytest.mark.parametrize("url", ["http://", "http://host:port", "http://[::1", "", "ftp://host"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://", "http://host:port", "http://[::1", "", "ftp://host",
+        "http://ho\x00st/v1", "http://ho\u200bst/v1", "http://host/v1\x07", "http://ho st", "http://-é-.x-.-/v1",
+    ],
+)  # fmt: skip
 async def test_what_is_no_address(url: str) -> None:
     with pytest.raises(UnknownModel, match="no address of a model server"):
         HttpModel("test/m", url, "m")
@@ -252,6 +259,15 @@ async def test_a_password_in_the_address_is_not_shown() -> None:
     await model.aclose()
 
 
+async def test_a_password_in_the_address_is_struck_out_of_what_the_server_repeats() -> None:
+    answer = error(400, "unknown header Basic bWU6aHVudGVyMg== (me:hunter2)")
+    async with ModelServer([answer]) as server:
+        model = HttpModel("test/m", server.base_url.replace("://", "://me:hunter2@"), "m", retries=ONCE)
+        with pytest.raises(ModelRefusedRequest, match=r"Basic \[key\] \(me:\[key\]\)"):
+            await reply(model)
+        await model.aclose()
+
+
 async def test_a_stream_cut_behind_its_end_is_whole() -> None:
     answer = Answer("Hello", cut_at=behind("Hello", '"stop"'))
     async with ModelServer([answer], api_key=KEY) as server, asked(server) as model:
@@ -259,11 +275,14 @@ async def test_a_stream_cut_behind_its_end_is_whole() -> None:
     assert (message.text, finish.reason, finish.usage.output_tokens) == ("Hello", "stop", 0)
 
 
-@pytest.mark.parametrize("answer", [Answer("Hello", second_end=True), Answer("Hello", usage=None)])
-async def test_a_second_end_or_missing_counts_do_no_harm(answer: Answer) -> None:
+NO_REASON = Answer(body=b'data: {"choices": [{"delta": {"content": "Hello"}}]}\n\ndata: [DONE]\n\n')
+
+
+@pytest.mark.parametrize("answer", [Answer("Hello", second_end=True), Answer("Hello", usage=None), NO_REASON])
+async def test_a_second_end_missing_counts_or_no_reason_do_no_harm(answer: Answer) -> None:
     async with ModelServer([answer, "again"], api_key=KEY) as server, asked(server) as model:
         deltas = [delta async for delta in model.stream(ASK)]
-        assert [isinstance(delta, Finish) for delta in deltas] == [False, False, True]
+        assert [delta for delta in deltas if isinstance(delta, Finish)] == deltas[-1:]
         assert (await reply(model))[0].text == "again"
 
 
@@ -360,6 +379,24 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_loopback(monkeypatch:
         assert (await reply(model))[0].text == "Hello"
 
 
+@pytest.mark.parametrize(
+    ("variable", "proxy", "shown"),
+    [
+        ("ALL_PROXY", "socks5h://me:hunter2@127.0.0.1:9", "ALL_PROXY=127.0.0.1:9 cannot .*socks"),
+        ("HTTP_PROXY", "foo:bar", "HTTP_PROXY=foo:bar cannot be used"),
+        ("HTTP_PROXY", "ftp://foo", "HTTP_PROXY=ftp://foo cannot be used"),
+    ],
+)
+async def test_a_proxy_that_cannot_be_one(
+    monkeypatch: pytest.MonkeyPatch, variable: str, proxy: str, shown: str
+) -> None:
+    monkeypatch.setenv(variable, proxy)
+    with pytest.raises(ModelError, match=shown) as caught:
+        await server_info("http://model.example/v1")
+    assert caught.value.exit_code == 2
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
 async def test_base_urls_as_people_write_them(ending: str) -> None:
     async with ModelServer(["Hello"]) as server:
@@ -379,35 +416,3 @@ async def test_slot_and_cache_are_asked_of_llama_cpp_alone() -> None:
             await model.aclose()
     asked_keys = [{"id_slot", "cache_prompt"} & received.body.keys() for received in server.requests]
     assert asked_keys == [{"id_slot", "cache_prompt"}, set()]
-
-
-class TestServerInfo:
-    async def test_llama_cpp(self) -> None:
-        async with ModelServer([], api_key=KEY, props=LLAMA_CPP_PROPS) as server:
-            info = await server_info(server.base_url, KEY)
-        assert info == ServerInfo(("m",), 8192, is_llama_cpp=True, slots=4, owner="llamacpp")
-
-    async def test_llama_cpp_that_hides_its_properties(self) -> None:
-        models = [{"id": "m", "owned_by": "llamacpp", "meta": {"n_ctx": 4096}}]
-        async with ModelServer([], models=models) as server:
-            info = await server_info(server.base_url)
-        assert info == ServerInfo(("m",), 4096, is_llama_cpp=True, slots=None, owner="llamacpp")
-
-    async def test_vllm(self) -> None:
-        models = [{"id": "qwen", "owned_by": "vllm", "max_model_len": 32768}]
-        async with ModelServer([], models=models) as server:
-            assert await server_info(server.base_url) == ServerInfo(("qwen",), 32768, False, None, "vllm")
-
-    async def test_several_models_have_no_common_context(self) -> None:
-        models = [{"id": "a", "context_length": 1}, {"id": "b", "context_length": 2}]
-        async with ModelServer([], models=models) as server:
-            assert await server_info(server.base_url) == ServerInfo(("a", "b"), None, False, None)
-
-    async def test_no_server(self) -> None:
-        with pytest.raises(ModelUnreachable, match="nothing answers"):
-            await server_info(refused_url())
-
-    async def test_wrong_key(self) -> None:
-        async with ModelServer([], api_key=KEY) as server:
-            with pytest.raises(ModelAuth):
-                await server_info(server.base_url, "wrong")

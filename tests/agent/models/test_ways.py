@@ -11,7 +11,8 @@ import trustme
 
 from agent.messages import Image, User
 from agent.models.address import normal_base_url
-from agent.models.base import ModelRefusedRequest, ModelUnreachable, Quirks, Request
+from agent.models.base import ModelError, ModelRefusedRequest, ModelUnreachable, Quirks, Request
+from agent.models.catalog import UnknownModel
 from agent.models.retry import Retries
 from agent.models.transport import HttpModel
 from tests.support.model_server import LLAMA_CPP_PROPS, ModelServer, refused_url
@@ -43,6 +44,35 @@ async def test_a_ca_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert await said(HttpModel("test/m", server.base_url, "m", retries=ONCE)) > 1
 
 
+async def test_a_file_of_certificates_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such.pem")
+    with pytest.raises(ModelError, match=r"SSL_CERT_FILE: /no/such.pem cannot be read") as caught:
+        await said(HttpModel("test/m", "https://127.0.0.1:9/v1", "m", retries=ONCE))
+    assert caught.value.exit_code == 2
+
+
+async def test_https_to_a_server_of_http_that_closes_without_a_word() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (await reader.read(3)) == b"GET":
+            writer.write(b"HTTP/1.1 404 Not Found\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        with pytest.raises(UnknownModel, match="does not speak https; write http:// in the base URL"):
+            await said(HttpModel("test/m", url, "m", retries=ONCE))
+
+
+async def test_http_on_a_port_of_https() -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    async with ModelServer([], tls=tls) as server:
+        model = HttpModel("test/m", server.base_url.replace("https:", "http:"), "m", retries=ONCE)
+        with pytest.raises(UnknownModel, match="does not speak http; write https:// in the base URL"):
+            await said(model)
+
+
 async def test_a_proxy_of_the_environment_is_asked_for_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bytes] = []
 
@@ -69,7 +99,9 @@ async def test_a_proxy_of_the_environment_is_asked_for_other_hosts(monkeypatch: 
 async def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("HTTP_PROXY", refused_url())
-    with pytest.raises(ModelUnreachable, match="nothing answers at http://models"):
+    with pytest.raises(
+        ModelUnreachable, match=r"nothing answers at http://models.*the proxy http://127.0.0.1:\d+/v1 "
+    ):
         await said(HttpModel("test/m", "http://models.test/v1", "m", retries=ONCE))
 
 

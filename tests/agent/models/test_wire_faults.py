@@ -69,8 +69,28 @@ def at(spoken: Spoken, piece: bytes) -> int:
     return spoken.event_stream(WHOLE).index(piece)
 
 
+def event_at(spoken: Spoken, piece: bytes) -> int:
+    """Where the event with the piece begins."""
+    before, end, _ = spoken.event_stream(WHOLE)[: at(spoken, piece)].rpartition(b"\n\n")
+    return len(before + end)
+
+
 RECOVERED: dict[str, Callable[[Spoken], Answer]] = {
     "429": lambda _: error(429, "slow down", "rate_limit_error", retry_after="0.01"),
+    "limit for a minute of Groq": lambda _: error(
+        429,
+        "Rate limit reached for model `m` on tokens per minute (TPM): Limit 6000, Used 5900. Try again "
+        "in 0.01s. Need more tokens? Upgrade today at https://console.groq.com/settings/billing",
+        "tokens",
+        retry_after="0.01",
+    ),
+    "limit for a minute of OpenAI": lambda _: error(
+        429,
+        "Rate limit reached for m on requests per min. Limit: 3 / min. You can increase your rate limit by "
+        "adding a payment method at https://platform.openai.com/account/billing.",
+        "requests",
+        retry_after="0.01",
+    ),
     "500": lambda _: error(500, "oh no", "api_error"),
     "529": lambda _: error(529, "Overloaded", "overloaded_error"),
     "503 in HTML": lambda _: Answer(status=503, content_type="text/html", body=b"<h1>Busy</h1>"),
@@ -79,6 +99,12 @@ RECOVERED: dict[str, Callable[[Spoken], Answer]] = {
     ),
     "slow first byte": lambda _: Answer(TEXT, wait_for=asyncio.Event()),
     "stall": lambda spoken: Answer(TEXT, (CALL,), stall_at=at(spoken, b"d me")),
+    "keep-alive comments alone": lambda spoken: Answer(
+        TEXT, (CALL,), stall_at=event_at(spoken, b"d me"), pulse=b": ping\n\n"
+    ),
+    "pings alone": lambda spoken: Answer(
+        TEXT, (CALL,), stall_at=0, pulse=b'event: ping\ndata: {"type": "ping"}\n\n'
+    ),
     "reset": lambda _: Answer(reset=True),
     "cut mid-UTF-8": lambda spoken: Answer(TEXT, (CALL,), cut_at=at(spoken, "ü".encode()) + 1),
     "cut mid-JSON": lambda spoken: Answer(TEXT, (CALL,), cut_at=at(spoken, b"d me")),
@@ -89,7 +115,7 @@ RECOVERED: dict[str, Callable[[Spoken], Answer]] = {
 @pytest.mark.parametrize("name", RECOVERED)
 async def test_it_recovers(wire: str, name: str) -> None:
     faulty = RECOVERED[name](all_spoken()[wire])
-    slow = 0.2 if faulty.wait_for or faulty.stall_at else 60.0
+    slow = 0.2 if faulty.wait_for or faulty.stall_at is not None else 60.0
     async with ModelServer([faulty, WHOLE], api_key=KEY, append_only=True) as server:
         message = await reply(server, wire, first_byte_s=slow, stall_s=slow)
     assert message.text == TEXT
@@ -131,6 +157,9 @@ FATAL: dict[str, tuple[Answer, type[ModelError], int, str]] = {
     ),
     "credit of Anthropic": (
         error(400, "Your credit balance is too low to access the Anthropic API."), ModelQuota, 75, "used up",
+    ),
+    "hard limit of OpenAI": (
+        error(429, "Billing hard limit has been reached"), ModelQuota, 75, "used up",
     ),
     "balance of DeepSeek": (error(402, "Insufficient Balance"), ModelQuota, 75, "used up"),
     "always overloaded": (error(529, "Overloaded"), ModelOverloaded, 75, "Overloaded"),
@@ -217,6 +246,30 @@ OVERFLOWS: dict[str, tuple[str, int | None, int | None]] = {
         "your prompt contains at least 700 input tokens, for a total of at least 1212 tokens.",
         1212,
         1024,
+    ),
+    "vLLM, the prompt alone": (
+        "This model's maximum context length is 4096 tokens. However, your request has 5000 input tokens. "
+        "Please reduce the length of the input messages.",
+        5000,
+        4096,
+    ),
+    "vLLM, with the reply": (
+        "'max_tokens' or 'max_completion_tokens' is too large: 8192. This model's maximum context length is "
+        "8192 tokens and your request has 5000 input tokens (8192 > 8192 - 5000).",
+        13192,
+        8192,
+    ),
+    "Anthropic, with the reply": (
+        "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000, decrease input length "
+        "or `max_tokens` and try again",
+        209573,
+        200000,
+    ),
+    "LM Studio, loaded with less": (
+        "Trying to keep the first 4640 tokens when context the overflows. However, the model is loaded with "
+        "context length of only 4096 tokens, which is not enough.",
+        4640,
+        4096,
     ),
     "LM Studio": (
         "The tokens to keep from the initial prompt is greater than the context length.", None, None,

@@ -21,6 +21,7 @@ from tests.sandbox.places import SESSION, opened
 from tests.sandbox.remains import containers, within
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.anyio,
     pytest.mark.docker,
     # docker's library forgets a socket that it could not connect

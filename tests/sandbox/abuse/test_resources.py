@@ -151,6 +151,75 @@ async def test_the_host_keeps_its_free_space(backend: str, tmp_path: Path) -> No
         assert (await place.sandbox.run("rm big; echo gone")).output == b"gone\n"
 
 
+HOLD = """
+import ctypes, mmap, os, socket, sys, time
+def take():
+    fd = os.open('big', os.O_RDWR | os.O_CREAT, 0o600)
+    os.unlink('big')
+    os.posix_fallocate(fd, 0, 12 << 20)
+    return fd
+def keep(way):
+    if way == 'open': return take()
+    if way == 'unnamed':
+        fd = os.open('.', os.O_RDWR | os.O_TMPFILE, 0o600)
+        return os.posix_fallocate(fd, 0, 12 << 20)
+    if way == 'hidden':
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+        return take()
+    fd = take()
+    if way == 'mapped': kept = mmap.mmap(fd, 4096)
+    if way == 'sent':
+        kept = socket.socketpair()
+        socket.send_fds(kept[0], [b'x'], [fd])
+    os.close(fd)
+    return kept
+kept = []
+for _ in range(6):
+    kept.append(keep(sys.argv[1]))
+    time.sleep(0.15)
+time.sleep(5)
+"""
+
+
+@pytest.mark.parametrize("backend", backends(*ISOLATING))
+async def test_removed_files_count_while_they_are_held(backend: str, tmp_path: Path) -> None:
+    """Scale: 72 MB in steps of 12, against 32 MB, in place of 4 GB."""
+    async with opened(backend, tmp_path, limits=TREE) as place:
+        for way in ("open", "unnamed", "hidden", "mapped", "sent"):
+            done = await place.sandbox.run(["python3", "-c", HOLD, way], timeout_s=4)
+            assert (done.bound, done.exit_code, done.survivors) == ("workspace", None, 0), way
+        await usable(place)
+
+
+@pytest.mark.parametrize("backend", backends(*ISOLATING))
+async def test_a_jobs_removed_files_count(backend: str, tmp_path: Path) -> None:
+    async with opened(backend, tmp_path, limits=TREE) as place:
+        await place.sandbox.start(["python3", "-c", HOLD, "hidden"])
+        await asyncio.sleep(1)
+        assert [each.bound for each in await place.sandbox.jobs()] == ["workspace"]
+
+
+@pytest.mark.parametrize("backend", backends(*ISOLATING))
+async def test_what_others_take_of_the_disk_is_not_laid_to_a_job(backend: str, tmp_path: Path) -> None:
+    """Nor to a command beside it: a job's supervisor, which hides, is the agent's own."""
+    async with opened(backend, tmp_path, limits=TREE) as place:
+        await place.sandbox.start("sleep 60")
+        running = asyncio.create_task(place.sandbox.run("sleep 1; echo done"))
+        await asyncio.sleep(0.4)
+        with (tmp_path / "others").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 100 * MEGABYTE)
+            done = await running
+        assert (done.bound, done.output) == ("", b"done\n")
+
+
+@pytest.mark.parametrize("backend", backends(*ISOLATING))
+async def test_a_folder_that_forbids_to_be_read_hides_nothing(backend: str, tmp_path: Path) -> None:
+    async with opened(backend, tmp_path, limits=TREE) as place:
+        fill = "for i in 1 2 3 4 5 6; do chmod 300 d; fallocate -l 12M d/$i; sleep 0.25; done; sleep 5"
+        done = await place.sandbox.run("mkdir d; " + fill, timeout_s=4)
+        assert (done.bound, done.exit_code) == ("workspace", None)
+
+
 @case(25, limits=TREE, mutation=UNMEASURED)
 async def test_case_25_a_zip_bomb_is_stopped_on_the_way(place: Place) -> None:
     """Scale: 150 kB that unpack to 150 MB, against 32 MB."""
