@@ -139,7 +139,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     function = load_entry(entry)
-    for name in preload:
+    for name in ("platformdirs", *preload):  # which tells every worker its folders
         importlib.import_module(name)
     Server(socket.socket(fileno=int(descriptor)), function).serve()
 
