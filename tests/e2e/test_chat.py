@@ -218,7 +218,7 @@ async def test_a_conversation_in_a_terminal(project: Path) -> None:
             window.type("be slow", "Enter")
             await window.shows("This takes")
             window.type("C-c")
-            await window.shows("stopped")
+            await window.shows("kept\n\n>")
             window.type("hi again", "Enter")
             await window.shows("hi again\nHello to you.")
             window.type("C-d")

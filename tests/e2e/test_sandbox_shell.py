@@ -38,8 +38,8 @@ async def test_a_shell_in_a_copy_of_the_tree(
         await screen.shows("33 95")
         await screen.shows("/dev/pts/0")
         screen.resize(20, 70)
-        screen.type("stty size\r")
-        await screen.shows("20 70")
+        screen.type("until stty size | grep '20 70'; do sleep 0.1; done\r")  # it comes beside what is typed
+        await screen.shows("20 70\r\n")
         screen.type("cat\r")
         screen.type("marco\r")
         for _ in ("as typed", "from cat"):
