@@ -36,6 +36,7 @@ from evals.store import Run
 from tests.support import works
 
 DOOM = 0.25
+FEW = 10
 LOCAL_CORE_S = 0.030
 RAY_RATIO = 2.0
 PATIENCE = Patience(first_s=0.05, pause_s=0.2, pauses=20)
@@ -70,6 +71,12 @@ def core_s() -> float:
 
 async def cost(engine_name: str, units: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
+        few_s = 0.0
+        if engine_name == "local":  # what starts once is taken off, by a run of few units
+            create(Path(folder) / "few", FEW)
+            begun = core_s()
+            await drive(engine_name, Path(folder) / "few")
+            few_s = core_s() - begun
         create(Path(folder) / "run", units)
         before = core_s()
         outcome, wall_s = await drive(engine_name, Path(folder) / "run")
@@ -83,9 +90,9 @@ async def cost(engine_name: str, units: int) -> dict[str, Any]:
             "driver_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
         }
         if engine_name == "local":
-            used = core_s() - before
-            figures |= {"core_ms_a_unit": round(used / units * 1000, 2), "limit_ms": LOCAL_CORE_S * 1000}
-            figures["ok"] = used / units <= LOCAL_CORE_S
+            used_s = (core_s() - before - few_s) / (units - FEW)
+            figures |= {"core_ms_a_unit": round(used_s * 1000, 2), "limit_ms": LOCAL_CORE_S * 1000}
+            figures["ok"] = used_s <= LOCAL_CORE_S
         else:
             bare_s, kept_full_s = bare_ray(units)
             figures |= {"bare_seconds": round(bare_s, 2), "ratio": round(wall_s / bare_s, 2)}
