@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Dict
 
 from sandbox.pid1 import processes
 from sandbox.pid1.records import Command, Worker
+
+_FORK_S = 2.0
+"""How long a fork may take: 0.1 s for each 10 GB or so, and as long as other processes have the CPU."""
 
 
 class Family:
@@ -26,6 +30,7 @@ class Family:
         """By pid."""
         self.childless = True
         self._reaped = 0
+        self._wake_until = 0.0
 
     def end(self, command: Command) -> None:
         """Kill all that belongs to a command, now."""
@@ -40,10 +45,16 @@ class Family:
             killed, command.survivors = processes.exterminate_some(
                 lambda table: self.members(command, table), self.reap
             )
+            self._wake_until = time.monotonic() + _FORK_S
         command.killed += killed
         self.reap()  # the last may have died after it was looked for
         if command.status is None and command.survivors:
             command.status = signal.SIGKILL  # it cannot be killed: report it rather than wait for ever
+
+    def wake(self) -> None:
+        """For a while after some were spared, let those run on whose fork took longer than that."""
+        if time.monotonic() < self._wake_until:
+            processes.wake()
 
     def end_all(self) -> None:
         """Kill every descendant, for an agent that is not PID 1 and therefore has to do it."""

@@ -395,6 +395,7 @@ class Agent:
             if command.status is None and command.deadline is not None and command.deadline <= now:
                 self.expire(command)
         if self.commands and now >= self.next_look:
+            self.family.wake()
             if self.guard.look() and not any(w.number == _MEASURE for w in self.workers.values()):
                 self.measure()
             self.next_look = time.monotonic() + LOOK_S

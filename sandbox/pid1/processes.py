@@ -16,6 +16,8 @@ class Process(NamedTuple):
     parent: int
     session: int
     stopped: bool
+    newborn: bool = False
+    """Stopped before its first instruction: it has touched at most what the kernel touches for it."""
 
 
 Table = Dict[int, Process]
@@ -28,6 +30,7 @@ TAG = "PAWL_COMMAND"
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 256 * 1024
 _DEADLINE_S = 2.0
+_NEWBORN_FAULTS = 2
 _DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -49,9 +52,13 @@ def living() -> Table:
                 text = file.read()
         except OSError:
             continue
-        state, parent, _group, session = text[text.rindex(b")") + 2 :].split(None, 4)[:4]
+        state, parent, _group, session, _tty, _foreground, _flags, faults = text[
+            text.rindex(b")") + 2 :
+        ].split(None, 8)[:8]
         if state not in (b"Z", b"X"):
-            table[int(name)] = Process(int(parent), int(session), state == b"T")
+            stopped = state == b"T"
+            newborn = stopped and int(faults) <= _NEWBORN_FAULTS
+            table[int(name)] = Process(int(parent), int(session), stopped, newborn)
     return table
 
 
@@ -152,13 +159,14 @@ def exterminate_some(members: Callable[[Table], set[int]], reap: Callable[[], ob
     kill those that are spared run on. Returns as `exterminate`.
 
     A fork that is under way at the stop ends after it: its child comes into no earlier list, and is stopped
-    too. So what is to be killed is looked for until it is dead with all its children, and one signal to all,
-    which reaches such a child as well, lets the others run on.
+    too. So what is to be killed is looked for until it is dead with all its children, and one signal to all
+    lets the others run on. It does not reach the child of a fork that is still under way, such as that of a
+    large process: the kernel keeps the stop for it and forgets the other. `wake` finds it later.
     """
     newest = _newest()
     if not members(living()) and newest is not None and newest == _newest():
         return 0, 0
-    stopped = {pid for pid, process in living().items() if process.stopped}
+    stopped = {pid for pid, process in living().items() if process.stopped and not process.newborn}
     killed: set[int] = set()
     send(-1, signal.SIGSTOP)
     deadline = time.monotonic() + _DEADLINE_S
@@ -172,6 +180,13 @@ def exterminate_some(members: Callable[[Table], set[int]], reap: Callable[[], ob
     for pid in stopped - killed:
         send(pid, signal.SIGSTOP)
     return len(killed), len(left)
+
+
+def wake() -> None:
+    """Let those run on that `exterminate_some` has stopped before they were born."""
+    for pid, process in living().items():
+        if process.newborn:
+            send(pid, signal.SIGCONT)
 
 
 def _newest() -> int | None:

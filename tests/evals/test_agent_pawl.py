@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -162,7 +163,7 @@ async def test_cancelled_in_the_middle_nothing_of_it_is_left(tmp_path: Path) -> 
         with pytest.raises(asyncio.CancelledError):
             await running
     assert sorted(path.name for path in made.place.iterdir()) == ["result.json", "stderr.txt"]
-    assert str(tmp_path) not in Path("/proc/mounts").read_text()
+    assert os.fsencode(tmp_path) not in Path("/proc/mounts").read_bytes()
     assert not any(str(tmp_path).encode() in line for line in command_lines())
 
 

@@ -185,6 +185,29 @@ async def test_the_end_of_one_command_spares_the_other(place: Place) -> None:
     assert await place.alive("67.4321") == 0
 
 
+async def test_the_end_of_one_command_spares_what_another_is_just_forking(sandbox: Sandbox) -> None:
+    """A large process takes milliseconds to fork: its child is born after all others were let run on."""
+    program = (
+        "import mmap, os, time\nlarge = mmap.mmap(-1, 300 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+        "large.madvise(mmap.MADV_NOHUGEPAGE)\n"
+        "for at in range(0, len(large), 4096): large[at] = 1\n"
+        "print('up', flush=True)\n"
+        "for _ in range(50):\n"
+        "    child = os.fork()\n"
+        "    if not child: time.sleep(0.02); os._exit(0)\n"
+        "    os.waitpid(child, 0)\n"
+    )
+    started = asyncio.Event()
+    forking = asyncio.create_task(
+        sandbox.run(["python3", "-c", program], timeout_s=15, on_output=lambda _: started.set())
+    )
+    await started.wait()
+    while not forking.done():
+        await sandbox.run("sleep 30 & true")
+        await asyncio.sleep(0.03)
+    assert (forking.result().exit_code, forking.result().output) == (0, b"up\n")
+
+
 async def test_cancelling_kills_the_command(place: Place) -> None:
     started = asyncio.Event()
     command = "echo up; setsid sleep 68.4321 & sleep 68.4321"

@@ -66,8 +66,8 @@ class Daemon:
             with contextlib.suppress(OSError):
                 if os.fsencode(self.folder) in path.read_bytes():
                     os.kill(int(path.parent.name), signal.SIGKILL)
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((m for m in mounts if m.startswith(str(self.folder))), reverse=True):
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_bytes().splitlines()]
+        for mount in sorted((m for m in mounts if m.startswith(os.fsencode(self.folder))), reverse=True):
             subprocess.run(["umount", "-l", mount], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
 
