@@ -380,9 +380,9 @@ class Sandbox(Protocol):
         ...
 
     async def search(
-        self, pattern: str, path: str = ".", *, glob: str | None = None, limit: int = 200
+        self, pattern: str, path: str = ".", *, match: str | None = None, limit: int = 200
     ) -> Matches:
-        """The matches of a Python regular expression in text files."""
+        """The matches of a Python regular expression in text files; `match` as in `list`."""
         ...
 
     async def terminal(

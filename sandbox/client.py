@@ -237,11 +237,11 @@ class AgentClient:
         return entries
 
     async def search(
-        self, pattern: str, path: str = ".", *, glob: str | None = None, limit: int = 200
+        self, pattern: str, path: str = ".", *, match: str | None = None, limit: int = 200
     ) -> builtins.list[tuple[str, int, str]]:
         """As in Sandbox. Raises re.error for a pattern that is none."""
-        re.compile(pattern)
-        _, data = await self._file("search", path, {"pattern": pattern, "glob": glob, "limit": limit})
+        re.compile(pattern), re.compile(match or "")
+        _, data = await self._file("search", path, {"pattern": pattern, "match": match, "limit": limit})
         lines: builtins.list[tuple[str, int, str]]
         lines = await self._rows(data, builtins.list[tuple[str, int, str]])
         return lines

@@ -6,8 +6,8 @@ and walked the same way, so that they lead anywhere inside and nowhere outside, 
 
 from __future__ import annotations
 
+import codecs
 import errno
-import fnmatch
 import hashlib
 import json
 import os
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 _LINKS = 40
 _DEPTH = 200
 _LINE = 500
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BLOCK = 1 << 20
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -334,18 +335,19 @@ class Files:
             os.close(folder)
         return sorted(found)
 
-    def search(self, pattern: str, path: str, glob: str | None, limit: int) -> list[list[Any]]:
-        """[path, line number, line] of each match in files that hold no NUL byte."""
+    def search(self, pattern: str, path: str, match: str | None, limit: int) -> list[list[Any]]:
+        """[path, line number, line] of each match in texts, whose lines end at line feeds alone."""
         expression, found = re.compile(pattern), []
-        for where, data in self._texts(path, glob):
-            for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+        for where, data in self._texts(path, match):
+            for number, line in enumerate(_lines(data), 1):
                 if expression.search(line):
                     found.append([where, number, line[:_LINE]])
                     if len(found) >= limit:
                         return found
         return found
 
-    def _texts(self, path: str, glob: str | None) -> Iterator[tuple[str, bytes]]:
+    def _texts(self, path: str, match: str | None) -> Iterator[tuple[str, bytes]]:
+        fits = re.compile(match).fullmatch if match is not None else None
         place = self._walk(path)
         single = place.status is not None and stat.S_ISREG(place.status.st_mode)
         try:
@@ -358,21 +360,21 @@ class Files:
         folder = self.folder(path)
         try:
             for inner, name, where, status in self._tree(folder, self._prefix(path), _DEPTH):
-                if not stat.S_ISREG(status.st_mode) or not _chosen(where, name, glob):
+                if not stat.S_ISREG(status.st_mode) or (fits and not fits(where)):
                     continue
                 try:
                     data, _ = self._content(Place(inner, name, status))
                 except Refused:
                     continue  # too large, unreadable or gone: not a text to search
-                if b"\0" not in data[:8192]:
+                if b"\0" not in data[:8192] or data.startswith(_UTF16):
                     yield where, data
         finally:
             os.close(folder)
 
 
-def _chosen(path: str, name: str, glob: str | None) -> bool:
-    """A glob without `/` is of the name, with `/` of the path; `*` reaches over `/`."""
-    return glob is None or fnmatch.fnmatchcase(path if "/" in glob else name, glob)
+def _lines(data: bytes) -> list[str]:
+    text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig", "replace")
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
 
 
 def _same(before: os.stat_result | None, after: os.stat_result | None) -> bool:

@@ -161,8 +161,8 @@ class Agent:
         self.work(number, lambda: self.files.entries(path, depth, limit, match))
 
     def op_search(self, number: int, request: Header, _payload: bytes) -> None:
-        pattern, path, glob = request["pattern"], request["path"], request["glob"]
-        self.work(number, lambda: self.files.search(pattern, path, glob, request["limit"]))
+        pattern, path, match = request["pattern"], request["path"], request["match"]
+        self.work(number, lambda: self.files.search(pattern, path, match, request["limit"]))
 
     def op_cancel(self, _number: int, request: Header, _payload: bytes) -> None:
         number = request["target"]

@@ -229,7 +229,7 @@ async def test_search_finds_lines(place: Place) -> None:
         ("src/a.py", 1, "def größe():"),
         ("src/a.py", 4, "def other(): pass"),
     ]
-    assert [hit[0] for hit in await search("def", "src", glob="*.txt")] == ["src/b.txt"]
+    assert [hit[0] for hit in await search("def", "src", match=r".*\.txt")] == ["src/b.txt"]
     assert await search("def", "src/b.txt") == [("src/b.txt", 1, "def in_text")]
     assert len(await search("def", "src", limit=2)) == 2
     assert await search("not there at all", "src") == []

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.base import ToolContext, ToolError
-from tools.builtin.glob import translate
+from tools.globs import translate
 from tools.probe import run_check
 from tools.testreport import could_not_start
 from tools.toolset import load

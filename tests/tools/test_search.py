@@ -27,9 +27,11 @@ def shop(tree: Path) -> Path:
         "vendor/lib.py": "def rounded(x): total\n",
         "web/app.go": "package a\n\nfunc Rounded() {}\n",
         "crlf.txt": "total\r\nnone\r\n",
+        "feed.txt": "one\x0c\u2028\nlast\n",
     }.items():
         (tree / path).parent.mkdir(exist_ok=True)
         (tree / path).write_bytes(text.encode())
+    (tree / "wide.txt").write_text("first\nwide\n", "utf-16")
     return tree
 
 
@@ -50,7 +52,8 @@ async def test_grep_and_glob_leave_out_what_is_ignored_and_secret(ctx: ToolConte
     [
         ("total", ""), ("^total$", ""), ("(?i)ROUNDED", ""), (r"\brounded\(", "*.py"), ("x", "shop/*.py"),
         (r"(r)ound\w*\1", ""), ("[[:alpha:]]", ""), ("nothing at all", ""), (r"\d\)", ""), ("a{,3}b", ""),
-        ("-x", ""), (r"def (?=r)", ""),
+        ("-x", ""), (r"def (?=r)", ""), ("total", "**/*.py"),
+        ("total", "*.{py,txt}"), ("wide", ""), ("^last", ""),
     ],
 )  # fmt: skip
 async def test_grep_means_the_same_with_and_without_ripgrep(
@@ -65,6 +68,42 @@ async def test_grep_means_the_same_with_and_without_ripgrep(
 
     monkeypatch.setattr(ctx.sandbox, "run", without)
     assert await call(ctx, "grep", pattern=pattern, glob=glob) == with_it
+
+
+@pytest.mark.parametrize(
+    ("path", "glob", "expected"),
+    [
+        (".", "**/*.py", "shop/cart.py shop/money.py tests/test_money.py top.py"),
+        (".", "shop/**/*.py", "shop/cart.py shop/money.py"),
+        (".", "shop/*.{py,txt}", "shop/cart.py shop/money.py"),
+        ("shop", "**/c*.py", "shop/cart.py"),
+        ("shop", "shop/c*.py", "shop/cart.py"),
+        ("shop", "sub/*.py", ""),
+    ],
+)
+async def test_grep_reads_globs_as_glob_does(
+    ctx: ToolContext, shop: Path, path: str, glob: str, expected: str
+) -> None:
+    (shop / "top.py").write_text("total = round\n")
+    (shop / "shop/sub").mkdir()
+    (shop / "shop/sub/c.txt").write_text("total\n")
+    found = await call(ctx, "grep", pattern="round", path=path, glob=glob)
+    assert sorted({line.partition(":")[0] for line in found.splitlines() if ":" in line}) == expected.split()
+
+
+async def test_grep_finds_wide_text_and_counts_lines_as_read_does(ctx: ToolContext, shop: Path) -> None:
+    assert await call(ctx, "grep", pattern="wide") == "wide.txt:2: wide"
+    for pattern in ("last", "(?P<l>last)"):  # by ripgrep and without it
+        assert await call(ctx, "grep", pattern=pattern) == "feed.txt:2: last"
+    assert "2\tlast" in await call(ctx, "read", path="feed.txt")
+
+
+@pytest.mark.parametrize("pattern", ["one\\n.*last", "def total.*\n", r"\(self\):\n"])
+async def test_a_pattern_of_several_lines_is_told_apart_from_one_that_is_nowhere(
+    ctx: ToolContext, shop: Path, pattern: str
+) -> None:
+    assert "within one line" in await call(ctx, "grep", pattern=pattern)
+    assert await call(ctx, "grep", pattern=r"nowhere\\nothing") == "No matches."
 
 
 async def test_the_first_of_very_many_matches_are_shown_in_order(ctx: ToolContext, tree: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import hidden, relative
+from tools.globs import translate
 from tools.ignored import NOISE, is_ignored, worth_showing
 
 MAX_FILES = 200
@@ -84,31 +85,3 @@ async def _asks_for_ignored(ctx: ToolContext, pattern: str) -> bool:
     if NOISE & set(parts):
         return True
     return bool(literal) and await is_ignored(ctx.sandbox, "/".join(literal))
-
-
-def translate(pattern: str) -> str:
-    """A regular expression for a glob: `*` and `?` stay within a folder, `**` does not, `{a,b}` is either."""
-    if "/" not in pattern:
-        pattern = f"**/{pattern}"
-    braces = pattern.count("{") == pattern.count("}")
-    result, depth = "", 0
-    for token in re.findall(r"\*\*/|\*\*|\[[^/][^\]/]*\]|.", pattern, re.DOTALL):
-        if token == "**/":
-            result += "(?:[^/]+/)*"
-        elif token == "**":
-            result += ".*"
-        elif token == "*":
-            result += "[^/]*"
-        elif token == "?":
-            result += "[^/]"
-        elif token.startswith("[") and len(token) > 2:
-            negated, body = len(token) > 3 and token[1] == "!", token[1:-1]
-            body = "".join(c if c == "-" else re.escape(c) for c in body[negated:])
-            result += f"[{'^' if negated else ''}{body}]"
-        elif token == "{" and braces:
-            result, depth = result + "(?:", depth + 1
-        elif token in "}," and depth:
-            result, depth = result + (")" if token == "}" else "|"), depth - (token == "}")
-        else:
-            result += re.escape(token)
-    return result + ")" * depth

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from sandbox.base import FileError, FileTooLarge, Matches, SandboxDied, SandboxError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
-from tools.files import explained, missing, shown_target, workspace_path
+from tools.files import explained, missing, relative, shown_target, workspace_path
+from tools.globs import translate
 from tools.ignored import is_ignored, worth_showing
 
 MAX_MATCHES = 100
@@ -21,6 +22,8 @@ MAX_BYTES = 4 * 1024 * 1024
 
 _READ_DIFFERENTLY = re.compile(r"\(\?[^:]|\\[AZzB<>1-9]|\[\[|&&|--|~~|\{,")
 """What Python and ripgrep do not mean the same by, or only one of them knows."""
+_SPANS_LINES = re.compile(r"\n|(?<!\\)(?:\\\\)*\\n")
+_ONE_LINE = " A pattern is looked for within one line: search for one of its lines alone."
 
 
 @tool(Effect.READ)
@@ -42,6 +45,7 @@ async def grep(
             f"Not a regular expression: {error}. Escape special characters with a backslash."
         ) from None
     path = await _start(ctx, await workspace_path(ctx, path))
+    glob = _plainer(relative(ctx, glob.strip()) if glob.strip() else "")
     asked = path != "." and await is_ignored(ctx.sandbox, path)
     found = None if "/" in glob else await _ripgrep(ctx, pattern, path, glob, asked)
     if found is None:
@@ -50,11 +54,17 @@ async def grep(
     shown = set(await worth_showing(ctx.sandbox, names, asked=asked))
     found = [match for match in found if match[0] in shown]
     if not found:
-        return ToolOutput("No matches.")
+        return ToolOutput(f"No matches.{_ONE_LINE if _SPANS_LINES.search(pattern) else ''}")
     lines = [f"{name}:{number}: {line.strip()[:MAX_LINE]}" for name, number, line in found[:MAX_MATCHES]]
     if len(found) > MAX_MATCHES:
         lines.append(f"[more than {MAX_MATCHES} matches; narrow the pattern or the path]")
     return ToolOutput("\n".join(lines))
+
+
+def _plainer(glob: str) -> str:
+    """`*.py` for `**/*.py`, which means the same and is one for ripgrep."""
+    rest = glob.removeprefix("**/")
+    return glob if "/" in rest else rest
 
 
 async def _start(ctx: ToolContext, path: str) -> str:
@@ -73,7 +83,7 @@ async def _search(ctx: ToolContext, pattern: str, path: str, glob: str) -> Match
     limit = min(ctx.timeout_s, MAX_SEARCH_S)
     try:
         async with asyncio.timeout(limit):
-            return await ctx.sandbox.search(pattern, path, glob=glob or None, limit=MAX_FOUND)
+            return await ctx.sandbox.search(pattern, path, match=_rule(path, glob), limit=MAX_FOUND)
     except TimeoutError:
         raise _too_long(f"it took over {limit:g} s") from None
     except FileTooLarge as error:
@@ -84,6 +94,14 @@ async def _search(ctx: ToolContext, pattern: str, path: str, glob: str) -> Match
         raise
     except SandboxError as error:
         raise _too_long(str(error)) from None
+
+
+def _rule(path: str, glob: str) -> str | None:
+    """A regular expression for the paths that a glob means, from the workspace or from the folder `path`."""
+    if not glob:
+        return None
+    start = "" if path == "." else f"(?:{re.escape(path)}/)?"
+    return start + translate(glob)
 
 
 def _too_long(why: str) -> ToolError:
@@ -99,7 +117,7 @@ async def _ripgrep(ctx: ToolContext, pattern: str, path: str, glob: str, asked: 
         return None  # what ripgrep shows is told apart by its lines
     command = ["rg", "--no-config", "--no-messages", "--line-number", "--no-heading", "--with-filename"]
     command += ["--null", "--color=never", "--hidden", "--no-require-git", "--glob=!.git"]
-    command += ["--crlf", "--encoding=none"]
+    command += ["--crlf"]
     command += ["--no-ignore"] if asked else []
     # unlike --glob, a type of our own does not bring back what is ignored
     command += [f"--type-add=pawl:{glob}", "--type=pawl"] if glob else []
