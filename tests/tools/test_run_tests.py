@@ -34,6 +34,13 @@ CALC = {
     ),
     "test_other.py": "def test_other(): pass\n",
 }
+UNIT = """
+import unittest
+class Sum(unittest.TestCase):
+    def test_right(self): self.assertEqual(1 + 1, 2)
+    @unittest.expectedFailure
+    def test_wrong(self): self.assertEqual(1 + 1, 3)
+"""
 FLAKY = (
     "import pathlib, pytest\ndef test_flaky():\n    mark = pathlib.Path('mark')\n    seen = mark.exists()\n"
     "    mark.write_text('')\n    assert seen\n"
@@ -110,6 +117,43 @@ async def test_a_failure_that_passes_when_repeated_is_flaky(ctx: ToolContext, tr
     text = await run(ctx)
     assert "FAILED test_f.py::test_flaky (flaky: it passes when it is run once more" in text
     assert "FAILED test_f.py::test_broken\n" in text
+
+
+async def test_a_test_is_found_by_its_bare_name(ctx: ToolContext, tree: Path) -> None:
+    write(tree, CALC)
+    assert (await run(ctx, "test_other")).startswith("1 passed")
+    assert "FAILED test_calc.py::test_add" in await run(ctx, "test_add")
+    write(tree, {"test_calc.py": UNIT, "test_other.py": ""})
+    check = await run_check(ctx.sandbox, (await plan(ctx.sandbox, "test_right"))[0])
+    assert check.report is not None and (check.report.runner, check.report.counts) == (
+        "unittest",
+        {"passed": 1},
+    )
+
+
+@pytest.mark.parametrize("code", [0, 3])
+async def test_a_process_that_ends_inside_a_test_is_a_failure(
+    ctx: ToolContext, tree: Path, code: int
+) -> None:
+    """Whatever its exit code says: the tests behind it did not run."""
+    quits = f"import os\ndef test_a(): pass\ndef test_b(): os._exit({code})\ndef test_c(): assert 0\n"
+    write(tree, {"test_quits.py": quits})
+    text = await run(ctx)
+    assert text.startswith("1 failed, 1 passed\n") and "FAILED test_quits.py::test_b" in text
+    assert f"ended with exit code {code} inside this test" in text
+
+
+async def test_unittest_s_expected_failures_are_none_and_unexpected_successes_are(
+    ctx: ToolContext, tree: Path
+) -> None:
+    write(tree, {"test_calc.py": UNIT})
+    command = "python -m unittest -v test_calc"
+    check = await run_check(ctx.sandbox, command)
+    assert check.report is not None and check.ok and check.report.counts == {"passed": 1, "skipped": 1}
+    write(tree, {"test_calc.py": UNIT.replace("1 + 1, 3", "1 + 2, 3")})
+    check = await run_check(ctx.sandbox, command)
+    assert check.report is not None and check.report.counts == {"passed": 1, "failed": 1}
+    assert [test.id for test in check.report.failures] == ["test_calc.Sum.test_wrong"]
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,15 @@ def read_probe(data: bytes, exit_code: int | None, root: str) -> TestReport | No
         elif record.type == "lines":
             placed = {workspace_path(path, root): found for path, found in record.lines.items()}
             lines = {path: found for (path, inside), found in placed.items() if inside}
+    whole = data.endswith(b"\n")  # of records cut off at the bound the last test has no end
     for name in open_tests:
-        if exit_code is None and not (name in tests and tests[name].bad):
+        if name in tests and tests[name].bad:
+            continue
+        if exit_code is None:
             tests[name] = TestResult(name, "failed", "Timeout", "the test did not end", hung=True)
+        elif whole:
+            told = f"the process ended with exit code {exit_code} inside this test; later tests did not run"
+            tests[name] = TestResult(name, "failed", "Exit", told)
     if not started:
         return None
     return msgspec.structs.replace(

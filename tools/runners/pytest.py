@@ -17,6 +17,7 @@ PROBE = "/pawl-probe-"
 
 _CONFIGURED = re.compile(r"^\[(tool\.pytest\b.*|tool:pytest|pytest)\]", re.MULTILINE)
 _WANTED = re.compile(r"""(?:^|["'\s])pytest(?:["'\s\[=<>~!,;]|$)""", re.MULTILINE)
+_NAME = re.compile(r"(\w+(?:(?:\.|::)\w+)*)(?:\[.*\])?", re.DOTALL)
 _IMPORTED = re.compile(r"^[ \t]*(?:import|from) pytest\b", re.MULTILINE)
 
 
@@ -47,6 +48,9 @@ class Pytest(Runner):
         return 0.0
 
     def command(self, project: Project, selection: Selection, out: str) -> Command:
+        words = [_keyword(pick.name) for pick in selection.picks if not pick.path]
+        if words and all(words) and not selection.paths and "-k" not in selection.options:
+            return Command((*PYTEST, *selection.options, "-k", " or ".join(words)))
         chosen = ["::".join(filter(None, pick)) for pick in selection.picks]
         return Command((*PYTEST, *selection.options, *chosen))
 
@@ -58,11 +62,17 @@ class Pytest(Runner):
         return _read_text(ran)
 
 
+def _keyword(name: str) -> str:
+    """What `-k` finds a test by that is named without its file; empty where no name is that."""
+    found = _NAME.fullmatch(name)
+    return " and ".join(re.split(r"\.|::", found[1])) if found else ""
+
+
 runner = Pytest()
 
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)\b")
 _CLOSING = re.compile(
-    r"^(?:=+ )?((?:\d+ \w+(?:, )?)+|no tests ran|no tests collected) in [\d.]+m?s.*$", re.MULTILINE
+    r"^(?:=+ )?((?:\d+ \w+(?: \w+)?(?:, )?)+|no tests ran|no tests collected) in [\d.]+m?s.*$", re.MULTILINE
 )
 _NAMED = re.compile(r"^(FAILED|ERROR) ([^\n]+?)(?: - ([^\n]*))?$", re.MULTILINE)
 _VERBOSE = re.compile(r"^(\S+\.py::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)

@@ -25,7 +25,8 @@ class Unittest(Runner):
     def command(self, project: Project, selection: Selection, out: str) -> Command:
         words = ("python", "-m", "unittest")
         options = ("-v", "--locals", *selection.options)
-        if selection.picks:
+        sought = [pick.name for pick in selection.picks if _is_of_a_test(pick, project)]
+        if selection.picks and len(sought) < len(selection.picks):
             return Command((*words, *options, *map(_dotted, selection.picks)))
         # discovery looks into packages only
         apart = [
@@ -34,13 +35,18 @@ class Unittest(Runner):
         where: tuple[str, ...] = ("-s", apart[0], "-t", ".") if apart else ()
         if apart and not project.has(f"{apart[0]}/__init__.py"):
             where = ("-s", apart[0])
-        return Command((*words, "discover", *where, *options))
+        return Command((*words, "discover", *where, *options, *(f"-k={name}" for name in sought)))
 
     def read_text(self, ran: Ran) -> TestReport | None:
         return _read_text(ran)
 
 
 runner = Unittest()
+
+
+def _is_of_a_test(pick: Pick, project: Project) -> bool:
+    """Whether it is the name of a test alone, which the loader cannot import."""
+    return not pick.path and pick.name.isidentifier() and not project.has(f"{pick.name}.py")
 
 
 def _dotted(pick: Pick) -> str:
@@ -53,10 +59,17 @@ def _dotted(pick: Pick) -> str:
     )
 
 
+def _id(name: str, scope: str) -> str:
+    """Since Python 3.11 the scope has the name in it."""
+    return scope if scope.endswith("." + name) else f"{scope}.{name}".strip(".")
+
+
 _UNITTEST = re.compile(
     r"^={70}\n(FAIL|ERROR): (\S+)(?: \(([^)\n]*)\))?([^\n]*)\n(.*?)(?=^={70}$|^-{70}\nRan )",
     re.MULTILINE | re.DOTALL,
 )
+_UNEXPECTED = re.compile(r"^(\w+) \(([\w.]+)\)(?:\n[^\n]*)? \.\.\. unexpected success$", re.MULTILINE)
+_NUMBERS = re.compile(r"[(,] ?((?:expected )?failures|errors|skipped|unexpected successes)=(\d+)")
 _RAN = re.compile(r"^Ran (\d+) tests? in [\d.]+s$", re.MULTILINE)
 
 
@@ -68,20 +81,22 @@ def _read_text(ran: Ran) -> TestReport | None:
     tests = []
     for match in _UNITTEST.finditer(output):
         scope = match[3] or ""
-        name = scope if scope.endswith("." + match[2]) else f"{scope}.{match[2]}".strip(".")
-        if "_FailedTest" in scope:
-            name = match[2]
+        name = match[2] if "_FailedTest" in scope else _id(match[2], scope)
         exception, message, frames = traceback(match[5], ran) or ("", "", ())
         outcome: Outcome = "failed" if match[1] == "FAIL" else "error"
         tests.append(
             TestResult(name + match[4].strip(), outcome, exception, message, frames, details=tail(match[5]))
         )
+    told = "it is expected to fail, and passes"
+    tests += [
+        TestResult(_id(match[1], match[2]), "failed", message=told) for match in _UNEXPECTED.finditer(output)
+    ]
     closing = output[endings[-1].end() :]
-    numbers = {word: int(number) for word, number in re.findall(r"(failures|errors|skipped)=(\d+)", closing)}
+    numbers = {word: int(number) for word, number in _NUMBERS.findall(closing)}
     bad = {
-        "failed": numbers.get("failures", 0),
+        "failed": numbers.get("failures", 0) + numbers.get("unexpected successes", 0),
         "error": numbers.get("errors", 0),
-        "skipped": numbers.get("skipped", 0),
+        "skipped": numbers.get("skipped", 0) + numbers.get("expected failures", 0),
     }
     total = sum(int(match[1]) for match in endings)
     counts = {"passed": max(total - sum(bad.values()), 0), **bad}
