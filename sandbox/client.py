@@ -22,6 +22,7 @@ import msgspec
 from sandbox import base, outlet
 from sandbox.answers import Answer, Done, Event, Failure, Job, JobRow, Outcome, Output, decoder
 from sandbox.base import (
+    SHELL,
     Caps,
     Entry,
     ExecResult,
@@ -29,6 +30,7 @@ from sandbox.base import (
     JobOutput,
     JobState,
     Keys,
+    Matches,
     SandboxDied,
     SandboxError,
     SandboxSpec,
@@ -232,18 +234,16 @@ class AgentClient:
         """As in Sandbox. Raises re.error for a pattern that is none."""
         re.compile(match or "")
         _, data = await self._file("list", path, {"depth": depth, "limit": limit, "match": match})
-        entries: builtins.list[Entry]
-        entries = await self._rows(data, builtins.list[Entry], Entry.__struct_fields__)
-        return entries
+        rows: builtins.list[Entry] = await self._rows(data, builtins.list[Entry], Entry.__struct_fields__)
+        return rows
 
     async def search(
         self, pattern: str, path: str = ".", *, match: str | None = None, limit: int = 200
-    ) -> builtins.list[tuple[str, int, str]]:
+    ) -> Matches:
         """As in Sandbox. Raises re.error for a pattern that is none."""
         re.compile(pattern), re.compile(match or "")
         _, data = await self._file("search", path, {"pattern": pattern, "match": match, "limit": limit})
-        lines: builtins.list[tuple[str, int, str]]
-        lines = await self._rows(data, builtins.list[tuple[str, int, str]])
+        lines: Matches = await self._rows(data, Matches)
         return lines
 
     async def terminal(
@@ -444,7 +444,7 @@ class AgentClient:
 
 def _order(command: str | Sequence[str], cwd: str, env: Mapping[str, str] | None) -> dict[str, Any]:
     """What to start, for the agent; a text is the shell's."""
-    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    argv = [*SHELL, command] if isinstance(command, str) else list(command)
     if not argv:
         raise ValueError("an empty command")
     return {"argv": argv, "cwd": cwd, "env": dict(env or {})}

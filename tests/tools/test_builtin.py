@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -42,6 +43,24 @@ async def test_read_numbers_lines_and_says_how_to_go_on(ctx: ToolContext, tree: 
         "2\ttwo\n[3 lines in all; go on with offset 3]"
     )
     assert "has 3 lines" in await refused(ctx, "read", path="a.txt", offset=9)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+async def test_bash_is_bash(ctx: ToolContext, tree: Path) -> None:
+    command = "set -o pipefail; source ./a; [[ $x == 1* ]] && y=(a b) && cat <(echo ${y[1]}); false | true"
+    (tree / "a").write_text("x=12\n")
+    assert (await call(ctx, "bash", command=command)).startswith("b\n[exit code 1,")
+    missing = await call(ctx, "bash", command="ls nowhere &> out; cat out; no-such-thing")
+    assert "ls: cannot access" in missing and "no-such-thing: command not found\n[exit code 127" in missing
+    job = re.search(r"job (\d+)", await call(ctx, "bash", command="echo {1..3}", background=True))
+    assert job and "1 2 3\n" in await call(ctx, "bash", command="", job=int(job[1]), timeout=5)
+    assert [state.command for state in await ctx.sandbox.jobs()] == ["echo {1..3}"]
+
+
+async def test_a_command_is_for_sh_where_there_is_no_bash(ctx: ToolContext, tree: Path) -> None:
+    (tree / "bin").mkdir()
+    done = await ctx.sandbox.run("echo $0; exit 3", env={"PATH": str(tree / "bin")})
+    assert (done.output, done.exit_code) == (b"/bin/sh\n", 3)
 
 
 async def test_read_is_bounded(ctx: ToolContext, tree: Path) -> None:
