@@ -16,10 +16,10 @@ from sandbox.base import (
     PathEscape,
     Target,
 )
-from tools import syntax
 from tools.base import ToolContext, ToolError
 from tools.ignored import HIDING, is_secret, worth_showing
 from tools.placeholder import placeholder
+from tools.wellformed import syntax_fault
 
 
 async def workspace_path(ctx: ToolContext, path: str) -> str:
@@ -132,13 +132,13 @@ def new_syntax_error(ctx: ToolContext, path: str, before: bytes, after: bytes) -
 
     Raises ToolError where such a change is refused.
     """
-    language = syntax.language_of(path)
-    if language is None or not (wrong := syntax.errors(after, language)) or syntax.errors(before, language):
+    wrong = syntax_fault(path, after)
+    if wrong is None or (before and syntax_fault(path, before)):
         return ""
-    line, what = wrong[0]
-    if ctx.refuse_syntax_errors:
-        raise ToolError(f"{path} would have a syntax error in line {line}: {what}. Nothing was changed.")
-    return f" It now has a syntax error in line {line}: {what}."
+    place = f"a syntax error in line {wrong.line}: {wrong.what}."
+    if ctx.refuse_syntax_errors and (before or wrong.certain):
+        raise ToolError(f"{path} would have {place} Nothing was changed.")
+    return f" It now has {place}"
 
 
 def refuse_placeholder(content: str, before: str) -> None:

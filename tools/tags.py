@@ -92,6 +92,25 @@ def parse(parser: Parser, source: bytes) -> Tree | None:
         return None
 
 
+def first_error(source: bytes, language: str) -> tuple[int, str] | None:
+    """Line and words of the first place that the grammar cannot read; None also where it takes too long."""
+    tree = parse(_parser(language), source)
+    if tree is None or not tree.root_node.has_error:
+        return None
+    node = tree.root_node
+    while not node.is_missing and (inner := next((c for c in node.children if c.has_error), None)):
+        node = inner
+    line = node.start_point.row + 1
+    if node.is_missing:
+        return line, f"missing {node.type!r}"
+    return line, f"unexpected {_name(source, node).partition(chr(10))[0][:40]!r}"
+
+
+@functools.cache
+def _parser(language: str) -> Parser:
+    return Parser(load(language))
+
+
 @functools.cache
 def _tools(language: str) -> tuple[Parser, Query]:
     grammar = load(language)

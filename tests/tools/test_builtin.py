@@ -118,6 +118,42 @@ async def test_edit_tells_of_new_syntax_errors_alone(ctx: ToolContext, tree: Pat
     assert "syntax" not in await call(ctx, "edit", path="a.py", old_string="(1", new_string="(2")
 
 
+@pytest.mark.parametrize(
+    ("path", "text", "old", "new", "told"),
+    [
+        ("a.js", "f(1);\nlet a = () => `${1}`;\n", "f(1", "f((1",
+         "line 1: missing ')', by the grammar of javascript"),
+        ("a.go", "package a\n\nfunc f() {}\n", "{}", "{", "line 3: "),
+        ("A.java", "class A {\n int f() { return 1; }\n}\n", "1;", "1", "line 2: missing ';'"),
+        ("a.rs", "fn f() -> i32 { 1 }\n", "1 }", "1", "line 1: unexpected 'fn f() -> i32 { 1'"),
+        ("a.ts", "const a: number = 1;\n", "1", "(1", "line 1: missing ')'"),
+        ("a.tsx", "const a = <b></b>;\n", "b></b", "b", "line 1: unexpected"),
+        ("a.c", "int f(void) { return 1; }\n", "1;", "1", "line 1: missing ';'"),
+        ("package.json", '{\n"a": 1\n}\n', "1", "1,", "line 3: "),
+        ("pyproject.toml", "a = 1\nb = 2\n", "b =", "b", "line 2: "),
+    ],
+)  # fmt: skip
+async def test_new_syntax_errors_are_told_in_other_languages_too(
+    ctx: ToolContext, tree: Path, path: str, text: str, old: str, new: str, told: str
+) -> None:
+    (tree / path).write_text(text)
+    said = await call(ctx, "edit", path=path, old_string=old, new_string=new)
+    assert f"It now has a syntax error in {told}" in said
+    assert "syntax" not in await call(ctx, "edit", path=path, old_string=new, new_string=new + " ")
+    (tree / path).write_text(text)
+    ctx.refuse_syntax_errors = True
+    assert "Nothing was changed" in await refused(ctx, "edit", path=path, old_string=old, new_string=new)
+    assert "syntax" not in await call(ctx, "edit", path=path, old_string=old, new_string=old + " ")
+
+
+async def test_a_new_file_is_not_refused_for_what_only_looks_like_an_error(ctx: ToolContext) -> None:
+    ctx.refuse_syntax_errors = True
+    said = await call(ctx, "write", path="a.c", content="MODULE(int b;)\n")
+    assert "It now has a syntax error in line 1" in said
+    assert "syntax" in await call(ctx, "write", path="tsconfig.json", content='{"a": 1} // all\n')
+    assert "Nothing was changed" in await refused(ctx, "write", path="a.toml", content="a = [\n")
+
+
 async def test_a_loose_match_needs_a_fresh_view(ctx: ToolContext, tree: Path) -> None:
     (tree / "a.py").write_text("def f():\n    if x:  \n        return 1\n")
     loose = {"path": "a.py", "old_string": "if x:\n    return 1", "new_string": "if y:\n    return 1"}
