@@ -11,6 +11,8 @@ from tools.patch import unified
 from tools.textfile import decode, plain
 
 AROUND = 3
+SHOWN = 10
+"""Places that are named one by one."""
 _LOOSELY = {"elision": "what `...` leaves out", "similarity": "slips in lines that stay as they are"}
 
 
@@ -32,7 +34,9 @@ async def edit_file(ctx: ToolContext, path: str, edits: Sequence[Replacement]) -
         raise ToolError(f"{path} {stale} and has no exact match. It now reads:\n{_region(found.data, done)}")
     note = new_syntax_error(ctx, path, found.data, done.data)
     await write_file(ctx, path, done.data, found.hash)
-    places = ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in done.lines[:10])
+    places = ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in done.lines[:SHOWN])
+    if len(done.lines) > SHOWN:
+        places += f", ... ({len(done.lines)} places)"
     loosely = "" if done.how == "exact" else f" (matched but for {_LOOSELY.get(done.how, done.how)})"
     text = f"Edited {path}, line{'s' if '-' in places or ',' in places else ''} {places}{loosely}.{note}"
     before, after = (plain(decode(data).text) for data in (found.data, done.data))
@@ -46,6 +50,6 @@ def _state(ctx: ToolContext, path: str) -> str:
 def _region(before: bytes, done: Edit) -> str:
     """The lines of the file around the first place, numbered as `read` does."""
     first, last = done.lines[0]
-    lines = decode(before).text.splitlines()
+    lines = plain(decode(before).text).split("\n")
     start = max(first - AROUND, 1)
     return "\n".join(f"{n}\t{line}" for n, line in enumerate(lines[start - 1 : last + AROUND], start))

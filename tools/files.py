@@ -115,7 +115,10 @@ async def explained(ctx: ToolContext, path: str, error: FileError) -> ToolError:
                 f"{path} is no regular file but a folder. List it with glob {path.rstrip('/')}/*."
             )
         return ToolError(f"{path} is no regular file ({error}); it cannot be read or written.")
-    return ToolError(f"{path}: {error}")
+    what = str(error).removeprefix(f"{path}: ")
+    if what.endswith("is read-only"):
+        what += ", so nothing was changed. If it is meant to change, `chmod u+w` lets it"
+    return ToolError(f"{path}: {what}.")
 
 
 async def missing(ctx: ToolContext, path: str) -> ToolError:

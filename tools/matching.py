@@ -138,7 +138,7 @@ def nearest(text: str, old: str) -> str:
     """The lines that look most like `old`, and the first that differs, with arrows for tabs."""
     from rapidfuzz import fuzz, process
 
-    lines = [line[:_NEAR_CHARS] for line in text.splitlines()[:_NEAR_LINES]]
+    lines = [line.rstrip("\r")[:_NEAR_CHARS] for line in text.split("\n")[:_NEAR_LINES]]
     wanted = [line[:_NEAR_CHARS] for line in old.strip("\n").splitlines()[:_NEAR_WANTED]]
     anchor = max(range(len(wanted)), key=lambda i: len(wanted[i].strip()))
     likely = process.extract(

@@ -7,7 +7,7 @@ their word only when all of them are right; models count badly.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tools.ladder import Place, chains, like_lines
 from tools.matching import MatchError, nearest
@@ -15,14 +15,54 @@ from tools.patchtext import Hunk
 from tools.placeholder import placeholder
 from tools.textfile import decode, line_at, line_end, plain
 
+_COMPARED = 4_000_000
+"""Pairs of rows that differ up to which they are compared each with each."""
 NO_END = "\\ No newline at end of file"
 
 
 def unified(before: str, after: str, path: str, context: int = 3) -> str:
     """A unified diff of two texts, whose lines end at line feeds alone; empty when they are the same."""
     old, new = _rows(before), _rows(after)
-    lines = difflib.unified_diff(old, new, f"a/{path}", f"b/{path}", n=context)
+    names = (f"a/{path}", f"b/{path}")
+    ends = [_alike(old, new), 0]
+    ends[1] = min(_alike(old[::-1], new[::-1]), min(len(old), len(new)) - ends[0])
+    if (len(old) - sum(ends)) * (len(new) - sum(ends)) <= _COMPARED:
+        lines = difflib.unified_diff(old, new, *names, n=context)
+    else:
+        lines = _by_rows(old, new, names, ends[0], ends[1], context)
     return "".join(line if line.endswith("\n") else f"{line}\n{NO_END}\n" for line in lines)
+
+
+def _alike(old: Sequence[str], new: Sequence[str]) -> int:
+    """How many rows are the same from the beginning on."""
+    pairs = enumerate(zip(old, new, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(old), len(new)))
+
+
+def _by_rows(
+    old: list[str], new: list[str], names: tuple[str, str], head: int, tail: int, context: int
+) -> Iterator[str]:
+    """The lines of a diff that compares row by row, or takes what differs as one, in linear time."""
+    pairs = [(head, len(old) - tail, head, len(new) - tail)]
+    if len(old) == len(new):
+        pairs = [(at, at + 1, at, at + 1) for at in range(head, len(old) - tail) if old[at] != new[at]]
+    hunks: list[list[tuple[int, int, int, int]]] = []
+    for pair in pairs:
+        if hunks and pair[0] - hunks[-1][-1][1] <= 2 * context:
+            hunks[-1].append(pair)
+        else:
+            hunks.append([pair])
+    yield from (f"{sign} {name}\n" for sign, name in zip(("---", "+++"), names, strict=True))
+    for hunk in hunks:
+        start, fresh = max(hunk[0][0] - context, 0), max(hunk[0][2] - context, 0)
+        stop, end = min(hunk[-1][1] + context, len(old)), min(hunk[-1][3] + context, len(new))
+        yield f"@@ -{start + 1},{stop - start} +{fresh + 1},{end - fresh} @@\n"
+        for a, b, c, d in hunk:
+            yield from (f" {row}" for row in old[start:a])
+            yield from (f"-{row}" for row in old[a:b])
+            yield from (f"+{row}" for row in new[c:d])
+            start = b
+        yield from (f" {row}" for row in old[start:stop])
 
 
 def apply_hunks(data: bytes, hunks: Sequence[Hunk]) -> bytes:
@@ -32,7 +72,8 @@ def apply_hunks(data: bytes, hunks: Sequence[Hunk]) -> bytes:
     done = _by_number(text, hunks)
     if done is None:
         done = _by_content(text, hunks)
-    added = "".join(row for hunk in hunks for row in hunk.new if row not in hunk.old)
+    known = [set(hunk.old) for hunk in hunks]
+    added = "".join(row for hunk, old in zip(hunks, known, strict=True) for row in hunk.new if row not in old)
     if left := placeholder(added, text):
         raise MatchError(f"The patch leaves code out ({left!r}). Write it in full.")
     return file.encode(done)

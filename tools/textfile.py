@@ -27,7 +27,11 @@ class Text(msgspec.Struct, frozen=True):
             return self.bom + text.encode(self.encoding, "surrogatepass" if self.bom else "strict")
         except UnicodeEncodeError as error:
             wrong = error.object[error.start : error.end][:10]
-            raise ToolError(f"The file is {self.encoding}, which has no {wrong!r}.") from None
+            raise ToolError(
+                f"The file is {self.encoding}, which has no {wrong!r}, so nothing was changed. Write it in "
+                "other characters or as an escape, or let a command turn the file into UTF-8 first, such as "
+                f"`iconv -f {self.encoding} -t utf-8`."
+            ) from None
 
 
 def decode(data: bytes) -> Text:

@@ -154,6 +154,25 @@ async def test_a_new_file_is_not_refused_for_what_only_looks_like_an_error(ctx: 
     assert "Nothing was changed" in await refused(ctx, "write", path="a.toml", content="a = [\n")
 
 
+async def test_an_edit_of_many_places_says_how_many(ctx: ToolContext, tree: Path) -> None:
+    (tree / "a.txt").write_text("x\n" * 12)
+    said = await call(ctx, "edit", path="a.txt", old_string="x", new_string="y", replace_all=True)
+    assert said == "Edited a.txt, lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ... (12 places)."
+
+
+async def test_what_cannot_be_written_says_what_to_do(ctx: ToolContext, tree: Path) -> None:
+    (tree / "old.txt").write_bytes(b"caf\xe9\n")
+    said = await refused(ctx, "edit", path="old.txt", old_string="caf", new_string="\u2192")
+    assert "which has no '\u2192', so nothing was changed" in said and "iconv -f latin-1 -t utf-8" in said
+    (tree / "kept.txt").write_text("x\n")
+    (tree / "kept.txt").chmod(0o444)
+    said = await refused(ctx, "edit", path="kept.txt", old_string="x", new_string="y")
+    assert said.startswith("kept.txt: the file is read-only, so nothing was changed. ") and "chmod" in said
+    loose = {"path": "feed.txt", "old_string": "if x:\n    y()", "new_string": "if x:\n    z()"}
+    (tree / "feed.txt").write_text("\x0ca\n  if x:\n      y()\n")
+    assert "1\t\x0ca\n2\t  if x:\n3\t      y()" in await refused(ctx, "edit", **loose)
+
+
 async def test_a_loose_match_needs_a_fresh_view(ctx: ToolContext, tree: Path) -> None:
     (tree / "a.py").write_text("def f():\n    if x:  \n        return 1\n")
     loose = {"path": "a.py", "old_string": "if x:\n    return 1", "new_string": "if y:\n    return 1"}

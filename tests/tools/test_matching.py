@@ -237,3 +237,10 @@ def test_hostile_sizes_take_no_more_than_seconds(name: str) -> None:
     with contextlib.suppress(ToolError):
         apply_edit(text.encode(), old, new)
     assert time.process_time() - began < 5
+
+
+def test_lines_are_counted_as_read_shows_them() -> None:
+    """Form feeds and Unicode's line separators end no line."""
+    text = "a = 1\n\x0cb = '\u2028'\nlonger_name = compute(1)\n"
+    with pytest.raises(MatchError, match=r"\n3\tlonger_name = compute\(1\)\nLine 3 differs"):
+        apply_edit(text.encode(), "longer_name = compute(2)", "x")
