@@ -51,11 +51,12 @@ def ended_line(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def clip(text: str, *, limit: int = 16_000, lines: int = 400) -> str:
+def clip(text: str, *, limit: int = 16_000, lines: int = 400, total: int = 0) -> str:
     """At most about `limit` bytes and `lines` lines: a quarter from the head, the rest from the tail.
 
     Errors stand at the end, what was started stands at the beginning. Cut at line ends where there are any; a
-    line between says how much was left out.
+    line between says how much was left out. `total` is the size of the whole, when the middle of it is
+    missing in `text` already.
     """
     if len(text.encode("utf-8", "surrogatepass")) <= limit and text.count("\n") <= lines:
         return text
@@ -63,10 +64,16 @@ def clip(text: str, *, limit: int = 16_000, lines: int = 400) -> str:
     head = _fill(rows, limit // 4, lines // 4)
     tail = _fill(rows[::-1], limit - limit // 4, lines - lines // 4)
     if len(head) + len(tail) >= len(rows) or not tail:
-        return _clip_characters(text, limit)
+        return _clip_characters(text, limit, total)
     left = rows[len(head) : len(rows) - len(tail)]
-    size = len("".join(left).encode("utf-8", "surrogatepass"))
-    return f"{''.join(head)}... [{len(left)} lines, {size} bytes left out] ...\n{''.join(reversed(tail))}"
+    what = f"{len(left)} lines, {_size(left)} bytes"
+    if total:
+        what = f"{total - _size(head) - _size(tail)} bytes"
+    return f"{''.join(head)}... [{what} left out] ...\n{''.join(reversed(tail))}"
+
+
+def _size(rows: list[str]) -> int:
+    return len("".join(rows).encode("utf-8", "surrogatepass"))
 
 
 def _fill(rows: list[str], limit: int, lines: int) -> list[str]:
@@ -79,11 +86,11 @@ def _fill(rows: list[str], limit: int, lines: int) -> list[str]:
     return taken
 
 
-def _clip_characters(text: str, limit: int) -> str:
+def _clip_characters(text: str, limit: int, total: int) -> str:
     """For lines longer than the whole limit."""
     data = text.encode("utf-8", "surrogatepass")
     head, tail = data[: limit // 4], data[len(data) - (limit - limit // 4) :]
-    gap = f"\n... [{len(data) - len(head) - len(tail)} bytes left out] ...\n"
+    gap = f"\n... [{(total or len(data)) - len(head) - len(tail)} bytes left out] ...\n"
     return head.decode("utf-8", "ignore") + gap + tail.decode("utf-8", "ignore")
 
 

@@ -45,6 +45,15 @@ async def test_read_numbers_lines_and_says_how_to_go_on(ctx: ToolContext, tree: 
     assert "has 3 lines" in await refused(ctx, "read", path="a.txt", offset=9)
 
 
+async def test_how_much_of_an_output_is_left_out_is_told(ctx: ToolContext) -> None:
+    """Also of one whose middle the sandbox itself did not keep."""
+    command = "seq 100000 199999"
+    left = f"100099\n... [{700_000 - 400 * 7} bytes left out] ...\n199700\n"
+    assert left in await call(ctx, "bash", command=command)
+    job = re.search(r"job (\d+)", await call(ctx, "bash", command=command, background=True))
+    assert job and left in await call(ctx, "bash", command="", job=int(job[1]), timeout=5)
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 async def test_bash_is_bash(ctx: ToolContext, tree: Path) -> None:
     command = "set -o pipefail; source ./a; [[ $x == 1* ]] && y=(a b) && cat <(echo ${y[1]}); false | true"

@@ -359,6 +359,7 @@ async def test_forked_processes_are_watched(ctx: ToolContext, tree: Path) -> Non
 
 REFUSED: list[tuple[dict[str, object], str]] = [
     ({"target": "node a.js"}, "node runs no Python: debug knows only Python; use run_tests or bash"),
+    ({"target": "shop.js"}, "shop.js is no Python file: debug knows only Python"),
     ({"target": "a.test.js::b"}, "is no Python test: debug knows only Python"),
     ({"target": "true"}, "No Python was traced: debug knows only Python"),
     ({"target": f"{sys.executable} -I -c 1"}, "hides the tracer"),

@@ -52,6 +52,12 @@ def test_clipping_keeps_both_ends_weighted_to_the_tail() -> None:
     assert left + head.count("\n") + tail.count("\n") - 1 == 10_000
 
 
+def test_what_was_lost_before_counts_as_left_out() -> None:
+    text = "x\n" * 1000 + "... [8 bytes left out] ...\n" + "y\n" * 1000
+    assert "... [9996 bytes left out] ..." in clip(text, lines=2, total=10_000)
+    assert "... [7000 bytes left out] ..." in clip("x" * 5000, limit=3000, total=10_000)
+
+
 def test_clipping_by_lines() -> None:
     short = clip("x\n" * 1000, lines=40)
     assert short.count("x\n") == 40 and "[960 lines, 1920 bytes left out]" in short

@@ -150,7 +150,7 @@ def test_what_was_made_is_applied(a: str, b: str, context: int) -> None:
         assert apply_hunks(a.encode(), only(made).hunks).decode() == b
 
 
-@given(TEXTS, TEXTS, st.integers(0, 4))
+@given(TEXTS, TEXTS, st.integers(1, 4))
 def test_what_was_compared_row_by_row_is_applied_too(a: str, b: str, context: int) -> None:
     assume(a and b)
     with pytest.MonkeyPatch.context() as patch:

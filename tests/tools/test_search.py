@@ -176,3 +176,18 @@ async def test_a_glob_that_takes_for_ever_is_stopped(ctx: ToolContext, shop: Pat
     ctx.timeout_s = 0.5
     assert "Listing was stopped after 0.5 s" in await refused(ctx, "glob", pattern="*a" * 12 + "b")
     assert await call(ctx, "glob", pattern="cart*") == "shop/cart.py"
+
+
+@pytest.mark.parametrize("pattern", ["/etc/*", "../*", "shop/../../*", "", " "])
+async def test_a_glob_of_what_is_not_here_is_refused(ctx: ToolContext, shop: Path, pattern: str) -> None:
+    said = await refused(ctx, "glob", pattern=pattern)
+    assert ("outside of the workspace" in said) if pattern.strip() else ("There is no pattern" in said)
+
+
+@pytest.mark.parametrize(("folder", "shown"), [("shop", "shop/**"), ("shop/", "shop/**"), (".", "*")])
+async def test_a_glob_of_a_folder_says_how_to_list_it(
+    ctx: ToolContext, shop: Path, folder: str, shown: str
+) -> None:
+    assert (await call(ctx, "glob", pattern=folder)).endswith(f"is a folder. List its files with {shown}.")
+    assert "shop/cart.py" in await call(ctx, "glob", pattern=shown)
+    assert await call(ctx, "glob", pattern="nowhere") == "No files match."

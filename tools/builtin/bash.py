@@ -58,8 +58,9 @@ async def _run(ctx: ToolContext, command: str, timeout_s: int) -> ToolOutput:
     try:
         result = await ctx.sandbox.run(command, timeout_s=limit, on_output=hear)
         text = readable(result.output)
-        shown = clip(text)
-        if shown != text or result.total_bytes > len(result.head) + len(result.tail):
+        cut = result.total_bytes > len(result.head) + len(result.tail)
+        shown = clip(text, total=result.total_bytes if cut else 0)
+        if cut or shown != text:
             artifact = str(whole.keep())
     finally:
         whole.drop()
@@ -86,7 +87,8 @@ async def _ask(ctx: ToolContext, job: int, wait_s: float, kill: bool) -> ToolOut
         await ctx.sandbox.kill(job)
     state = await _wait(ctx, job, wait_s)
     pieces: list[bytes] = []
-    asked, whole = ctx.heard.get(job, 0), True
+    asked = first = ctx.heard.get(job, 0)
+    whole = True
     while asked < state.total_bytes:  # what it goes on to write meanwhile is for the next time
         piece = await ctx.sandbox.output(job, asked)
         if piece.offset > asked:
@@ -96,7 +98,7 @@ async def _ask(ctx: ToolContext, job: int, wait_s: float, kill: bool) -> ToolOut
         asked = piece.next
     ctx.heard[job] = asked
     text = readable(b"".join(pieces))
-    shown = clip(text)
+    shown = clip(text, total=0 if whole else asked - first)
     kept = "" if whole and shown == text else str(ctx.spills[job].keep())
     hint = _hint(state.command, text, state.exit_code)
     return ToolOutput(f"{ended_line(shown)}[{job_ending(state, ctx.sandbox.limits)}]{hint}", artifact=kept)

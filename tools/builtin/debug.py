@@ -12,6 +12,7 @@ from tools.debugging import Breakpoint, Debugged, parse_breakpoint, run_debugged
 from tools.debugview import describe, places
 from tools.ending import ending
 from tools.files import read_file, workspace_path
+from tools.grammars import language_of
 from tools.output import clip, save_whole
 from tools.probe import selected
 from tools.runners.pytest import PYTEST
@@ -82,6 +83,8 @@ async def _command(ctx: ToolContext, target: str) -> str | tuple[str, ...]:
         if not first.endswith(".py"):
             raise ToolError(f"{first} is no Python test: {ONLY_PYTHON}")
         return (*PYTEST, *selected(target))
+    if len(words) == 1 and language_of(first) not in (None, "python", "bash"):
+        raise ToolError(f"{first} is no Python file: {ONLY_PYTHON}")
     return ("python", *words) if first.endswith(".py") else target
 
 

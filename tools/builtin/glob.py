@@ -5,6 +5,7 @@ import itertools
 import re
 from typing import Annotated
 
+from sandbox.base import FileError
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.files import hidden, relative
 from tools.globs import translate
@@ -25,7 +26,11 @@ async def glob(ctx: ToolContext, pattern: Annotated[str, "such as src/**/*.py"])
     A pattern without a slash is looked for in every folder. Files that the project ignores, caches, installed
     packages are left out unless the pattern names them or their folder. What is hidden is left out always.
     """
+    if not pattern.strip():
+        raise ToolError("There is no pattern. Give one, such as *.py or src/**/*.py; * lists all files.")
     wanted = relative(ctx, pattern.strip())
+    if wanted.startswith("/") or ".." in wanted.split("/"):
+        raise ToolError(f"{pattern} is outside of the workspace {ctx.sandbox.root}. Use a pattern inside it.")
     rule = translate(wanted)
     try:
         re.compile(rule)
@@ -38,7 +43,7 @@ async def glob(ctx: ToolContext, pattern: Annotated[str, "such as src/**/*.py"])
         if whole or len(shown) > MAX_FILES:
             break
     if not found:
-        return ToolOutput("No files match.")
+        return ToolOutput(await _no_file(ctx, wanted))
     if not shown and (asked or not await worth_showing(ctx.sandbox, found, asked=True)):
         raise ToolError(hidden(found[0]))
     lines = shown[:MAX_FILES]
@@ -51,6 +56,15 @@ async def glob(ctx: ToolContext, pattern: Annotated[str, "such as src/**/*.py"])
             f"No files match but {len(found)} that the project ignores; name their folder to list them."
         )
     return ToolOutput("\n".join(lines))
+
+
+async def _no_file(ctx: ToolContext, pattern: str) -> str:
+    try:
+        is_folder = (await ctx.sandbox.resolve(pattern)).kind == "dir"
+    except FileError:
+        is_folder = False
+    whole = "*" if pattern == "." else f"{pattern}/**"
+    return f"{pattern} is a folder. List its files with {whole}." if is_folder else "No files match."
 
 
 async def _found(ctx: ToolContext, rule: str, most: int) -> tuple[list[str], bool]:
