@@ -27,9 +27,14 @@ NOISE = frozenset(
     | {".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 )
 """Folders of caches and installed packages, whatever the project's own rules say."""
-SECRETS = (*DENIED, "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", ".npmrc", ".git-credentials")
+SECRETS = (
+    *(*DENIED, "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.ppk", "*.kdbx"),
+    *(".npmrc", ".git-credentials", ".pgpass", ".htpasswd"),
+)
 """Names that tools do not show. More of them than are kept out of the sandbox: tests may need a key file."""
-_MAY_BE_SECRET = re.compile("|".join(map(fnmatch.translate, SECRETS)))
+SECRET_PLACES = ("/.aws/credentials", "/.docker/config.json", "/.kube/config")
+"""Ends of the paths of files whose names alone are usual ones."""
+_MAY_BE_SECRET = re.compile("|".join(map(fnmatch.translate, SECRETS)), re.IGNORECASE)
 MAX_RULES_BYTES = 64 * 1024
 MAX_FOLDERS = 300
 """Whose rules are read for one answer of a tool."""
@@ -150,9 +155,11 @@ def _expression(pattern: str) -> str:
 
 
 def is_secret(path: str) -> bool:
-    """Whether a file may hold secrets, by its name."""
+    """Whether a file may hold secrets, by its name or place, in capitals too."""
     name = path.rpartition("/")[2]
-    return bool(_MAY_BE_SECRET.fullmatch(name)) and is_denied(name, SECRETS)
+    if _MAY_BE_SECRET.fullmatch(name):
+        return is_denied(name.lower(), SECRETS)
+    return f"/{path}".endswith(SECRET_PLACES)
 
 
 async def worth_showing(sandbox: Sandbox, paths: Sequence[str], *, asked: bool = False) -> list[str]:

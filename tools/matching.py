@@ -59,7 +59,9 @@ def apply_edits(data: bytes, edits: Sequence[Replacement]) -> Edit:
         except ToolError as error:
             if len(edits) == 1:
                 raise
-            raise MatchError(f"Edit {number} of {len(edits)}: {error} None of the edits was made.") from error
+            gap = "\n" if "\n" in str(error) else " "  # behind lines of the file it would look like one
+            which = f"Edit {number} of {len(edits)}"
+            raise MatchError(f"{which}: {error}{gap}None of the edits was made.") from error
         lines = _shifted(lines, done) + done.lines
         how = done.how if how == "exact" else how
     return Edit(file.encode(text), tuple(sorted(lines)), how)

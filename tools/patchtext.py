@@ -46,6 +46,10 @@ class FilePatch(msgspec.Struct, frozen=True):
     """The whole text of an added file."""
 
 
+_HEREDOC = re.compile(r"apply_patch\s*<<-?\s*['\"]?(\w+)['\"]?\s*")
+"""The command around a patch that some models were taught."""
+
+
 def parse(patch: str) -> list[FilePatch]:
     """What a patch does, file by file. Raises ToolError when it is none."""
     rows = patch.strip("\n").split("\n")
@@ -53,6 +57,8 @@ def parse(patch: str) -> list[FilePatch]:
         rows = rows[1:-1]
     if all(row.endswith("\r") for row in rows[:2]):
         rows = [row.removesuffix("\r") for row in rows]
+    if (command := _HEREDOC.fullmatch(rows[0])) and rows[-1] == command[1]:
+        rows = rows[1:-1]
     found = _envelope(rows) if any(row.startswith("*** ") for row in rows[:3]) else _unified(rows)
     paths = [path for one in found for path in (one.path, one.moved_to) if path]
     if double := next((path for path in paths if paths.count(path) > 1), ""):

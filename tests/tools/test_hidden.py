@@ -131,3 +131,10 @@ async def test_files_that_git_ignores_and_samples_can_be_read(ctx: ToolContext, 
     for path in SHOWN:
         assert "hunter2" in await call(ctx, "read", path=path)
     assert not any(is_secret(name) for name in ("key.py", "keys", ".env.sample", "monkey"))
+
+
+def test_secrets_are_told_by_place_and_in_capitals_too() -> None:
+    for path in (".ENV", "a/ID_RSA", "x.PEM", ".aws/credentials", "home/.kube/config", "a.ppk", "b/.pgpass"):
+        assert is_secret(path), path
+    for path in (".ENV.Example", "aws/credentials", "kube/config", "config.json", "credentials"):
+        assert not is_secret(path), path

@@ -244,3 +244,9 @@ def test_lines_are_counted_as_read_shows_them() -> None:
     text = "a = 1\n\x0cb = '\u2028'\nlonger_name = compute(1)\n"
     with pytest.raises(MatchError, match=r"\n3\tlonger_name = compute\(1\)\nLine 3 differs"):
         apply_edit(text.encode(), "longer_name = compute(2)", "x")
+
+
+def test_what_a_refusal_ends_with_does_not_look_like_a_line_of_the_file() -> None:
+    edits = [Replacement("a = 1", "a = 2"), Replacement("bcd = 3", "b")]
+    with pytest.raises(MatchError, match=r"differs from yours: bcd = 3\nNone of the edits was made\.$"):
+        apply_edits(b"a = 1\nbcd = 2\n", edits)

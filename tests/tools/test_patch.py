@@ -34,6 +34,9 @@ def diff(*rows: str) -> str:
 
 APPLIED = {
     "envelope": envelope("@@", " def g():", "-    b = 1", "+    b = 2"),
+    "envelope in a command": "\n".join(
+        ["apply_patch <<'EOF'", envelope("@@", " def g():", "-    b = 1", "+    b = 2"), "EOF"]
+    ),
     "envelope below a heading": envelope("@@ def g():", "-    b = 1", "+    b = 2"),
     "envelope without @@": envelope(" def g():", "-    b = 1", "+    b = 2", "     return b"),
     "envelope with numbers": envelope("@@ -1,2 +1,2 @@", "-    b = 1", "+    b = 2"),

@@ -48,7 +48,8 @@ async def _changes(ctx: ToolContext, one: FilePatch) -> list[Change]:
     try:
         after = apply_hunks(found.data, one.hunks)
     except ToolError as error:
-        raise ToolError(f"{path}: {error} Nothing was changed.") from error
+        gap = "\n" if "\n" in str(error) else " "
+        raise ToolError(f"{path}: {error}{gap}Nothing was changed.") from error
     if not one.moved_to:
         return [Change(path, found.data, after, found.hash, found.mode)]
     target = await workspace_path(ctx, one.moved_to)
