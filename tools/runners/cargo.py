@@ -42,7 +42,8 @@ class Cargo(Runner):
             else:
                 words += [word for word in ("--lib", "--bins") if word not in words]
         if selection.names:
-            words += ["--", "--exact", *selection.names]
+            whole = selection.paths or all("::" in name for name in selection.names)
+            words += ["--", *(["--exact"] if whole else []), *selection.names]
         return Command(tuple(words), env={"RUST_BACKTRACE": "1", "CARGO_TERM_COLOR": "never"})
 
     def read_text(self, ran: Ran) -> TestReport | None:

@@ -76,6 +76,8 @@ def test_a_project_s_runners_in_order(files: dict[str, str], expected: list[str]
         ("pytest", TEST_PY, ["test_b", "test_a.py::"], "pytest -q test_b test_a.py"),
         ("go", {"go.mod": ""}, ["num/a_test.go::TestA/b c", "str/b.go::"], "-run ^TestA$/^b\\ c$ ./num ./str"),
         ("cargo", {"Cargo.toml": ""}, ["tests/it.rs::", "src/lib.rs::"], "--test it --lib --bins"),
+        ("cargo", {"Cargo.toml": ""}, ["adds"], "cargo test --no-fail-fast -- adds"),
+        ("cargo", {"Cargo.toml": ""}, ["tests/it.rs::adds"], "--test it -- --exact adds"),
         ("maven", {"pom.xml": ""}, ["src/test/java/a/BTest.java::c", "x.YTest"], "-Dtest=a.BTest#c,x.YTest"),
         ("maven", {"pom.xml": "", "mvnw": ""}, ["src/test/java/a::"], "./mvnw --batch-mode --offline -DtrimStackTrace=false -Dtest=a.*"),
         ("gradle", {"build.gradle": ""}, ["a.BTest.c"], "test --tests a.BTest.c --continue"),
