@@ -119,6 +119,13 @@ async def test_a_failure_that_passes_when_repeated_is_flaky(ctx: ToolContext, tr
     assert "FAILED test_f.py::test_broken\n" in text
 
 
+async def test_a_run_that_stopped_at_an_import_says_that_no_test_ran(ctx: ToolContext, tree: Path) -> None:
+    write(tree, {"test_a.py": "import no_such_module\n", "test_b.py": "def test_b(): assert 0\n"})
+    text = await run(ctx)
+    assert text.startswith("1 error\n") and text.endswith("or select other files.]") and "No test ran" in text
+    assert "No test ran" not in await run(ctx, "test_b.py")
+
+
 async def test_a_test_is_found_by_its_bare_name(ctx: ToolContext, tree: Path) -> None:
     write(tree, CALC)
     assert (await run(ctx, "test_other")).startswith("1 passed")

@@ -15,6 +15,9 @@ from tools.waiting import TESTS_HINT, asked_for_input
 
 TEST_TIMEOUT = 600.0
 ONE_TEST = 60.0
+_UNCOLLECTED = (
+    "[No test ran: pytest stops when a file of tests cannot be imported. Mend that, or select other files.]"
+)
 REPEATED = 5
 """Failures not known before are run once more, to tell flaky ones, when they are no more than these"""
 REPEAT_WITHIN = 20.0
@@ -46,7 +49,7 @@ async def run_tests(
         change = ctx.history.compare(check.report, way.command.text).text if not ctx.history.empty else ""
         ctx.history.add(check.report, way.command.text)
     how = ending(check.exec, _timeout(ctx), ctx.sandbox.limits)
-    hint = TESTS_HINT if _asked(check, way) else ""
+    hint = TESTS_HINT if _asked(check, way) else _UNCOLLECTED if _stopped_at_imports(check) else ""
     text = "\n".join(filter(None, [_text(check, change), f"[{how}]", hint]))
     return ToolOutput(text, view=check.output, artifact=str(spill.keep()))
 
@@ -90,6 +93,16 @@ def _asked(check: CheckResult, way: Planned) -> bool:
     )
     return not check.ok and any(
         asked_for_input(way.command.text, text, code) for text in (check.output, *said)
+    )
+
+
+def _stopped_at_imports(check: CheckResult) -> bool:
+    """pytest's exit code 2 (interrupted) without a test that ran."""
+    report = check.report
+    return (
+        check.exec.exit_code == 2
+        and report is not None
+        and (report.runner, {*report.counts}) == ("pytest", {"error"})
     )
 
 
