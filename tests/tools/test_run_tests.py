@@ -126,6 +126,14 @@ async def test_a_run_that_stopped_at_an_import_says_that_no_test_ran(ctx: ToolCo
     assert "No test ran" not in await run(ctx, "test_b.py")
 
 
+async def test_a_worker_that_crashed_is_told_with_its_words(ctx: ToolContext, tree: Path) -> None:
+    pytest.importorskip("xdist")
+    write(tree, {"test_a.py": "import os\ndef test_a(): pass\ndef test_b(): os._exit(0)\n"})
+    check = await run_check(ctx.sandbox, (sys.executable, "-m", "pytest", "-q", "-n", "1"))
+    assert check.report is not None and [test.id for test in check.report.failures] == ["test_a.py::test_b"]
+    assert "crashed while running 'test_a.py::test_b'" in check.report.failures[0].details
+
+
 async def test_a_test_is_found_by_its_bare_name(ctx: ToolContext, tree: Path) -> None:
     write(tree, CALC)
     assert (await run(ctx, "test_other")).startswith("1 passed")

@@ -181,7 +181,10 @@ class _Probe:
         (self.failed if report.failed else self.passed).add(report.nodeid)
         record = {"type": "test", "id": report.nodeid, "when": report.when, "outcome": report.outcome}
         record["duration"] = round(report.duration, 4)
-        self.records.write({**record, **(getattr(report, "pawl_probe", None) or {})})
+        known = getattr(report, "pawl_probe", None)
+        if report.failed and not known:  # what pytest-xdist says of a worker that crashed
+            known = {"details": cut(str(report.longrepr or ""))}
+        self.records.write({**record, **(known or {})})
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self.records.write({"type": "end", "id": nodeid})
