@@ -25,13 +25,6 @@ import msgspec
 
 BackendName = Literal["docker", "bubblewrap", "local"]
 
-SHELL = (
-    "/bin/sh",
-    "-c",
-    'if command -v bash >/dev/null 2>&1; then exec bash -c "$0"; fi; exec /bin/sh -c "$0"',
-)
-"""What a command that is a text is handed to: bash, for which people and models write; sh where it is not."""
-
 
 class SandboxError(Exception):
     """Base of everything that goes wrong with the place itself."""
@@ -315,7 +308,8 @@ class Sandbox(Protocol):
         timeout_s: float | None = None,
         on_output: Callable[[bytes], None] | None = None,
     ) -> ExecResult:
-        """Run a command (a string goes to `SHELL`) to its end and reap everything that it started.
+        """Run a command to its end and reap everything that it started. A string goes to bash, for which
+        people and models write, and to sh where there is none.
 
         `cwd` is relative to the workspace. stdin is `stdin`, then end of file. A command that cannot be
         started gives exit code 127 (not found) or 126 (not executable) with the reason, as a shell does.
@@ -394,7 +388,7 @@ class Sandbox(Protocol):
 
     async def terminal(
         self,
-        command: Sequence[str],
+        command: str | Sequence[str],
         *,
         size: Size,
         keys: Keys,

@@ -22,7 +22,6 @@ import msgspec
 from sandbox import base, outlet
 from sandbox.answers import Answer, Done, Event, Failure, Job, JobRow, Outcome, Output, decoder
 from sandbox.base import (
-    SHELL,
     Caps,
     Entry,
     ExecResult,
@@ -248,14 +247,14 @@ class AgentClient:
 
     async def terminal(
         self,
-        command: Sequence[str],
+        command: str | Sequence[str],
         *,
         size: Size,
         keys: Keys,
         on_output: Callable[[bytes], None],
         env: Mapping[str, str] | None = None,
     ) -> int:
-        request = {"argv": [*command], "cwd": ".", "env": dict(env or {}), **msgspec.structs.asdict(size)}
+        request = {**_order(command, ".", env), **msgspec.structs.asdict(size)}
         typists: builtins.list[asyncio.Task[None]] = []
 
         def begin(number: int) -> None:
@@ -443,8 +442,9 @@ class AgentClient:
 
 
 def _order(command: str | Sequence[str], cwd: str, env: Mapping[str, str] | None) -> dict[str, Any]:
-    """What to start, for the agent; a text is the shell's."""
-    argv = [*SHELL, command] if isinstance(command, str) else list(command)
-    if not argv:
+    """What to start, for the agent; with a text, for the shell that it has."""
+    argv = [] if isinstance(command, str) else list(command)
+    if not (argv or isinstance(command, str)):
         raise ValueError("an empty command")
-    return {"argv": argv, "cwd": cwd, "env": dict(env or {})}
+    text = command if isinstance(command, str) else ""
+    return {"argv": argv, "text": text, "cwd": cwd, "env": dict(env or {})}

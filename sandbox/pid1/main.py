@@ -53,6 +53,7 @@ class Agent:
         self.disk: usage.Disk
         self.guard: Guard
         self.env: dict[str, str] = {}
+        self.shell = "/bin/sh"
         self.limits: Header = {}
         self.oom = usage.OutOfMemory()
 
@@ -124,6 +125,7 @@ class Agent:
             _restrict(resource.RLIMIT_NPROC, self.limits["processes"])
         self.env = dict(os.environ)
         self.env.update(request["env"])
+        self.shell = processes.shell(self.env.get("PATH", os.defpath))
         if request["relay"]:
             relay.Relay(self.selector, request["relay"]["port"], request["relay"]["socket"])
         os.makedirs(self.env["HOME"], 0o700, exist_ok=True)
@@ -179,7 +181,7 @@ class Agent:
                 command, request, lambda argv, env, folder: processes.start(argv, env, folder, bool(payload))
             )
         except (OSError, ValueError) as error:
-            code, message = processes.complaint(request["argv"], error)
+            code, message = processes.complaint(self.words(request), error)
             command.keep(message)
             self.report(command, code)
             return
@@ -242,9 +244,12 @@ class Agent:
         env.update(request["env"])
         env[processes.TAG] = str(command.number)
         try:
-            return start(request["argv"], env, folder)
+            return start(self.words(request), env, folder)
         finally:
             os.close(folder)
+
+    def words(self, request: Header) -> list[str]:
+        return request["argv"] or [self.shell, "-c", request["text"]]
 
     def adopt(self, command: Command) -> None:
         """Look after a process that was just started."""

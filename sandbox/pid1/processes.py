@@ -221,6 +221,14 @@ def _program(name: str, search: str) -> str:
     raise FileNotFoundError(2, "not found", name)
 
 
+def shell(search: str) -> str:
+    """bash where a PATH leads to one, else sh."""
+    try:
+        return _program("bash", search)
+    except OSError:
+        return "/bin/sh"
+
+
 def pipe() -> tuple[int, int]:
     """(end to read, which does not block; end to write)."""
     output, theirs = os.pipe()

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from sandbox.base import SHELL, Size
+from sandbox.base import Size
 from tools.base import Effect, ToolContext, ToolError, ToolOutput, tool
 from tools.builtin.bash import MAX_TIMEOUT
 from tools.output import clip, ended_line, readable, save_whole
@@ -43,7 +43,7 @@ class _Session:
 
     def __init__(self, ctx: ToolContext, command: str, lines: list[str], limit: float) -> None:
         self._ctx = ctx
-        self._argv = (*SHELL, command)
+        self._command = command
         self._lines = lines
         self._limit = limit
         self._written = bytearray()
@@ -53,7 +53,7 @@ class _Session:
     async def run(self) -> ToolOutput:
         running = asyncio.create_task(
             self._ctx.sandbox.terminal(
-                self._argv, size=WINDOW, keys=self._keys(), on_output=self._hear, env={"TERM": "xterm"}
+                self._command, size=WINDOW, keys=self._keys(), on_output=self._hear, env={"TERM": "xterm"}
             )
         )
         flooded = asyncio.create_task(self._flooded.wait())
