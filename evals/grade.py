@@ -178,6 +178,7 @@ async def _by_tests(
         if result.exit_code is None
         else "",
         allowed_plugins=lambda path: path in own or lab.content(path, base=True) is not None,
+        patched=frozenset(paths(patch)),
         root=lab.sandbox.root,
     )
     flags = (*judged.flags, *found.flags)
