@@ -71,6 +71,8 @@ class Tally:
     """Units whose rollout counts."""
     scored: int = 0
     resolved: int = 0
+    ungraded: int = 0
+    """Units whose grading failed."""
     running: int = 0
     retried: int = 0
     """Tries that infrastructure ended and that were begun again, in this process."""
@@ -421,6 +423,7 @@ class Runner:
     def _count_score(self, score: Score) -> None:
         self.tally.scored += 1
         self.tally.resolved += score.resolved
+        self.tally.ungraded += bool(score.error)
 
 
 def _opened(done: Done) -> Parcel | None:

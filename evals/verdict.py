@@ -67,6 +67,8 @@ def judge(
     ended = records.tests if records.started else _from_text(text)
     found = _outcomes(tests, frozenset(quarantined), ended)
     flags = tuple(_cross(records, found, exit_code, output, allowed_plugins, patched, root))
+    if killed:
+        flags += (Flag("killed", "notice", f"the tests were {killed}"),)
     error = "" if killed else _error(tests, records, text, exit_code, output)
     if found:
         resolved = all(map(is_pass, found)) and not killed
@@ -153,7 +155,7 @@ def _error(
     """Why the command itself is at fault; "" when it ran."""
     last = output.strip()[-300:]
     if exit_code in (126, 127):
-        return f"the test command cannot be started: {last}"
+        return f"the test command cannot be started: {last or tests.command[0]}"
     if not records.started:
         wants_pytest = any("pytest" in word for word in tests.command)
         if wants_pytest and "while loading conftest" not in output and exit_code != 0:

@@ -182,6 +182,7 @@ def test_the_progress_line_says_the_rate_and_its_interval() -> None:
         "12 of 40 scored · 41.7 % [19.3, 68.0] · 3 running · 1 errors · 2 tried again"
         " · paused: provider error"
     )
+    assert line(Tally(planned=2, scored=2, ungraded=2)).endswith("[0.0, 65.8] · 2 not graded")
     assert line(Tally(planned=40)) == "0 of 40 scored"
 
 
