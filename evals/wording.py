@@ -88,7 +88,8 @@ def lost(summary: Summary) -> str:
 
 
 def power(summary: Summary) -> str:
-    return f"This set {can_show(summary.can_show, metrics.DISCORDANT, 'to another run')}."
+    found = can_show(summary.can_show, metrics.DISCORDANT, "to another run")
+    return f"This set {found}."
 
 
 def can_show(smallest: float, discordant: float, than: str, how: str = "") -> str:
