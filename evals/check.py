@@ -122,7 +122,7 @@ async def check_task(instance: Instance, *, cache: Path, backend: BackendName, r
         scores = [await _score(instance, patch, cache, backend, found) for _ in range(runs)]
         nothing = await _score(instance, "", cache, backend, found)
     except SandboxError as error:
-        found.problems.append(str(error))
+        found.problems.append(error.advice)
         return found
     found.oracle = [score.resolved for score in scores]
     found.null_failed = not nothing.resolved and not nothing.error

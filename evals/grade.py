@@ -112,7 +112,7 @@ async def examine_run(
         async with open_lab(instance, cache, backend) as lab:
             graded = await _grade(instance, patch, lab, score)
     except SandboxError as error:
-        graded = Graded(score(resolved=False, reward=0.0, applied=False, error=str(error)))
+        graded = Graded(score(resolved=False, reward=0.0, applied=False, error=error.advice))
     took = round(time.monotonic() - started, 3)
     graded.score = msgspec.structs.replace(graded.score, duration_s=took)
     return graded
