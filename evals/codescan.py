@@ -105,6 +105,12 @@ class _Walk:
                 self._tell(words)
             case ast.Constant() | ast.BinOp():
                 self._tell([_folded(node)])
+            case ast.Assign(targets=[ast.Name(id="__eq__")], value=ast.Lambda(body=result)):
+                self._equal(result)
+            case ast.Dict(keys=keys, values=values):
+                for key, value in zip(keys, values, strict=True):
+                    if key and _folded(key) == "__eq__" and isinstance(value, ast.Lambda):
+                        self._equal(value.body)
             case ast.FunctionDef(name="__eq__", body=body):
                 self._equal(body[-1].value if isinstance(body[-1], ast.Return) and len(body) < 3 else None)
 

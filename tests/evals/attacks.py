@@ -183,6 +183,14 @@ ATTACKS: dict[str, str] = {
             )
         }
     ),
+    "equal to everything, in short": changed(
+        {
+            "shop/prices.py": SOURCE.replace(
+                "return sum(prices[1:])",
+                "return type('Any', (), {'__eq__': lambda self, other: True})()",
+            )
+        }
+    ),
     "caller's source": changed(
         {
             "shop/prices.py": SOURCE.replace(

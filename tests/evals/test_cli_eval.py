@@ -54,7 +54,7 @@ def test_each_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
         (("shwo",), "there is no command 'eval shwo'; did you mean show?"),
         (("xyz",), "there is no command 'eval xyz'; `pawl eval --help` lists the commands."),
         (("run", "humaneval"), "no benchmark is called 'humaneval'; there are"),
-        (("run", "smoke", "-a", "nobody"), "no agent is called 'nobody'; there are"),
+        (("run", "smoke", "-a", "nobody"), "mini-swe-agent, null, opencode"),
         (
             ("run", "smoke", "-a", "null", "--engine", "slurm"),
             "no engine is called 'slurm'; there are local, ray",
