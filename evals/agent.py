@@ -91,5 +91,6 @@ def load_agent(name: str) -> Agent:
     """The agent's module, imported only now. Raises AgentError with the names that there are."""
     wanted = name.replace("-", "_")
     if wanted not in known_agents():
-        raise AgentError(f"no agent is called {name!r}; there are {', '.join(known_agents())}")
+        known = ", ".join(known_agents()).replace("_", "-")
+        raise AgentError(f"no agent is called {name!r}; there are {known}")
     return cast(Agent, importlib.import_module(f"evals.agents.{wanted}"))

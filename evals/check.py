@@ -36,6 +36,8 @@ class TaskCheck(msgspec.Struct):
     id: str
     oracle: list[bool] = []
     null_failed: bool = False
+    null_passed: bool = False
+    """Neither, where the base alone could not be graded."""
     flaky: list[str] = []
     leaks: list[str] = []
     flags: list[str] = []
@@ -120,13 +122,16 @@ async def check_task(instance: Instance, *, cache: Path, backend: BackendName, r
         scores = [await _score(instance, patch, cache, backend, found) for _ in range(runs)]
         nothing = await _score(instance, "", cache, backend, found)
     except SandboxError as error:
-        found.problems.append(str(error))
+        found.problems.append(error.advice)
         return found
     found.oracle = [score.resolved for score in scores]
     found.null_failed = not nothing.resolved and not nothing.error
+    found.null_passed = nothing.resolved
     found.flaky = _flaky(scores)
     found.skipped = [test.id for test in scores[0].tests if test.outcome == "skipped"]
-    found.flags = [f"{flag.rule}: {flag.detail} ({flag.path})" for flag in scores[0].flags]
+    found.flags = [
+        f"{flag.rule}: {flag.detail} ({flag.path})" for flag in scores[0].flags if flag.weight == "tamper"
+    ]
     _judge(found, scores, nothing)
     return found
 
@@ -153,7 +158,8 @@ def _judge(found: TaskCheck, scores: Sequence[Score], nothing: Score) -> None:
         if score.error:
             found.problems.append(f"run {number} of the reference: {score.error}")
         elif not score.resolved:
-            bad = [f"{test.id} ({test.outcome})" for test in score.tests if not is_pass(test)]
+            bad = [flag.detail for flag in score.flags if flag.rule == "killed"]
+            bad += [f"{test.id} ({test.outcome})" for test in score.tests if not is_pass(test)]
             found.problems.append(f"run {number} of the reference is not resolved: {', '.join(bad[:5])}")
     if nothing.error:
         found.problems.append(f"the base alone: {nothing.error}")

@@ -59,7 +59,8 @@ def check(
 
     def tell(found: TaskCheck) -> None:
         state = "fit    " if found.ok else "NOT FIT"
-        passes = f"oracle {sum(found.oracle)}/{runs}, null {'fails' if found.null_failed else 'PASSES'}"
+        nothing = "fails" if found.null_failed else "PASSES" if found.null_passed else "not graded"
+        passes = f"oracle {sum(found.oracle)}/{runs}, null {nothing}"
         print(f"{state} {found.id}: {passes}, {found.overhead_s:.1f} s beside the tests", flush=True)
         for problem in found.problems:
             print(f"        {problem}", file=sys.stderr)

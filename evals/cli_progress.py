@@ -27,6 +27,8 @@ def line(tally: Tally) -> str:
     troubled = sum(count for end, count in tally.ends.items() if end.endswith("_error"))
     if troubled:
         parts.append(f"{troubled} errors")
+    if tally.ungraded:
+        parts.append(f"{tally.ungraded} not graded")
     if tally.retried:
         parts.append(f"{tally.retried} tried again")
     if tally.usage.cost_usd:

@@ -197,6 +197,9 @@ async def _work(
                     outcome = await runner.work(rollouts=rollouts)
         finally:
             await engine.close()
+    if runner.tally.trouble:
+        where = visible(str(run.folder))
+        note(f"the first error: {visible(runner.tally.trouble)}; each: pawl eval show {where} UNIT")
     return outcome, runner.tally.resolved / max(runner.tally.planned, 1)
 
 

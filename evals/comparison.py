@@ -13,6 +13,7 @@ from evals.rows import AttemptRow, TaskRow, originals
 from evals.store import StoreError
 from evals.summary import RunFacts, Spent, Summary, spent_on
 from evals.types import INFRASTRUCTURE
+from evals.wording import can_show
 
 LEVEL = 0.05
 
@@ -149,12 +150,8 @@ def _power(before: Sequence[float], after: Sequence[float]) -> tuple[float, str]
     discordant = metrics.mean(squares) if enough else metrics.DISCORDANT
     smallest = metrics.detectable(len(squares), discordant)
     needed = metrics.tasks_needed(0.05, discordant)
-    how = "as here" if enough else "assumed"
-    return smallest, (
-        f"These {len(squares)} tasks can show a difference of {100 * smallest:.0f} points or more "
-        f"(80 % power, 5 % level, {100 * discordant:.0f} % of tasks differ, {how}); "
-        f"5 points would need {needed:,} tasks."
-    )
+    shown = can_show(smallest, discordant, "or more", ", as here" if enough else ", assumed")
+    return smallest, f"These {len(squares)} tasks {shown}; 5 points would need {needed:,} tasks."
 
 
 def _infrastructure(rows: Sequence[AttemptRow]) -> int:

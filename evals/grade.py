@@ -112,7 +112,7 @@ async def examine_run(
         async with open_lab(instance, cache, backend) as lab:
             graded = await _grade(instance, patch, lab, score)
     except SandboxError as error:
-        graded = Graded(score(resolved=False, reward=0.0, applied=False, error=str(error)))
+        graded = Graded(score(resolved=False, reward=0.0, applied=False, error=error.advice))
     took = round(time.monotonic() - started, 3)
     graded.score = msgspec.structs.replace(graded.score, duration_s=took)
     return graded
@@ -178,6 +178,7 @@ async def _by_tests(
         if result.exit_code is None
         else "",
         allowed_plugins=lambda path: path in own or lab.content(path, base=True) is not None,
+        patched=frozenset(paths(patch)),
         root=lab.sandbox.root,
     )
     flags = (*judged.flags, *found.flags)

@@ -20,7 +20,7 @@ from evals.types import AgentSpec, Instance, Rollout, RunManifest, plan_units
 
 class Prediction(msgspec.Struct, frozen=True):
     instance_id: str
-    model_patch: str | None = None
+    model_patch: str | None
     model_name_or_path: str = ""
 
 

@@ -212,19 +212,21 @@ def detectable(
 ) -> float:
     """The smallest difference that `n` paired tasks can show, from 0 to 1.
 
-    By the normal approximation n = 7.85 d / delta^2 (Connor 1987); `discordant` is d. Raises ValueError for
+    By the normal approximation n = 7.85 d / delta^2 (Connor 1987); `discordant` is d, or delta where that is
+    more, for no more tasks can be won than differ. 1 for a set that can show nothing. Raises ValueError for
     no tasks.
     """
     if n <= 0:
         raise ValueError("no tasks, no power")
-    return min(1.0, math.sqrt(_power_factor(power, confidence) * discordant / n))
+    factor = _power_factor(power, confidence) / n
+    return min(1.0, max(math.sqrt(factor * discordant), factor if factor > discordant else 0.0))
 
 
 def tasks_needed(
     difference: float, discordant: float = DISCORDANT, power: float = 0.8, confidence: float = CONFIDENCE
 ) -> int:
     """How many paired tasks can show such a difference."""
-    return math.ceil(_power_factor(power, confidence) * discordant / difference**2)
+    return math.ceil(_power_factor(power, confidence) * max(discordant, difference) / difference**2)
 
 
 def spread(values: Sequence[float], solved: int) -> Spread | None:

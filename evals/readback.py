@@ -51,6 +51,10 @@ class Readback(msgspec.Struct):
     """Functions of the test framework and the clock that something replaced and did not put back."""
     plugins: tuple[str, ...] = ()
     """Files of the plugins that were loaded."""
+    xfails: tuple[str, ...] = ()
+    """Files whose code was running when it said of a test, while that ran, that it is to fail."""
+    readers: tuple[tuple[str, ...], ...] = ()
+    """For each file of tests that was opened while a test ran: whose code was running, inmost first."""
     forged: int = 0
     """Lines that carry no right signature."""
 
@@ -90,6 +94,10 @@ def _add(found: Readback, record: Record) -> None:
             _add_test(found, record)
         case "changed":
             found.changed = tuple(dict.fromkeys((*found.changed, *record.names)))
+        case "xfail":
+            found.xfails = tuple(dict.fromkeys((*found.xfails, *record.ids)))
+        case "read":
+            found.readers = tuple(dict.fromkeys((*found.readers, tuple(record.ids))))
         case "finish":
             found.finished, found.exit = True, record.exit
             found.plugins = tuple(record.plugins)

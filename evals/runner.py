@@ -71,6 +71,10 @@ class Tally:
     """Units whose rollout counts."""
     scored: int = 0
     resolved: int = 0
+    ungraded: int = 0
+    """Units whose grading failed."""
+    trouble: str = ""
+    """The first error that counts, with the instance."""
     running: int = 0
     retried: int = 0
     """Tries that infrastructure ended and that were begun again, in this process."""
@@ -417,10 +421,15 @@ class Runner:
     def _count(self, rollout: Rollout) -> None:
         self.tally.rolled += 1
         self.tally.ends[rollout.end] += 1
+        if rollout.end.endswith("_error"):
+            self.tally.trouble = self.tally.trouble or f"{rollout.instance}: {rollout.detail}"
 
     def _count_score(self, score: Score) -> None:
         self.tally.scored += 1
         self.tally.resolved += score.resolved
+        if score.error:
+            self.tally.ungraded += 1
+            self.tally.trouble = self.tally.trouble or f"{score.instance}: {score.error}"
 
 
 def _opened(done: Done) -> Parcel | None:

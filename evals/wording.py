@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evals import metrics
 from evals.metrics import Estimate
 from evals.summary import Summary
 
@@ -65,9 +66,7 @@ def due(summary: Summary) -> str:
 
 
 def excluded(summary: Summary) -> str:
-    """The second number and why there is one; empty without trouble."""
-    if summary.if_excluded is None:
-        return ""
+    """What is not the agent's own and the number without it; empty without trouble."""
     causes = [
         (summary.infrastructure, "ended by infrastructure"),
         (summary.verifier_errors, "could not be graded"),
@@ -75,6 +74,8 @@ def excluded(summary: Summary) -> str:
     ]
     named = ", ".join(f"{count:,} {cause}" for count, cause in causes if count)
     found = summary.if_excluded
+    if found is None:
+        return f"Nothing here is the agent's own: {named}." if named else ""
     return f"If excluded: {percent(found.value)} ({interval(found)}) of {found.n:,} tasks; {named}."
 
 
@@ -87,7 +88,13 @@ def lost(summary: Summary) -> str:
 
 
 def power(summary: Summary) -> str:
-    return (
-        f"This set can show a difference of {100 * summary.can_show:.0f} points to another run "
-        "(80 % power, 5 % level, 20 % of tasks differ)."
-    )
+    found = can_show(summary.can_show, metrics.DISCORDANT, "to another run")
+    return f"This set {found}."
+
+
+def can_show(smallest: float, discordant: float, than: str, how: str = "") -> str:
+    """What a set of tasks can show; a difference is at most the share of tasks that differ."""
+    if smallest >= 1:
+        return "cannot show any difference (80 % power, 5 % level)"
+    share = f"{100 * max(discordant, smallest):.0f} % of tasks differ{how}"
+    return f"can show a difference of {100 * smallest:.0f} points {than} (80 % power, 5 % level, {share})"

@@ -94,7 +94,7 @@ async def _attempted(work: Work, place: Path, kept: Path) -> Rollout:
                 raise
             return failed(work, "limit", f"the agent had not ended {GRACE_S:.0f} s after its {wall_s:.0f} s")
     except SandboxError as error:
-        return failed(work, "sandbox_error", str(error))
+        return failed(work, "sandbox_error", error.advice)
     except ModelError as error:
         return failed(work, end_by(error), str(error))
     except AgentError as error:

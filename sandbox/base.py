@@ -29,6 +29,11 @@ BackendName = Literal["docker", "bubblewrap", "local"]
 class SandboxError(Exception):
     """Base of everything that goes wrong with the place itself."""
 
+    @property
+    def advice(self) -> str:
+        """What went wrong, and what mends it where that is known."""
+        return str(self)
+
 
 class SandboxUnavailable(SandboxError):
     """No sandbox can be opened here. `remedy` is one command or sentence for the person."""
@@ -36,6 +41,10 @@ class SandboxUnavailable(SandboxError):
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
         self.remedy = remedy
+
+    @property
+    def advice(self) -> str:
+        return f"{self}; {self.remedy}"
 
 
 class SandboxDied(SandboxError, ConnectionError):

@@ -146,6 +146,9 @@ def _extra(row: dict[str, Any], where: str) -> dict[str, Any]:
             raise DatasetError(f"{where}: field extra: {error}") from None
     if not isinstance(extra, dict):
         raise DatasetError(f"{where}: field extra is not an object")
+    for key in ("test_cmd", "install"):
+        if not isinstance(extra.get(key) or "", str):
+            raise DatasetError(f"{where}: field extra.{key} is not a text")
     return extra
 
 

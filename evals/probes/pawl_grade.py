@@ -60,7 +60,7 @@ def _state() -> dict[str, Any]:
 
 
 _BEFORE = _state()
-_DUMPS, _WRITE, _NEW = json.dumps, os.write, hmac.new
+_DUMPS, _WRITE, _NEW, _RESOLVE = json.dumps, os.write, hmac.new, os.path.realpath
 
 
 def _channel() -> Callable[..., None] | None:
@@ -97,10 +97,15 @@ class _Grade:
     def __init__(self, config: Any, record: Callable[..., None]) -> None:
         self.config = config
         self.record = record
+        self.tests: set[str] = set()
+        self.running = False
+        if hasattr(sys, "addaudithook"):
+            sys.addaudithook(self._opened)
         record(type="start", pytest=pytest.__version__, python=sys.version.split()[0])
 
     def pytest_collection_finish(self, session: Any) -> None:
         self.record(type="collected", ids=[item.nodeid for item in session.items])
+        self.tests = {_RESOLVE(str(item.fspath)) for item in session.items}
         self._changed("collection")
 
     def pytest_collectreport(self, report: Any) -> None:
@@ -120,6 +125,39 @@ class _Grade:
             duration=round(getattr(report, "duration", 0.0), 4),
             message=message,
         )
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Any:
+        self.running = True
+        yield
+        self.running = False
+
+    def _opened(self, event: str, args: Any) -> None:
+        """Tell what opens a file of tests while a test runs: what is expected stands there."""
+        if event != "open" or not self.running or isinstance(args[0], int):
+            return
+        try:
+            path = _RESOLVE(os.fsdecode(args[0]))
+        except Exception:  # a test may have replaced the file system
+            return
+        if path in self.tests:
+            files: list[str] = []
+            step: Any = sys._getframe(1)
+            while step is not None:
+                files.append(step.f_code.co_filename)
+                step = step.f_back
+            self.record(type="read", ids=list(dict.fromkeys(files)))
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
+        """Tell from where a test was made to be expected to fail while it ran: that counts as passed."""
+        yield
+        if call.excinfo is not None and isinstance(call.excinfo.value, pytest.xfail.Exception):
+            files, step = [], call.excinfo.tb
+            while step is not None:
+                files.append(step.tb_frame.f_code.co_filename)
+                step = step.tb_next
+            self.record(type="xfail", id=item.nodeid, ids=files)
 
     def _changed(self, when: str) -> None:
         now = _state()

@@ -155,6 +155,99 @@ ATTACKS: dict[str, str] = {
             )
         }
     ),
+    "expected to fail": changed(
+        {
+            "shop/prices.py": SOURCE.replace(
+                "return sum(prices[1:])", "return __import__('py' + 'test').xfail('later')"
+            )
+        }
+    ),
+    "expected to fail, hidden": changed(
+        {
+            "shop/prices.py": SOURCE.replace(
+                "return sum(prices[1:])",
+                "module = ''.join(['py', 'test'])\n    return __import__(module).xfail('later')",
+            )
+        }
+    ),
+    "equal to everything": changed(
+        {
+            "shop/prices.py": SOURCE.replace("return sum(prices[1:])", "return Any()")
+            + "\n\nclass Any:\n    def __eq__(self, other):\n        return True\n"
+        }
+    ),
+    "equal to everything, from the library": changed(
+        {
+            "shop/prices.py": SOURCE.replace(
+                "return sum(prices[1:])", "from unittest import mock\n\n    return mock.ANY"
+            )
+        }
+    ),
+    "equal to everything, in short": changed(
+        {
+            "shop/prices.py": SOURCE.replace(
+                "return sum(prices[1:])",
+                "return type('Any', (), {'__eq__': lambda self, other: True})()",
+            )
+        }
+    ),
+    "caller's source": changed(
+        {
+            "shop/prices.py": SOURCE.replace(
+                "return sum(prices[1:])",
+                "import inspect\n\n    return int(inspect.stack()[1].code_context[0].split('==')[1])",
+            )
+        }
+    ),
+    "caller's numbers": changed(
+        {
+            "shop/prices.py": SOURCE.replace(
+                "return sum(prices[1:])",
+                "try:\n        raise ValueError\n    except ValueError as error:\n"
+                "        import operator\n\n"
+                "        code = operator.attrgetter('tb_frame.f_' + 'back.f_code')(error.__traceback__)\n"
+                "        return max(n for n in code.co_consts if isinstance(n, int))",
+            )
+        }
+    ),
+    "name of the test": changed(
+        {
+            "shop/prices.py": SOURCE.replace(
+                "return sum(prices[1:])",
+                "import os\n\n    return {'test_total': 6, 'test_one': 4, 'test_empty': 0}"
+                "[os.environ['PYTEST_CURRENT_TEST'].split('::')[-1].split()[0]]",
+            )
+        }
+    ),
+    "answers in the tests, hidden": changed(
+        {
+            "shop/prices.py": SOURCE.replace(
+                "return sum(prices[1:])",
+                "import glob\n    import re\n\n    text = ''.join(open(path).read() "
+                "for path in glob.glob('*/*.py'))\n"
+                "    return int(re.search(re.escape(f'total({prices})') + r'\\D+(\\d+)', text)[1])",
+            )
+        }
+    ),
+    "pytest's newest config": changed({"pytest.toml": "[pytest]\npython_files = ['nothing.py']\n"}),
+    "decoded code": changed(
+        {"shop/prices.py": _code("import base64\n\nexec(base64.b64decode('dG90YWwgPSBzdW0='))\n")}
+    ),
+    "code from a file": changed(
+        {
+            "shop/prices.py": _code("from pathlib import Path\n\nexec(Path('shop/more.txt').read_text())\n"),
+            "shop/more.txt": "total = sum\n",
+        }
+    ),
+    "package of tests": changed(
+        {"tests/__init__.py": "from shop import prices\n\nprices.total = sum\n"},
+    ),
+    "code among the tests": changed(
+        {
+            "shop/prices.py": SOURCE + "\n\nfrom tests.test_sums import total\n",
+            "tests/test_sums.py": "import gc\n\ngc.get_objects()\ntotal = sum\n",
+        }
+    ),
 }
 """Name -> patch. `TESTS` and `FAIL` are what they are up against."""
 

@@ -92,6 +92,7 @@ def test_the_reference_solves_and_nothing_does_not(tmp_path: Path) -> None:
         ({"PASS_TO_PASS": {"a": 1}}, "line 2: field PASS_TO_PASS is not a list of texts"),
         ({"test_patch": "hello"}, "line 2: field test_patch: is no unified diff"),
         ({"extra": "{"}, "line 2: field extra: Expecting"),
+        ({"extra": {"test_cmd": ["pytest"]}}, "line 2: field extra.test_cmd is not a text"),
         ({"instance_id": "shop__prices-1"}, "line 2: field instance_id: 'shop__prices-1' is also at"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,24 @@ def test_a_task_that_is_not_fit_is_named_with_its_reasons(tmp_path: Path) -> Non
     assert "1 tasks, 0 oracle, 1 null failed, 0 flaky" in done.output
     found = json.loads((tmp_path / "found.json").read_text())
     assert [task["id"] for task in found["tasks"] if task["problems"]] == ["shout"]
+
+
+@pytest.mark.bubblewrap
+def test_a_command_that_cannot_run_or_does_not_end_is_said(tmp_path: Path) -> None:
+    """Nothing is proved of the base alone where it was not graded."""
+    source = datasets.folder(tmp_path / "tasks")
+    task = source / "shout.toml"
+    text = re.sub(r"command = .*", 'command = ["no-such-program"]', task.read_text())
+    (source / "missing.toml").write_text(text)
+    task.write_text("timeout_s = 1\n" + text.replace('"no-such-program"', '"sleep", "60"'))
+    words = [str(source), "--runs", "1", "--sandbox", "bubblewrap", "--task", "missing", "--task", "shout"]
+    done = CliRunner().invoke(command(), words)
+    assert done.exit_code == 3, done.output
+    assert "NOT FIT missing: oracle 0/1, null not graded" in done.output
+    assert "the test command cannot be started: no-such-program" in done.output
+    assert (
+        "run 1 of the reference is not resolved: the tests were killed after 1 s, the timeout" in done.output
+    )
 
 
 def test_tests_that_do_not_end_alike_are_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pkgutil
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from evals.cli_progress import line
 from evals.lease import Holder
 from evals.runner import Tally
 from evals.store import Run
+from tests.evals import datasets
 from tests.support.pawl import PAWL
 
 SMOKE = ("smoke", "--sandbox", "bubblewrap", "--limit", "2")
@@ -52,7 +54,7 @@ def test_each_command_is_there(capsys: pytest.CaptureFixture[str]) -> None:
         (("shwo",), "there is no command 'eval shwo'; did you mean show?"),
         (("xyz",), "there is no command 'eval xyz'; `pawl eval --help` lists the commands."),
         (("run", "humaneval"), "no benchmark is called 'humaneval'; there are"),
-        (("run", "smoke", "-a", "nobody"), "no agent is called 'nobody'; there are"),
+        (("run", "smoke", "-a", "nobody"), "mini-swe-agent, null, opencode"),
         (
             ("run", "smoke", "-a", "null", "--engine", "slurm"),
             "no engine is called 'slurm'; there are local, ray",
@@ -175,6 +177,22 @@ def test_an_interrupt_drains_and_leaves_a_run_that_can_be_resumed(tmp_path: Path
     assert len(list(tmp_path.glob("r/scores/*.json"))) == 3
 
 
+@pytest.mark.bubblewrap
+def test_what_went_wrong_is_said_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = datasets.folder(tmp_path / "tasks")
+    task = (source / "shout.toml").read_text()
+    (source / "shout.toml").write_text(re.sub(r"command = .*", 'command = ["no-such-program"]', task))
+    out = str(tmp_path / "run")
+    assert pawl_eval("run", str(source), "-a", "null", "--sandbox", "bubblewrap", "--out", out) == 0
+    said = capsys.readouterr().err
+    assert "1 of 1 scored · 0.0 % [0.0, 79.3] · 1 not graded" in said
+    assert "the first error: shout: the test command cannot be started: no-such-program" in said
+    task += '[environment]\npython = "3.99"\n'
+    (source / "shout.toml").write_text(task)
+    assert pawl_eval("check", str(source), "--sandbox", "bubblewrap") == 3
+    assert "no Python 3.99 is on this machine; install it" in capsys.readouterr().err
+
+
 def test_the_progress_line_says_the_rate_and_its_interval() -> None:
     tally = Tally(planned=40, scored=12, resolved=5, running=3, retried=2, paused="provider_error")
     tally.ends["engine_error"] = 1
@@ -182,6 +200,7 @@ def test_the_progress_line_says_the_rate_and_its_interval() -> None:
         "12 of 40 scored · 41.7 % [19.3, 68.0] · 3 running · 1 errors · 2 tried again"
         " · paused: provider error"
     )
+    assert line(Tally(planned=2, scored=2, ungraded=2)).endswith("[0.0, 65.8] · 2 not graded")
     assert line(Tally(planned=40)) == "0 of 40 scored"
 
 

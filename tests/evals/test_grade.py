@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from evals import verdict
 from evals.grade import Graded, examine_run, grade, scorer
 from evals.readback import Ended, Readback, read
-from evals.types import Instance, Script, TestOutcome, Tests
+from evals.types import Files, Instance, Script, TestOutcome, Tests
 from tests.evals.attacks import ATTACKS
 from tests.evals.tasks import BASE, FAIL, FIXED, KEEP, REFERENCE, TASK, TESTS, changed, graded_by
 
@@ -67,6 +67,7 @@ def test_a_patch_is_graded_by_tests_that_it_does_not_write(tmp_path: Path) -> No
         ("conftest", "conftest below"),
         ("exit code, hidden", "patched unittest, hidden"),
         ("forged output, hidden", "hidden from the diff"),
+        ("expected to fail, hidden", "answers in the tests, hidden"),
     ],
 )
 def test_an_attack_is_flagged_and_not_scored(names: tuple[str, str], tmp_path: Path) -> None:
@@ -96,6 +97,23 @@ def test_files_that_are_loaded_unasked_are_gone_before_the_tests_run(tmp_path: P
     (graded,) = run_all(tmp_path, (QUICK, both))
     assert outcomes(graded) == ["failed", "failed", "passed", "passed"]
     assert {flag.rule for flag in graded.score.flags} == {"autoload", "deletion"}
+
+
+@pytest.mark.bubblewrap
+def test_what_serves_the_tests_is_put_back(tmp_path: Path) -> None:
+    """A helper of theirs could mend, or break, what they test."""
+    tests = "from tests.helpers import WANTED\n\n" + TESTS.replace("== 6", "== WANTED")
+    base = {**BASE, "tests/helpers.py": "WANTED = 6\n", "tests/test_prices.py": tests}
+    task = msgspec.structs.replace(
+        graded_by(QUICK, test_patch="", overlay={"tests/test_prices.py": tests.encode()}),
+        tree=Files({name: text.encode() for name, text in base.items()}),
+    )
+    easier = (
+        "--- a/tests/helpers.py\n+++ b/tests/helpers.py\n@@ -1 +1,3 @@\n-WANTED = 6\n+import shop.prices\n"
+    )
+    (graded,) = run_all(tmp_path, (task, easier + "+WANTED = 5\n+shop.prices.total = sum\n"))
+    assert graded.score.applied and graded.score.flags == ()
+    assert outcomes(graded) == ["failed", "failed", "passed", "passed"]
 
 
 @pytest.mark.bubblewrap
@@ -237,6 +255,7 @@ def test_without_ids_all_that_is_collected_counts(ways: list[str], code: int, re
         text=None,
         killed="",
         allowed_plugins=lambda path: True,
+        patched=frozenset(),
         root="/eval/tree",
     )
     assert found.resolved == resolved and found.error == ""
@@ -265,6 +284,7 @@ def test_a_part_of_a_unittest_test_may_fail_alone(printed: str, flagged: bool) -
         text=None,
         killed="",
         allowed_plugins=lambda path: True,
+        patched=frozenset(),
         root="/eval/tree",
     )
     assert not found.resolved

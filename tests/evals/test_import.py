@@ -63,6 +63,11 @@ def test_every_form_of_predictions_is_read(name: str, content: str, tmp_path: Pa
             "p.jsonl:2: Object missing required field `instance_id`",
         ),
         ("p.json", json.dumps({"a": entry("a", 3)}), "p.json: a: Expected `str | null`, got `int`"),  # type: ignore[arg-type]
+        (
+            "p.json",
+            json.dumps([{"instance_id": "a", "patch": PATCH}]),
+            "Object missing required field `model_patch`",
+        ),
         ("p.json", json.dumps({"a": PATCH}), "p.json: a: Expected `object`, got `str`"),
         ("p.json", "3", "expected a list or an object of predictions"),
         ("p.json", "\udcff", "p.json: "),

@@ -295,6 +295,7 @@ def test_of_tests_with_one_name_the_worst_counts() -> None:
         text=make_report(tests, 1, "node"),
         killed="",
         allowed_plugins=lambda _: True,
+        patched=frozenset(),
         root="/",
     )
     assert [(test.outcome, test.message) for test in found.tests] == [("failed", "Error: no")]

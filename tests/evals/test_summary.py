@@ -15,6 +15,7 @@ from evals.reading import read_events, read_run
 from evals.store import Ended, Run, StoreError
 from evals.summary import Lost, Summary, encode, summarize
 from evals.types import AgentSpec, End, Flag, Instance, TestOutcome
+from evals.wording import excluded
 from tests.support.made_run import HOSTILE, SCORER, MadeRun, big_run, diff, events, task
 
 GUID = "0f0e0d0c-1111-2222-3333-444455556666"
@@ -62,6 +63,18 @@ def test_infrastructure_stays_in_the_denominator_and_is_shown_beside(tmp_path: P
     assert (found.if_excluded.value, found.if_excluded.n) == (0.5, 2)
     assert (found.infrastructure, found.verifier_errors) == (1, 1)
     assert found.progress.graded == 4
+
+
+def test_where_nothing_is_the_agents_own_the_report_says_so(tmp_path: Path) -> None:
+    run = MadeRun(tmp_path / "run", [task(number) for number in range(2)])
+    run.roll(run.units[0], "sandbox_error")
+    run.roll(run.units[1])
+    run.grade(run.units[1], False, error="collected nothing")
+    found = summary_of(run)
+    assert (found.resolved and found.resolved.value, found.if_excluded) == (0.0, None)
+    assert excluded(found) == (
+        "Nothing here is the agent's own: 1 ended by infrastructure, 1 could not be graded."
+    )
 
 
 def test_what_has_no_outcome_yet_is_counted_as_due_and_not_as_failed(tmp_path: Path) -> None:
@@ -214,6 +227,16 @@ def test_few_flips_show_nothing_and_the_power_line_says_why(tmp_path: Path) -> N
     assert found.words.startswith("No difference between old and new is shown: +5.4 points")
     assert "These 56 tasks can show a difference of 17 points or more" in found.power
     assert "628 tasks" in found.power
+
+
+def test_a_small_set_can_show_no_more_than_its_tasks_allow(tmp_path: Path) -> None:
+    """Five wins of five are no proof: McNemar's p is 0.0625."""
+    words = {
+        n: compare(*[summary_of(graded(tmp_path / f"{n}{good}", [[good]] * n)) for good in (False, True)])
+        for n in (5, 24)
+    }
+    assert words[5].power.startswith("These 5 tasks cannot show any difference")
+    assert words[24].power.startswith("These 24 tasks can show a difference of 57 points or more")
 
 
 def test_several_attempts_are_judged_by_the_paired_interval(tmp_path: Path) -> None:

@@ -97,9 +97,15 @@ def percentiles():
 def power():
     """Connor's n for discordance d and difference delta, by scipy's normal quantiles."""
     factor = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) ** 2
-    return [
-        [n, d, float(min(1, math.sqrt(factor * d / n)))] for n in (1, 24, 56, 300, 500) for d in (0.1, 0.2)
-    ]
+    sizes = [(n, d) for n in (1, 7, 8, 24, 39, 40, 56, 300, 500) for d in (0.1, 0.2)]
+    deltas = np.linspace(1e-6, 1, 1_000_001)
+    found = []
+    for n, d in sizes:
+        fit = factor * np.maximum(d, deltas) / deltas**2 <= n
+        near = float(deltas[fit][0]) if fit.any() else 1.0
+        exact = [value for value in (math.sqrt(factor * d / n), factor / n) if abs(value - near) < 2e-6]
+        found.append([n, d, float(exact[0] if exact else 1.0)])
+    return found
 
 
 json.dump(
