@@ -12,11 +12,12 @@ import os
 import shutil
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,14 +25,29 @@ from agent.models.catalog import find
 from agent.models.weights import present, weights_dir
 from agent.paths import cache_dir
 from sandbox.overlay import unmount_below
+from tests.support import bare_python
 from tests.support.browser import browser_path
 
 REAL_CACHE = cache_dir()
-ALONE = ("alone", "model")
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+"""gw0, gw1, ...; None where all tests run in one process."""
+ROOM = pytest.StashKey[IO[str] | None]()
+"""The room that the test before has kept for this one."""
 TEST_MODELS = ("qwen2.5-coder-1.5b", "smollm2-135m")
 REQUIRE_ALL = any(os.environ.get(name, "") not in ("", "0", "false") for name in ("CI", "PAWL_REQUIRE_ALL"))
 
-PRIVATE = ("PAWL_", "XDG_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "OPENROUTER_", "DEEPSEEK_", "HF_", "GIT_")
+PRIVATE = (
+    "PAWL_",
+    "XDG_",
+    "OPENAI_",
+    "ANTHROPIC_",
+    "GEMINI_",
+    "OPENROUTER_",
+    "DEEPSEEK_",
+    "HF_",
+    "GIT_",
+    "PYTHON",
+)
 """Prefixes of environment variables that would carry the host's settings or keys into a test."""
 
 
@@ -40,18 +56,26 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def bare_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """None of the host's settings, and as the Python of the tests' projects one with pytest alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(PRIVATE):
+                patch.delenv(name)
+        patch.setenv("VIRTUAL_ENV", str(bare_python.make(tmp_path_factory.mktemp("python"))))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def isolated(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A fresh HOME and PAWL_HOME, and none of the host's settings; gives the PAWL_HOME.
+    """A fresh HOME and PAWL_HOME; gives the PAWL_HOME.
 
     Tests marked `model` find the weights that the person has pulled.
     """
     home = tmp_path_factory.mktemp("home")
-    for name in list(os.environ):
-        if name.startswith(PRIVATE):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PAWL_HOME", str(home / "pawl"))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
@@ -118,24 +142,72 @@ NEEDS: dict[str, Callable[[], str]] = {
 """Mark -> a function that says what is missing, or an empty string when all is there."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Files go to the workers in the order of the tests, not in xdist's own."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers the files that keep others waiting come first, then those that take long, then
+    those of many tests: at the end no worker has much left to do while another has nothing."""
+    if WORKER is None:
+        return
+    marks = {item.path: Counter[str]() for item in items}
+    for item in items:
+        marks[item.path].update({"tests", *(mark.name for mark in item.iter_markers())})
+
+    def place(item: pytest.Item) -> tuple[int, int, int, Path]:
+        found = marks[item.path]
+        return -found["alone"], -found["slow"], -found["tests"], item.path
+
+    items.sort(key=place)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """With several workers a test marked `model` or `alone` runs while the others wait.
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """With several workers the tests marked `alone` that follow one another run while the others wait.
 
     The room is shared by common tests; whoever wants in waits behind the door, which one that wants the room
     for itself keeps shut until it is empty. Waiting does not count as the test's time.
     """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    if WORKER is None:
         return (yield)
-    alone = any(item.get_closest_marker(mark) for mark in ALONE)
-    # what all workers share is above the folder of each
-    shared = item.config._tmp_path_factory.getbasetemp().parent  # type: ignore[attr-defined]
-    with ExitStack() as held:
-        room = held.enter_context((shared / "room").open("w"))
+    alone = _is_alone(item)
+    room = item.config.stash.get(ROOM, None)
+    if room is None:
+        # what all workers share is above the folder of each
+        shared = item.config._tmp_path_factory.getbasetemp().parent  # type: ignore[attr-defined]
+        room = (shared / "room").open("w")
         with (shared / "door").open("w") as door:
             fcntl.flock(door, fcntl.LOCK_EX)
             fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    item.config.stash[ROOM] = room if alone and nextitem and _is_alone(nextitem) else None
+    try:
         return (yield)
+    finally:
+        if item.config.stash[ROOM] is None:
+            room.close()
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+@pytest.fixture(autouse=True)
+def one_core(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With several workers a model computes on one core, its worker's: the threads of a model wait for one
+    another all the time, and take several times as long where others have the cores."""
+    if WORKER is None or not request.node.get_closest_marker("model"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(cores)[int(WORKER.removeprefix("gw")) % len(cores)]})
+    yield
+    os.sched_setaffinity(0, cores)
 
 
 @pytest.hookimpl(tryfirst=True)

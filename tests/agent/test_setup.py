@@ -180,7 +180,10 @@ async def test_it_runs_again_when_what_decides_it_has_changed(
 
 
 @QUICK
-async def test_a_plain_pip_install_is_kept_too(tree: Path, backend: str, packages: Registry) -> None:
+async def test_a_plain_pip_install_is_kept_too(
+    tree: Path, backend: str, packages: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VIRTUAL_ENV")  # the Python of the host has pip, and a place for what users install
     command = f"python3 -m pip install -q {packages.pip} -r requirements.txt"
     async with session(tree, backend, command, packages.address) as now:
         text, patch = await now.run(f"{SAY}; greet; touch .pawl-packages/x")

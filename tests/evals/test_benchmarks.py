@@ -61,6 +61,7 @@ def test_what_is_hidden_is_not_in_the_agents_tree(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.bubblewrap
+@pytest.mark.slow
 def test_the_reference_solves_and_nothing_does_not(tmp_path: Path) -> None:
     """Graded twice alike, below 1 without a change, nothing of the fix in the tree."""
 

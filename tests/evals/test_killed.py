@@ -22,6 +22,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
+@pytest.mark.slow
 def test_no_unit_is_lost_and_none_counts_twice_on_the_local_engine(tmp_path: Path) -> None:
     figures = kill("local", 100, 2, tmp_path)
     assert figures["ok"], figures
