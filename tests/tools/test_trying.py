@@ -1,0 +1,71 @@
+"""Trial changes in a real pytest, inside a sandbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.base import ToolContext
+from tools.localize import suspects
+from tools.probe import run_check
+from tools.trials import reranked, trials
+from tools.trying import tried
+
+pytestmark = pytest.mark.anyio
+CODE = '''\
+def doubled(x):
+    return [each * 2 for each in x]
+
+
+def kept(x):
+    def small(each):
+        return each < 10
+
+    return [each for each in x if small(each)]
+
+
+def shifted(x):
+    return [each + 0 for each in x]
+
+
+class Chain:
+    """All of it runs in every test."""
+
+    def run(self, x):
+        return doubled(shifted(kept(list(x))))
+'''
+TESTS = """\
+import pytest
+from chain import Chain
+
+@pytest.mark.parametrize("given, wanted", [((1, 2, 3), [4, 6, 8]), ((9, 9, 9), [20, 20, 20])])
+def test_run(given, wanted):
+    assert Chain().run(given) == wanted
+
+def test_kept():
+    assert len(Chain().run([1, 2, 3, 10])) == 3
+
+def test_none():
+    assert Chain().run([]) == []
+"""
+COMMAND = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+
+
+async def test_the_change_that_mends_it_puts_its_function_first(ctx: ToolContext, tree: Path) -> None:
+    (tree / "chain.py").write_text(CODE)
+    (tree / "test_chain.py").write_text(TESTS)
+    check = await run_check(ctx.sandbox, COMMAND, coverage=True)
+    assert check.report is not None and len(check.report.failures) == 2
+    sources = {"chain.py": CODE.encode(), "test_chain.py": TESTS.encode()}
+    found = suspects(check.report, sources)
+    assert found[0].qualname != "shifted"
+    asked = trials(check.report, sources, found)
+    went = await tried(ctx.sandbox, COMMAND, asked, check.report, timeout_s=30, seconds=10)
+    mends = [(t.suspect.qualname, t.repair.text) for t, outcome in went if outcome.says == 1.0]
+    assert mends == [("shifted", b"1")]
+    assert reranked(found, went)[0].qualname == "shifted"
+    ends = [t.repair.text for t, outcome in went if t.suspect.qualname == "kept.small" and outcome.fixed]
+    assert ends == []
+    assert (tree / "chain.py").read_text() == CODE
+    assert sorted(Path("/tmp").glob("pawl-trials-*")) == []
