@@ -23,8 +23,10 @@ MOST = 3000
 """Trials of one question."""
 _DAMAGE = 6.0
 """How fast a change loses its say with the share of tests that it breaks."""
+_HARMFUL = 0.6
+"""The say of a change that mends all failing tests and breaks hardly any other."""
 _PARTLY = 0.3
-"""The say of a change that makes only some of the failing tests pass."""
+"""The say of one that mends only some, or breaks many."""
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -47,8 +49,10 @@ class Outcome(msgspec.Struct, frozen=True):
         """0..1: how much it speaks for its function."""
         if self.fixed < self.of:
             return _PARTLY * self.fixed / self.of
-        share = self.broken / (self.kept + self.broken) if self.broken else 0.0
-        return _PARTLY + (1 - _PARTLY) * math.pow(1 - share, _DAMAGE)
+        if not self.broken:
+            return 1.0
+        whole = math.pow(self.kept / (self.kept + self.broken), _DAMAGE)
+        return _PARTLY + (_HARMFUL - _PARTLY) * whole
 
 
 def trials(
@@ -101,7 +105,10 @@ def reranked(found: Sequence[Suspect], outcomes: Sequence[tuple[Trial, Outcome]]
     scored = []
     for suspect in found:
         says = best.get((suspect.path, suspect.symbol.start_byte), 0.0)
-        score = (says + suspect.score / highest) / 2
-        reason = "a small change here makes the failing tests pass" if says > _PARTLY else suspect.reason
+        score = suspect.score / highest
+        if says == 1.0:
+            score, reason = (1 + score) / 2, "a small change here makes the failing tests pass"
+        else:
+            score, reason = (score + says) / (1 + _HARMFUL) / 2, suspect.reason
         scored.append(msgspec.structs.replace(suspect, score=round(score, 3), reason=reason))
     return sorted(scored, key=lambda suspect: -suspect.score)

@@ -16,7 +16,7 @@ from tools.testplan import Planned, by_command
 from tools.testreport import TestReport
 from tools.trials import Outcome, Trial, reranked, trials
 
-SECONDS = 12.0
+SECONDS = 10.0
 """For all trials together, from when the tests are collected."""
 _FAILING = 12
 _OTHERS = 400

@@ -1,9 +1,10 @@
 """Whether the functions that a failure points at hold the fault: QuixBugs programs and mutants of packages.
 
-    python -m tests.bench.localize [--only NAME ...] [--count 15] [--seed 2] [--repositories FOLDER]
+    python -m tests.bench.localize [--only NAME ...] [--count 15] [--seed 2] [--start 0] [--repositories ...]
 
 NAME is `quixbugs` or a package of `tests/bench/faults.py`; by default QuixBugs and the packages that the
-ranking was not tuned on. FOLDER has git repositories by name; what is not in it is fetched from GitHub.
+ranking was not tuned on. --repositories names a folder with git repositories by name; what is not in it is
+fetched from GitHub.
 A mutant that no test notices does not count; one that fails at an import, so that no test runs, counts apart.
 Tests that fail without the mutant are deselected. Everything runs in a sandbox, measured by coverage.py, and
 each failure is ranked three times: as read, as measured, and as `pawl fix` does it, which measures where
@@ -141,7 +142,9 @@ async def quixbugs(folder: Path, backend: str) -> list[Place]:
     return found
 
 
-async def injected(repository: Repository, folder: Path, count: int, seed: int, backend: str) -> list[Place]:
+async def injected(
+    repository: Repository, folder: Path, count: int, seed: int, start: int, backend: str
+) -> list[Place]:
     found: list[Place] = []
     with tempfile.TemporaryDirectory(prefix="pawl-bench-") as work:
         tree = Path(work) / "tree"
@@ -151,7 +154,9 @@ async def injected(repository: Repository, folder: Path, count: int, seed: int, 
         if clean is None or not clean.counts.get("passed"):
             raise SystemExit(f"the tests of {repository.name} do not run here; do they need a package?")
         tests = [*repository.tests, *(f"--deselect={test.id}" for test in clean.failures)]
-        for fault in mutants(tree, seed):
+        for number, fault in enumerate(mutants(tree, seed)):
+            if number < start:
+                continue
             if len(found) == count:
                 break
             before = (tree / fault.path).read_bytes()
@@ -159,7 +164,7 @@ async def injected(repository: Repository, folder: Path, count: int, seed: int, 
             where = await place(tree, fault, backend, tests)
             (tree / fault.path).write_bytes(before)
             if where is not None:
-                found.append(_told(f"{fault.path}:{fault.qualname}", where))
+                found.append(_told(f"{number} {fault.path}:{fault.qualname}", where))
     return found
 
 
@@ -201,6 +206,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=["quixbugs", *packages], default=usual)
     parser.add_argument("--count", type=int, default=15, help="mutants of each package")
     parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument(
+        "--start", type=int, default=0, help="number of the first mutant, to go on with a run"
+    )
     parser.add_argument("--repositories", type=Path, default=Path("build/bench-localise"))
     parser.add_argument("--sandbox", default="bubblewrap", choices=["docker", "bubblewrap", "local"])
     options = parser.parse_args()
@@ -214,7 +222,7 @@ def main() -> None:
         rows[name] = asyncio.run(
             quixbugs(folder, options.sandbox)
             if name == "quixbugs"
-            else injected(packages[name], folder, options.count, options.seed, options.sandbox)
+            else injected(packages[name], folder, options.count, options.seed, options.start, options.sandbox)
         )
     rows["all mutants"] = [where for name, found in rows.items() if name != "quixbugs" for where in found]
     print(*table(rows), sep="\n")

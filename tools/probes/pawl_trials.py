@@ -42,6 +42,8 @@ _STUCK = 2
 _BASE_LIMIT_S, _LEAST_LIMIT_S, _SLOWER = 2.0, 0.2, 10.0
 _HUNG_LIMIT_S = 0.5
 """For a test that does not end as it is."""
+_MORE_S, _MORE = 1.0, 0.5
+"""How long trials go on after one that mends all: seconds, or a share of the time until then."""
 _MEMORY = 1 << 30
 """Bytes that a child may take more."""
 _FLAGS = 0
@@ -57,8 +59,8 @@ class _Texts:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._files = {path: Path(ROOT + path).read_text("utf-8") for path in paths}
-        self._parts: dict[tuple[str, int], dict[_Key, types.CodeType]] = {}
-        self._tops = {path: list(_statements(text)) for path, text in self._files.items()}
+        self._trees = {path: ast.parse(text) for path, text in self._files.items()}
+        self._before: dict[tuple[str, int], dict[_Key, types.CodeType]] = {}
         self._live: dict[_Key, list[types.FunctionType]] = {}
         self._flags: dict[str, int] = {}
         names = {os.path.realpath(ROOT + path): path for path in self._files}
@@ -79,40 +81,73 @@ class _Texts:
     ) -> list[tuple[types.FunctionType, types.CodeType]]:
         """The functions that a change of bytes is for, each with its new code; empty when none is there."""
         source = self._files[path].encode()
-        first, begin, stop = next(top for top in self._tops[path] if top[1] <= start < top[2])
-        if (path, first) not in self._parts:
-            self._parts[path, first] = self._codes(path, first, source[begin:stop])
-        old = self._parts[path, first]
-        new = self._codes(path, first, source[begin:start] + text.encode() + source[end:stop])
+        above, begin, stop = _part(self._trees[path], source, source.count(b"\n", 0, start) + 1)
+        if (path, begin) not in self._before:
+            self._before[path, begin] = self._codes(path, above + source[begin:stop])
+        old = self._before[path, begin]
+        new = self._codes(path, above + source[begin:start] + text.encode() + source[end:stop])
         return [
             (function, code)
             for key, code in new.items()
             if key in old and code != old[key]
             for function in self._live.get(key, ())
-            if function.__code__ == old[key] and code.co_freevars == old[key].co_freevars
+            if _fits(function.__code__, code)
         ]
 
-    def _codes(self, path: str, first: int, part: bytes) -> dict[_Key, types.CodeType]:
-        """Every code of a statement of the top level, compiled alone on its own line."""
-        text = "\n" * (first - 1) + part.decode()
-        whole = compile(text, ROOT + path, "exec", flags=self._flags.get(path, 0), dont_inherit=True)
-        found: dict[_Key, types.CodeType] = {}
+    def _codes(self, path: str, part: bytes) -> dict[_Key, types.CodeType]:
+        """Every code of a part of a file that stands on its own lines, if no other begins there."""
+        whole = compile(part.decode(), ROOT + path, "exec", flags=self._flags.get(path, 0), dont_inherit=True)
+        found: dict[_Key, list[types.CodeType]] = {}
         stack = [whole]
         while stack:
             code = stack.pop()
-            found[path, code.co_firstlineno, code.co_name] = code
+            found.setdefault((path, code.co_firstlineno, code.co_name), []).append(code)
             stack += [inner for inner in code.co_consts if isinstance(inner, types.CodeType)]
-        return found
+        return {key: codes[0] for key, codes in found.items() if len(codes) == 1}
 
 
-def _statements(text: str) -> Iterator[tuple[int, int, int]]:
-    """(first line, first byte, byte after the end) of the statements of the top level, in whole lines."""
+def _fits(old: types.CodeType, new: types.CodeType) -> bool:
+    """Whether a function may have the one in place of the other: compiled with its module it can differ."""
+    arguments = old.co_argcount + old.co_kwonlyargcount
+    same = old.co_varnames[:arguments] == new.co_varnames[:arguments] and old.co_flags == new.co_flags
+    return same and old.co_freevars == new.co_freevars
+
+
+def _part(tree: ast.Module, source: bytes, line: int) -> tuple[bytes, int, int]:
+    """(what stands above, first byte, byte after the end) of what is to be compiled for a change at `line`.
+
+    It is the statement of the top level, or the method with only the heads of its classes above it: their
+    names decide what `__private` and `super()` mean, the rest is left out to be quick. Lines stay where they
+    are, as empty ones.
+    """
+    lines = source.split(b"\n")
+    kept: dict[int, bytes] = {}
+    node, first, last = _holding(tree.body, line)
+    while isinstance(node, ast.ClassDef):
+        inner, begins, ends = _holding(node.body, line)
+        head = min(_first(child) for child in node.body)
+        if inner is None or head <= node.lineno:
+            break
+        kept.update((number, lines[number - 1]) for number in range(first, head))
+        node, first, last = inner, begins, ends
     starts = [0]
-    for line in text.encode().split(b"\n"):
-        starts.append(starts[-1] + len(line) + 1)
-    for node in ast.parse(text).body:
-        first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])
-        yield first, starts[first - 1], starts[node.end_lineno or node.lineno]
+    for text in lines:
+        starts.append(starts[-1] + len(text) + 1)
+    above = b"".join(kept.get(number, b"") + b"\n" for number in range(1, first))
+    return above, starts[first - 1], starts[last]
+
+
+def _holding(body: list[ast.stmt], line: int) -> tuple[ast.stmt | None, int, int]:
+    """The statement that holds a line, its first and its last one; None and the line itself for none."""
+    for node in body:
+        if _first(node) <= line <= (node.end_lineno or node.lineno):
+            return node, _first(node), node.end_lineno or node.lineno
+    return None, line, line
+
+
+def _first(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(one.lineno for one in decorators)])
 
 
 class _Trials:
@@ -138,7 +173,8 @@ class _Trials:
                 {"type": "none", "why": "tests run in several processes, or none can be forked"}
             )
             return
-        until = time.monotonic() + self.asked["seconds"]
+        began = time.monotonic()
+        until = began + self.asked["seconds"]
         items = {item.nodeid: item for item in session.items}
         failing = [items[name] for name in self.asked["failing"] if name in items]
         others = [items[name] for name in self.asked["others"] if name in items]
@@ -153,9 +189,12 @@ class _Trials:
             return
         limit = sum(each[1] for each in tests[0]) + _SAMPLE_S + 2.0
 
+        # what mends all is seldom in two places: a while longer the others have their turn
+        ends = [until]
+
         def jobs() -> Iterator[tuple[int, Callable[[_Write], None]]]:
             for number, (path, start, end, text) in enumerate(self.asked["trials"]):
-                if time.monotonic() > until:
+                if time.monotonic() > min(ends):
                     return
                 try:
                     changes = texts.changed(path, start, end, text)
@@ -177,6 +216,9 @@ class _Trials:
                 record.update(line)
             if record["fixed"] == record["of"] and not record["kept"] + record["broken"] and tests[1]:
                 record["broken"] = 1  # it did not live to tell
+            if record["fixed"] == record["of"] and not record["broken"]:
+                now = time.monotonic()
+                ends.append(now + max(_MORE_S, _MORE * (now - began)))
             self.records.write(record)
 
     def _base(self, failing: list[Any], others: list[Any]) -> tuple[list[Any], list[Any]]:
