@@ -41,7 +41,9 @@ KINDS: tuple[Kind, ...] = (
     *("compare", "logic", "negate", "number", "truth", "arithmetic"),
     *("jump", "swap", "bound", "call", "name", "drop"),
 )
-"""The likelier a repair is of a kind, the sooner it comes; those that mostly take away come last."""
+"""The likelier a repair is of a kind, the sooner it comes."""
+LATER: tuple[Kind, ...] = KINDS[7:]
+"""What has many changes for each that mends."""
 
 _EXCHANGED: dict[type[ast.AST], tuple[str, tuple[str, ...]]] = {
     ast.Lt: ("<", ("<=", ">", ">=", "!=")),

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tools.localize import Suspect
-from tools.repairs import KINDS, Repair, repairs
+from tools.repairs import KINDS, LATER, Repair, repairs
 from tools.spectrum import innermost
 from tools.testreport import TestReport
 
@@ -58,9 +58,9 @@ class Outcome(msgspec.Struct, frozen=True):
 def trials(
     report: TestReport, sources: Mapping[str, bytes], found: Sequence[Suspect], most: int = MOST
 ) -> list[Trial]:
-    """What to try for `found`, likeliest first: each suspect has its turn in every round.
+    """What to try for `found`: all suspects have their turns, the fourth half as often as the first.
 
-    Of one suspect first comes what changes the lines that failing tests ran most and others least.
+    Of one suspect what changes the lines comes first that failing tests ran most and others least.
     """
     changes: dict[str, dict[int, list[tuple[float, Repair]]]] = {}
     queues: list[list[Trial]] = []
@@ -70,13 +70,17 @@ def trials(
             changes[path] = _by_function(report, path, sources[path])
         own = sorted(changes[path].get(suspect.symbol.start_byte, ()), key=_order)
         queues.append([Trial(suspect, repair) for _, repair in own])
-    longest = max(map(len, queues), default=0)
-    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)][:most]
+    turns = [
+        ((turn + 1) * math.sqrt(rank + 1), rank, trial)
+        for rank, queue in enumerate(queues)
+        for turn, trial in enumerate(queue)
+    ]
+    return [trial for _, _, trial in sorted(turns, key=lambda turn: turn[:2])][:most]
 
 
-def _order(weighed: tuple[float, Repair]) -> tuple[float, int]:
+def _order(weighed: tuple[float, Repair]) -> tuple[bool, float, int]:
     weight, repair = weighed
-    return (-round(weight, 1), KINDS.index(repair.kind))
+    return (repair.kind in LATER, -round(weight, 1), KINDS.index(repair.kind))
 
 
 def _by_function(report: TestReport, path: str, source: bytes) -> dict[int, list[tuple[float, Repair]]]:
