@@ -22,6 +22,7 @@ import select
 import signal
 import time
 import types
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,10 @@ class _Texts:
 
     def _codes(self, path: str, part: bytes) -> dict[_Key, types.CodeType]:
         """Every code of a part of a file that stands on its own lines, if no other begins there."""
-        whole = compile(part.decode(), ROOT + path, "exec", flags=self._flags.get(path, 0), dont_inherit=True)
+        with _quiet():
+            whole = compile(
+                part.decode(), ROOT + path, "exec", flags=self._flags.get(path, 0), dont_inherit=True
+            )
         found: dict[_Key, list[types.CodeType]] = {}
         stack = [whole]
         while stack:
@@ -331,7 +335,8 @@ def _forked(
 def _fork(job: Callable[[_Write], None]) -> tuple[int, int]:
     """(process, where to read what it writes)"""
     reading, writing = os.pipe()
-    pid = os.fork()
+    with _quiet():
+        pid = os.fork()
     if pid:
         os.close(writing)
         return pid, reading
@@ -347,6 +352,14 @@ def _fork(job: Callable[[_Write], None]) -> tuple[int, int]:
         pass
     finally:
         os._exit(0)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Where the project makes errors of warnings, of a fork beside threads or of odd code, they are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _bounded() -> None:
