@@ -80,6 +80,22 @@ async def test_the_change_that_mends_it_puts_its_function_first(ctx: ToolContext
     assert sorted(Path("/tmp").glob("pawl-trials-*")) == []
 
 
+async def test_a_test_of_which_a_part_fails_is_one_that_fails(ctx: ToolContext, tree: Path) -> None:
+    source = "def right(x):\n    return x + 1\n"
+    (tree / "m.py").write_text(source)
+    (tree / "test_m.py").write_text(
+        "import unittest\nfrom m import right\n\n\nclass TestIt(unittest.TestCase):\n"
+        "    def test_each(self):\n        for x in (0, 1):\n            with self.subTest(x=x):\n"
+        "                self.assertEqual(right(x), x)\n"
+    )
+    check = await run_check(ctx.sandbox, COMMAND)
+    assert check.report is not None and check.report.failures
+    sources = {path.name: path.read_bytes() for path in tree.glob("*.py")}
+    asked = trials(check.report, sources, suspects(check.report, sources))
+    went = await tried(ctx.sandbox, COMMAND, asked, check.report, timeout_s=30, seconds=5)
+    assert [trial.repair.text for trial, outcome in went if outcome.says == 1.0] == [b"0", b"*"]
+
+
 async def test_other_runners_and_tests_that_are_gone_have_none(ctx: ToolContext, tree: Path) -> None:
     (tree / "chain.py").write_text(CODE)
     (tree / "test_chain.py").write_text(TESTS)

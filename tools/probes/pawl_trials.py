@@ -161,7 +161,7 @@ class _Trials:
         self.config = config
         self.asked = asked
         self.records = Records(_OUT)
-        self.said = ""
+        self.part_failed = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> bool:
@@ -226,7 +226,7 @@ class _Trials:
             self.records.write(record)
 
     def _base(self, failing: list[Any], others: list[Any]) -> tuple[list[Any], list[Any]]:
-        """[(test, its limit, what it says)] of those that fail, and of those that pass, with no change."""
+        """[(test, its limit)] of those that fail, and of those that pass, with no change."""
 
         def run(write: _Write) -> None:
             for which, some, wanted in ((0, failing, False), (1, others, True)):
@@ -235,56 +235,54 @@ class _Trials:
                     began = time.monotonic()
                     if began > until:
                         break
-                    passed, said = self._run(item, _BASE_LIMIT_S)
-                    if passed == wanted:
-                        write([which, number, time.monotonic() - began, said])
+                    if self._run(item, _BASE_LIMIT_S) == wanted:
+                        write([which, number, time.monotonic() - began])
 
         tests: tuple[list[Any], list[Any]] = ([], [])
         for _, lines in _forked([(0, run)], self.asked["seconds"] / 2, 1):
-            for which, number, seconds, said in sorted(
+            for which, number, seconds in sorted(
                 lines, key=lambda line: line[0] * 1e6 + line[2] * (not line[0])
             ):
                 hung = seconds >= _BASE_LIMIT_S
                 limit = _HUNG_LIMIT_S if hung else max(_LEAST_LIMIT_S, _SLOWER * seconds)
-                tests[which].append(((failing, others)[which][number], limit, said))
+                tests[which].append(((failing, others)[which][number], limit))
         self.records.write({"type": "base", "failing": len(tests[0]), "others": len(tests[1])})
         return tests
 
     def _try(self, write: _Write, changes: list[Any], failing: list[Any], others: list[Any]) -> None:
         for function, code in changes:
             function.__code__ = code
-        fixed = stuck = changed = 0
-        for item, limit, said in failing:
-            passed, now = self._run(item, limit)
-            fixed, stuck, changed = (
-                fixed + passed,
-                stuck + (not passed),
-                changed + (not passed and now != said),
-            )
+        fixed = stuck = 0
+        for item, limit in failing:
+            passed = self._run(item, limit)
+            fixed, stuck = fixed + passed, stuck + (not passed)
             if stuck >= _STUCK:
                 break
-        write({"fixed": fixed, "changed": changed})
+        write({"fixed": fixed})
         if fixed < len(failing):
             return
         kept = broken = 0
         until = time.monotonic() + _SAMPLE_S
-        for item, limit, _ in others:
-            passed, _ = self._run(item, limit)
+        for item, limit in others:
+            passed = self._run(item, limit)
             kept, broken = kept + passed, broken + (not passed)
             write({"kept": kept, "broken": broken})
             if broken >= _BROKEN or time.monotonic() > until:
                 break
 
-    def _run(self, item: Any, limit: float) -> tuple[bool, str]:
-        """Whether a test passes, and what it says if not."""
-        self.said = ""
-        passed = False
+    def _run(self, item: Any, limit: float) -> bool:
+        """Whether a test passes."""
+        passed = self.part_failed = False
         with alarm(limit, "trial"):
             for report in runtestprotocol(item, log=False, nextitem=None):
-                if report.failed:
-                    return False, self.said
+                if report.failed or self.part_failed:
+                    return False
                 passed = passed or (report.when == "call" and report.passed)
-        return passed, self.said
+        return passed
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Of parts of tests alone, as whole ones are run without it."""
+        self.part_failed = self.part_failed or report.failed
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
         """As pytest's own, without the text, which takes longer than most tests."""
@@ -295,8 +293,6 @@ class _Trials:
             outcome, longrepr = "skipped", (str(item.path if hasattr(item, "path") else item.fspath), 0, "")
         elif error is not None:
             outcome = longrepr = "failed"
-            with contextlib.suppress(Exception):
-                self.said = f"{type(error).__name__}: {str(error)[:200]}"
         return TestReport(item.nodeid, item.location, {}, outcome, longrepr, call.when)
 
 
