@@ -94,7 +94,7 @@ HELD_OUT = (
     Repository("jmespath", "jmespath.py", "2ad18b0e51ef3c22ef0d4bbeb11506746a39e228", ("tests",)),
     Repository("cpburnz", "python-pathspec", "6568072c2703c72796cd02467feb924540157c92", ("tests",)),
 )
-"""Measured when the ranking was done; the last two were first run then. Tests of all these need nothing but pytest."""
+"""Measured when the ranking was done, the last two first then. Tests of all these need nothing but pytest."""
 
 
 class Fault(NamedTuple):
