@@ -39,7 +39,7 @@ OWNERS = {
     "nbformat": r"tools/documents\.py",
     "platformdirs": r"agent/paths\.py",
     "pytest": r"(tools|evals)/probes/.*",
-    "_pytest": r"evals/probes/.*",
+    "_pytest": r"(tools|evals)/probes/.*",
     "pluggy": r"evals/probes/.*",
     "pyarrow": r"evals/benchmarks/swebench\.py",
     "coverage": r"tools/probes/.*",

@@ -36,10 +36,12 @@ _UNTOLD = 0.5
 """What a function keeps that was run by failing tests and that no other evidence points at."""
 _SHOWING = 0.3
 """For what a failing assertion calls to show its values."""
-_CLEAR = 0.6
-"""A lower score, as read, points nowhere clearly."""
+_CLEAR = 0.95
+"""A lower score, as read, points nowhere clearly: an assertion tells what it called, not what that calls."""
+_CLEAR_MEASURED = 0.6
 _AHEAD = 0.8
 """A second suspect with this share of the first one's score is as likely."""
+_AHEAD_MEASURED = 0.7
 _NOT_RUN = 0.02
 """For a function that no failing test ran: it can still be at fault when a module is imported."""
 
@@ -92,13 +94,14 @@ def _order(scored: tuple[float, Evidence]) -> tuple[float, int]:
 
 
 def is_weak(report: TestReport, found: Sequence[Suspect]) -> bool:
-    """Whether the failures leave it open which function is at fault, so that measuring could tell.
+    """Whether the failures leave it open which function is at fault, so that measuring or trials could tell.
 
     They do when not most of them point at the first suspect, or when the second one is close behind it.
     """
     if not report.failures or not found:
         return bool(report.failures)
-    return found[0].score < _CLEAR or (len(found) > 1 and found[1].score > _AHEAD * found[0].score)
+    clear, ahead = (_CLEAR_MEASURED, _AHEAD_MEASURED) if report.lines else (_CLEAR, _AHEAD)
+    return found[0].score < clear or (len(found) > 1 and found[1].score > ahead * found[0].score)
 
 
 def _measured(

@@ -48,15 +48,20 @@ def probe_folder(sandbox: Sandbox) -> str:
 
 
 def probe_env(
-    out: str, limit_s: float | None, folder: str, root: str, env: Mapping[str, str] | None = None
+    out: str,
+    limit_s: float | None,
+    folder: str,
+    root: str,
+    env: Mapping[str, str] | None = None,
+    plugin: str = "pawl_probe",
 ) -> dict[str, str]:
-    """`env` with the plugin switched on; its own PYTHONPATH and PYTEST_ADDOPTS are kept.
+    """`env` with a plugin of tools/probes/ switched on; its own PYTHONPATH and PYTEST_ADDOPTS are kept.
 
     `out` is the file inside the sandbox to write records to, `limit_s` the seconds one test may take.
     """
     base = dict(env or {})
     paths = [folder, *filter(None, [base.get("PYTHONPATH")])]
-    options = [*filter(None, [base.get("PYTEST_ADDOPTS")]), "-p pawl_probe"]
+    options = [*filter(None, [base.get("PYTEST_ADDOPTS")]), f"-p {plugin}"]
     base |= {"PYTHONPATH": ":".join(paths), "PYTEST_ADDOPTS": " ".join(options)}
     base |= {"PAWL_PROBE_OUT": out, "PAWL_PROBE_ROOT": root}
     if limit_s:

@@ -35,7 +35,7 @@ def suspicion(
     for path, lines in report.lines.items():
         if path not in sources or is_test_path(path):
             continue
-        bodies = _innermost(sources[path])
+        bodies = innermost(sources[path])
         seen: dict[int, tuple[Symbol, list[tuple[int, int]]]] = {}
         for line, counts in lines.items():
             if (symbol := bodies.get(line)) is not None and counts[0]:
@@ -59,7 +59,7 @@ def _ochiai(failed: int, passed: int, whole: int) -> float:
     return failed / math.sqrt(whole * (failed + passed))
 
 
-def _innermost(source: bytes) -> dict[int, Symbol]:
+def innermost(source: bytes) -> dict[int, Symbol]:
     """Line -> the innermost function whose body it is in."""
     found: dict[int, Symbol] = {}
     for symbol in syntax.functions(source):

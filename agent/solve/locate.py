@@ -1,4 +1,5 @@
-"""Where the fault of a failing command may be; measured by coverage where reading leaves it open."""
+"""Where the fault of a failing command may be; where reading leaves it open it is measured by coverage, and
+where that leaves it open by trial changes (`tools/trying.py`)."""
 
 from __future__ import annotations
 
@@ -10,16 +11,20 @@ import msgspec
 from agent.bus import Branch
 from agent.events import Noted
 from agent.workbench import Workbench
-from sandbox.base import SandboxError
+from sandbox.base import Sandbox, SandboxError
 from tools.localize import Suspect, is_weak, most_telling, suspects
 from tools.probe import run_check
 from tools.testreport import CheckResult, TestReport, TestResult
+from tools.trying import SECONDS, settled
 
 MAX_RUN_S = 20.0
 """A check that takes longer is not run once more to measure it."""
 SLOWER = 5.0
 """Tests that are traced may take so many times as long before it is given up."""
 START_S = 5.0
+TRIED = 40
+"""So many suspects have changes tried in them."""
+SHOWN = 10
 
 
 class Located(msgspec.Struct, frozen=True):
@@ -41,7 +46,8 @@ async def located(
     """Where the failure points.
 
     The tests are run once more, traced, only when coverage.py is where they ran, the first run was short and
-    `is_weak` says that the failure alone points nowhere clearly.
+    `is_weak` says that the failure alone points nowhere clearly. What says so of the measured ranking as well
+    has small changes tried, by pytest, in the same fork; the changes themselves are not told.
     """
     report = before.report
     if report is None:
@@ -52,25 +58,36 @@ async def located(
     if not report.measurable or before.killed or taken > MAX_RUN_S or not is_weak(report, found.suspects):
         return found
     branch.emit(Noted("info", "the failure points at no function clearly; measuring what the tests run"))
-    measured = await _measure(bench, command, START_S + SLOWER * taken)
-    if measured is None or not measured.lines:
+    try:
+        async with bench.candidate() as candidate:
+            ranked = await _measured(candidate.sandbox, command, report, sources, taken, branch)
+    except SandboxError:
+        ranked = []
+    if not ranked:
         branch.emit(Noted("info", "measuring told nothing; going by the failure alone"))
-        return found
-    report = msgspec.structs.replace(report, lines=measured.lines)
-    return Located(
-        tuple(await asyncio.to_thread(suspects, report, sources)) or found.suspects, found.failures
-    )
+    return msgspec.structs.replace(found, suspects=tuple(ranked[:SHOWN])) if ranked else found
+
+
+async def _measured(
+    sandbox: Sandbox,
+    command: tuple[str, ...],
+    report: TestReport,
+    sources: Mapping[str, bytes],
+    taken: float,
+    branch: Branch,
+) -> list[Suspect]:
+    """The suspects by a traced run, and by trials where that leaves it open; none when it told nothing."""
+    slowest = START_S + SLOWER * taken
+    check = await run_check(sandbox, command, timeout_s=slowest, coverage=True)
+    if check.report is None or not check.report.lines:
+        return []
+    report = msgspec.structs.replace(report, lines=check.report.lines)
+    found = await asyncio.to_thread(suspects, report, sources, limit=TRIED)
+    if is_weak(report, found):
+        branch.emit(Noted("info", "nor do the lines that they run; trying small changes"))
+        found = await settled(sandbox, command, report, sources, found, timeout_s=slowest + SECONDS)
+    return found
 
 
 def _read(report: TestReport, sources: Mapping[str, bytes]) -> Located:
     return Located(tuple(suspects(report, sources)), most_telling(report, sources))
-
-
-async def _measure(bench: Workbench, command: tuple[str, ...], seconds: float) -> TestReport | None:
-    """The report of a traced run in a fork of its own; None when there is none in time."""
-    try:
-        async with bench.candidate() as candidate:
-            check = await run_check(candidate.sandbox, command, timeout_s=seconds, coverage=True)
-    except SandboxError:
-        return None
-    return check.report

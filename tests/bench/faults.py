@@ -72,6 +72,13 @@ TUNED_ON = (
     Repository(
         "grantjenks", "python-sortedcontainers", "3ac358631f58c1347f1d6d2d92784117db0f38ed", ("tests",)
     ),
+    Repository(
+        "Python-Markdown",
+        "markdown",
+        "bb50627dc07fde6ee5ed7478464062c537ebad2c",
+        ("tests", "--ignore=tests/test_syntax/extensions/test_md_in_html.py"),
+    ),
+    Repository("martinblech", "xmltodict", "8d7f1fdb2251b5dc3b98df447850cb8229defc32", ("tests",)),
 )
 MEASURED_BEFORE = (
     Repository("tkem", "cachetools", "28d4506f2a49d781ffbcecb095fa7aba5bb80aff", ("tests",)),
@@ -84,8 +91,10 @@ HELD_OUT = (
     Repository("andialbrecht", "sqlparse", "60cdc649726bf1bc4f1b336050560b336da715ec", ("tests",)),
     Repository("lepture", "mistune", "b5dd9949baf3729a709ef8ae591eab86e72a9e46", ("tests",)),
     Repository("hukkin", "tomli", "920e20b1cf495b63f6d4a6aa3cd5e4ff25f5f5a7", ("tests",)),
+    Repository("jmespath", "jmespath.py", "2ad18b0e51ef3c22ef0d4bbeb11506746a39e228", ("tests",)),
+    Repository("cpburnz", "python-pathspec", "6568072c2703c72796cd02467feb924540157c92", ("tests",)),
 )
-"""Measured once, when the ranking was done. Tests of all these need nothing but pytest."""
+"""Measured when the ranking was done, the last two first then. Tests of all these need nothing but pytest."""
 
 
 class Fault(NamedTuple):

@@ -1,13 +1,14 @@
 """Whether the functions that a failure points at hold the fault: QuixBugs programs and mutants of packages.
 
-    python -m tests.bench.localize [--only NAME ...] [--count 15] [--seed 2] [--repositories FOLDER]
+    python -m tests.bench.localize [--only NAME ...] [--count 15] [--seed 2] [--start 0] [--repositories ...]
 
 NAME is `quixbugs` or a package of `tests/bench/faults.py`; by default QuixBugs and the packages that the
-ranking was not tuned on. FOLDER has git repositories by name; what is not in it is fetched from GitHub.
+ranking was not tuned on. --repositories names a folder with git repositories by name; what is not in it is
+fetched from GitHub.
 A mutant that no test notices does not count; one that fails at an import, so that no test runs, counts apart.
 Tests that fail without the mutant are deselected. Everything runs in a sandbox, measured by coverage.py, and
 each failure is ranked three times: as read, as measured, and as `pawl fix` does it, which measures where
-reading leaves it open. Prints a table in Markdown.
+reading leaves it open and tries small changes where measuring does. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import importlib.util
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from agent.solve.locate import SHOWN, TRIED
 from evals.metrics import wilson
-from sandbox.base import Limits, SandboxSpec
+from sandbox.base import Limits, Sandbox, SandboxSpec
 from sandbox.open import open_sandbox
 from tests.bench.faults import (
     HELD_OUT,
@@ -40,10 +43,13 @@ from tests.bench.faults import (
 from tools.localize import Suspect, is_weak, suspects
 from tools.probe import PROBE_MOUNT, run_check
 from tools.testreport import TestReport
+from tools.trying import settled
 
 LIMIT_S = 120.0
 TEST_LIMIT_S = 5.0
 MAX_FILE = 500_000
+LEAST_S = 0.05
+"""Trials take longer."""
 
 
 class Place(NamedTuple):
@@ -54,11 +60,13 @@ class Place(NamedTuple):
     fix: int
     seconds: float
     """Of the processor, for ranking the report as read."""
+    trying: float
+    """Of the clock, for trials; 0 where there were none."""
     at_import: bool = False
 
 
-async def run(tree: Path, backend: str, tests: list[str]) -> TestReport | None:
-    """The report of the tests of a tree, with what was measured."""
+@asynccontextmanager
+async def opened(tree: Path, backend: str) -> AsyncIterator[Sandbox]:
     with tempfile.TemporaryDirectory(prefix="pawl-bench-") as state:
         spec = SandboxSpec(
             tree=tree,
@@ -69,34 +77,51 @@ async def run(tree: Path, backend: str, tests: list[str]) -> TestReport | None:
         )
         box = await open_sandbox(spec, backend, state=Path(state), project=tree)  # type: ignore[arg-type]
         try:
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-            path = {"PYTHONPATH": f"{tree}/src:{tree}"}
-            check = await run_check(
-                box, tuple(command), timeout_s=LIMIT_S, limit_s=TEST_LIMIT_S, extra_env=path, coverage=True
-            )
+            yield box
         finally:
             await box.aclose()
+
+
+def pytest(tree: Path, tests: list[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Command and environment."""
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    return command, {"PYTHONPATH": f"{tree}/src:{tree}"}
+
+
+async def run(box: Sandbox, tree: Path, tests: list[str]) -> TestReport | None:
+    """The report of the tests of a tree, with what was measured."""
+    command, env = pytest(tree, tests)
+    check = await run_check(
+        box, command, timeout_s=LIMIT_S, limit_s=TEST_LIMIT_S, extra_env=env, coverage=True
+    )
     return check.report
 
 
 async def place(tree: Path, fault: Fault, backend: str, tests: list[str]) -> Place | None:
     """Where the ranking of a tree with a fault in it puts the fault; None if no test fails."""
-    report = await run(tree, backend, tests)
-    if report is None or not report.failures:
-        return None
-    sources = {
-        str(file.relative_to(tree)): file.read_bytes()
-        for file in sorted(tree.rglob("*.py"))
-        if file.is_file() and file.stat().st_size < MAX_FILE
-    }
-    read = msgspec.structs.replace(report, lines={})
-    started = time.process_time()
-    as_read = suspects(read, sources)
-    seconds = time.process_time() - started
-    measured = suspects(report, sources)
-    fix = measured if report.lines and is_weak(read, as_read) else as_read
-    at_import = any("::" not in test.id for test in report.failures)
-    return Place(_of(fault, as_read), _of(fault, measured), _of(fault, fix), seconds, at_import)
+    async with opened(tree, backend) as box:
+        report = await run(box, tree, tests)
+        if report is None or not report.failures:
+            return None
+        at_import = any("::" not in test.id for test in report.failures)
+        sources = {
+            str(file.relative_to(tree)): file.read_bytes()
+            for file in sorted(tree.rglob("*.py"))
+            if file.is_file() and file.stat().st_size < MAX_FILE
+        }
+        read = msgspec.structs.replace(report, lines={})
+        started = time.process_time()
+        as_read = suspects(read, sources)
+        seconds = time.process_time() - started
+        measured = suspects(report, sources, limit=TRIED)
+        fix = measured if report.lines and is_weak(read, as_read) else as_read
+        began = time.monotonic()
+        if fix is measured and is_weak(report, measured):
+            command, env = pytest(tree, tests)
+            fix = await settled(box, command, report, sources, measured, timeout_s=LIMIT_S, extra_env=env)
+        trying = time.monotonic() - began
+    ranks = [_of(fault, ranked[:SHOWN]) for ranked in (as_read, measured, fix)]
+    return Place(ranks[0], ranks[1], ranks[2], seconds, trying, at_import)
 
 
 def _of(fault: Fault, found: list[Suspect]) -> int:
@@ -117,16 +142,21 @@ async def quixbugs(folder: Path, backend: str) -> list[Place]:
     return found
 
 
-async def injected(repository: Repository, folder: Path, count: int, seed: int, backend: str) -> list[Place]:
+async def injected(
+    repository: Repository, folder: Path, count: int, seed: int, start: int, backend: str
+) -> list[Place]:
     found: list[Place] = []
     with tempfile.TemporaryDirectory(prefix="pawl-bench-") as work:
         tree = Path(work) / "tree"
         repository.archive(folder, tree)
-        clean = await run(tree, backend, list(repository.tests))
+        async with opened(tree, backend) as box:
+            clean = await run(box, tree, list(repository.tests))
         if clean is None or not clean.counts.get("passed"):
             raise SystemExit(f"the tests of {repository.name} do not run here; do they need a package?")
         tests = [*repository.tests, *(f"--deselect={test.id}" for test in clean.failures)]
-        for fault in mutants(tree, seed):
+        for number, fault in enumerate(mutants(tree, seed)):
+            if number < start:
+                continue
             if len(found) == count:
                 break
             before = (tree / fault.path).read_bytes()
@@ -134,21 +164,22 @@ async def injected(repository: Repository, folder: Path, count: int, seed: int, 
             where = await place(tree, fault, backend, tests)
             (tree / fault.path).write_bytes(before)
             if where is not None:
-                found.append(_told(f"{fault.path}:{fault.qualname}", where))
+                found.append(_told(f"{number} {fault.path}:{fault.qualname}", where))
     return found
 
 
 def _told(name: str, where: Place) -> Place:
     aside = " at import" if where.at_import else ""
-    print(f"  {name:60} {where.read:3} {where.measured:3} {where.fix:3}{aside}", file=sys.stderr, flush=True)
+    ranks = f"{where.read:3} {where.measured:3} {where.fix:3} {where.trying:5.1f} s"
+    print(f"  {name:60} {ranks}{aside}", file=sys.stderr, flush=True)
     return where
 
 
 def table(rows: dict[str, list[Place]]) -> Iterator[str]:
     kinds = ("as read", "as measured", "as in fix")
     heads = [f"{most}, {kind}" for most in ("first", "among five") for kind in kinds]
-    yield f"| faults | number | at import | {' | '.join(heads)} | s a report |"
-    yield "|---" * (len(heads) + 4) + "|"
+    yield f"| faults | number | at import | {' | '.join(heads)} | s a report | tried | s each |"
+    yield "|---" * (len(heads) + 6) + "|"
     for name, places in rows.items():
         counted = [where for where in places if not where.at_import]
         if not counted:
@@ -158,6 +189,8 @@ def table(rows: dict[str, list[Place]]) -> Iterator[str]:
             for kind in ("read", "measured", "fix"):
                 cells.append(_share([0 < getattr(where, kind) <= most for where in counted]))
         cells.append(f"{sum(where.seconds for where in counted) / len(counted):.2f}")
+        tried = [where.trying for where in counted if where.trying > LEAST_S]
+        cells += [str(len(tried)), f"{sum(tried) / max(1, len(tried)):.1f}"]
         yield f"| {' | '.join(cells)} |"
 
 
@@ -173,6 +206,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=["quixbugs", *packages], default=usual)
     parser.add_argument("--count", type=int, default=15, help="mutants of each package")
     parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument(
+        "--start", type=int, default=0, help="number of the first mutant, to go on with a run"
+    )
     parser.add_argument("--repositories", type=Path, default=Path("build/bench-localise"))
     parser.add_argument("--sandbox", default="bubblewrap", choices=["docker", "bubblewrap", "local"])
     options = parser.parse_args()
@@ -186,7 +222,7 @@ def main() -> None:
         rows[name] = asyncio.run(
             quixbugs(folder, options.sandbox)
             if name == "quixbugs"
-            else injected(packages[name], folder, options.count, options.seed, options.sandbox)
+            else injected(packages[name], folder, options.count, options.seed, options.start, options.sandbox)
         )
     rows["all mutants"] = [where for name, found in rows.items() if name != "quixbugs" for where in found]
     print(*table(rows), sep="\n")

@@ -1,8 +1,9 @@
-"""Reading a large tree for suspects leaves the event loop free."""
+"""Reading a large tree leaves the event loop free; what reading and measuring leave open, trials decide."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from agent.solve.locate import located
 from agent.workbench import Workbench
 from sandbox.base import ExecResult, Limits
 from sandbox.workspace import Workspace
+from tools.probe import run_check
 from tools.testreport import CheckResult, Frame, TestResult, make_report
 
 pytestmark = pytest.mark.anyio
@@ -48,3 +50,52 @@ async def test_the_loop_turns_while_a_large_tree_is_read(tmp_path: Path) -> None
     assert [(s.path, s.qualname) for s in found.suspects] == [("pkg/m1.py", "f7")]
     assert found.failures == (TEST,)
     assert turns > 20
+
+
+CHAIN = """\
+def shifted(x):
+    return x + 1
+
+
+def doubled(x):
+    return x * 2
+
+
+def lowered(x):
+    return x if x < 8 else 0
+
+
+def run(x):
+    return lowered(doubled(shifted(x)))
+"""
+CHECKS = """\
+import pytest
+from chain import run
+
+@pytest.mark.parametrize("given, wanted", [(1, 4), (3, 8), (5, 0)])
+def test_run(given, wanted):
+    assert run(given) == wanted
+"""
+RUN = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+
+
+async def test_where_every_test_runs_every_function_trials_decide(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "chain.py").write_text(CHAIN)
+    (tree / "test_chain.py").write_text(CHECKS)
+    sources = {path.name: path.read_bytes() for path in tree.iterdir()}
+    workspace = await Workspace.open(tree, tmp_path / "state")
+    bench = Workbench(workspace, "local", session="test", state=tmp_path, limits=Limits())
+    try:
+        async with bench.candidate() as candidate:
+            before = await run_check(candidate.sandbox, RUN)
+        with SessionLog.create(tmp_path / "session.jsonl", HEADER) as log:
+            found = await located(bench, RUN, before, sources, Bus(log).branch())
+    finally:
+        await bench.aclose()
+        await workspace.aclose()
+    assert [(s.qualname, s.reason) for s in found.suspects[:1]] == [
+        ("lowered", "a small change here makes the failing tests pass")
+    ]
+    assert {s.qualname for s in found.suspects} == {"lowered", "doubled", "shifted", "run"}
