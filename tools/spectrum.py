@@ -32,6 +32,7 @@ def suspicion(
     `def` itself, which an import runs, for none.
     """
     found: dict[tuple[str, int], tuple[Symbol, float]] = {}
+    whole = failed_runs(report)
     for path, lines in report.lines.items():
         if path not in sources or is_test_path(path):
             continue
@@ -41,21 +42,27 @@ def suspicion(
             if (symbol := bodies.get(line)) is not None and counts[0]:
                 seen.setdefault(symbol.start_byte, (symbol, []))[1].append(counts)
         for start, (symbol, ran) in seen.items():
-            found[path, start] = (symbol, _share(ran, len(report.failures)))
+            found[path, start] = (symbol, _share(ran, whole))
     return found
 
 
-def _share(ran: list[tuple[int, int]], failures: int) -> float:
+def failed_runs(report: TestReport) -> int:
+    """How many tests failed, parts of tests that were measured one by one counting as such; at least 1."""
+    ran = (failed for lines in report.lines.values() for failed, _ in lines.values())
+    return max(1, len(report.failures), *ran)
+
+
+def _share(ran: list[tuple[int, int]], whole: int) -> float:
     """0..1 from the (failed, passed) tests that ran each line of a function."""
-    # whoever enters a function runs its first line; more may have failed than the report names
+    # whoever enters a function runs its first line
     entered = max(ran, key=sum)
-    whole = max(failures, *(failed for failed, _ in ran))
-    worst = max(_ochiai(failed, passed, whole) for failed, passed in ran)
-    mean: float = worst ** (1 - _FIRST) * _ochiai(*entered, whole) ** _FIRST
+    worst = max(ochiai(failed, passed, whole) for failed, passed in ran)
+    mean: float = worst ** (1 - _FIRST) * ochiai(*entered, whole) ** _FIRST
     return mean * (entered[0] / whole) ** 2
 
 
-def _ochiai(failed: int, passed: int, whole: int) -> float:
+def ochiai(failed: int, passed: int, whole: int) -> float:
+    """0..1 from the (failed, passed) tests that ran a line; `whole` failed in all."""
     return failed / math.sqrt(whole * (failed + passed))
 
 

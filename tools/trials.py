@@ -16,7 +16,7 @@ import msgspec
 
 from tools.localize import Suspect
 from tools.repairs import KINDS, LATER, Repair, repairs
-from tools.spectrum import innermost
+from tools.spectrum import failed_runs, innermost, ochiai
 from tools.testreport import TestReport
 
 MOST = 3000
@@ -87,12 +87,13 @@ def _by_function(report: TestReport, path: str, source: bytes) -> dict[int, list
     """First byte of a function -> (how suspicious the line is, the change) of its own body."""
     functions = innermost(source)
     ran = report.lines.get(path, {})
+    whole = failed_runs(report)
     found: dict[int, list[tuple[float, Repair]]] = {}
     for repair in repairs(source):
         function = functions.get(repair.line)
         failed, passed = ran.get(repair.line, (0, 0))
         if function is not None and (failed or not report.lines):
-            weight = failed / math.sqrt(len(report.failures) * (failed + passed)) if failed else 0.0
+            weight = ochiai(failed, passed, whole) if failed else 0.0
             found.setdefault(function.start_byte, []).append((weight, repair))
     return found
 

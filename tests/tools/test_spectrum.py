@@ -77,9 +77,9 @@ def test_it(name):
 """
 
 
-def run(tmp_path: Path, **more: str) -> TestReport:
-    (tmp_path / "m.py").write_text(MODULE)
-    (tmp_path / "test_m.py").write_text(TESTS)
+def run(tmp_path: Path, module: str = MODULE, tests: str = TESTS, **more: str) -> TestReport:
+    (tmp_path / "m.py").write_text(module)
+    (tmp_path / "test_m.py").write_text(tests)
     out = tmp_path / "out"
     env = probe_env(str(out), 5, PROBE_MOUNT_SOURCE, str(tmp_path), {"PATH": "/usr/bin:/bin"})
     subprocess.run(
@@ -91,7 +91,7 @@ def run(tmp_path: Path, **more: str) -> TestReport:
         timeout=60,
     )
     found = read_probe(out.read_bytes(), 1, str(tmp_path))
-    assert found is not None and len(found.failures) == 1
+    assert found is not None and found.failures
     return found
 
 
@@ -106,3 +106,48 @@ def test_the_probe_measures_which_lines_failing_tests_ran(tmp_path: Path) -> Non
 
 def test_without_the_wish_nothing_is_measured(tmp_path: Path) -> None:
     assert run(tmp_path).lines == {}
+
+
+PARTS = """\
+def made():
+    return {"a": 1, "b": 3}
+
+
+def looked(key):
+    if key == "b":
+        return 3
+    if key == "c":
+        return 1
+    return 1
+
+
+def only(key):
+    return key
+"""
+OF_PARTS = """\
+import unittest
+from m import looked, made, only
+
+
+class TestParts(unittest.TestCase):
+    def test_each(self):
+        wanted = made()
+        for key in "abc":
+            with self.subTest(key=key):
+                self.assertEqual(looked(key), {"a": 1, "b": 2, "c": 1}[key])
+                self.assertEqual(only(key), key)
+
+
+def test_fixture(subtests):
+    for key in "abc":
+        with subtests.test(key=key):
+            assert looked(key) == 1 and only(key) == key
+"""
+
+
+def test_parts_of_a_test_are_measured_one_by_one(tmp_path: Path) -> None:
+    lines = run(tmp_path, PARTS, OF_PARTS, PAWL_PROBE_COVERAGE="1").lines["m.py"]
+    assert lines[7] == (2, 0), "a branch that the failing parts alone take"
+    assert lines[6] == (2, 4), "all parts of both tests"
+    assert lines[2] == (1, 2), "what all parts of a test build on"
+    assert 9 not in lines, "a branch that no failing part takes"

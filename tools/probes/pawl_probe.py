@@ -25,6 +25,8 @@ from pawl_report import PACKAGES, ROOT, Records, TestHung, alarm, cut, frames, m
 
 _OUT = os.environ.pop("PAWL_PROBE_OUT", "")
 _MAX_HANGS = 3
+_MAX_PARTS = 2000
+"""Parts of tests that are measured one by one, at some milliseconds each."""
 _ASIDE = "pawl"
 
 
@@ -70,8 +72,14 @@ class _Probe:
         self.limit = _positive(os.environ.get("PAWL_TEST_LIMIT", ""))
         self.hangs = 0
         self.coverage: Any = None
+        self.measured = ""
+        """What lines count for now."""
         self.failed: set[str] = set()
         self.passed: set[str] = set()
+        self.parts: dict[str, int] = {}
+        """test -> its parts that ended, of those (`subTest`, `subtests`) that are told one by one"""
+        self.told = 0
+        self.partly: set[str] = set()
         self.records.write({"type": "start", "coverage": _has_coverage()})
 
     def _limited(self) -> Any:
@@ -102,7 +110,8 @@ class _Probe:
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Iterator[None]:
         # the reprs of a failure run code of the workspace that the test itself did not
-        self._measure_for(_ASIDE)
+        if call.excinfo is not None:
+            self._measure_for(_ASIDE)
         outcome: Any = yield
         with contextlib.suppress(Exception):
             report = outcome.get_result()
@@ -110,12 +119,20 @@ class _Probe:
                 report.pawl_probe = _describe(call.excinfo, report)
                 if report.pawl_probe["hung"]:
                     self._hung(item.session)
-        self._measure_for(item.nodeid)
+        if sys.version_info >= (3, 11) or not hasattr(item, "addSubTest"):  # older ones tell all at the end
+            self.parts.setdefault(item.nodeid, 0)
+        self._measure_for(self._part(item.nodeid))
+
+    def _part(self, test: str) -> str:
+        """What is measured by itself: a test, or one of its parts, or what comes after the last one."""
+        number = self.parts.get(test, 0)
+        return f"{test}\0{number}" if number else test
 
     def _measure_for(self, test: str) -> None:
         with contextlib.suppress(Exception):
-            if self.coverage is not None:
+            if self.coverage is not None and test != self.measured:  # takes a while
                 self.coverage.switch_context(test)
+                self.measured = test
 
     def _hung(self, session: Any) -> None:
         """A suite in which many tests hang ends soon: shorter limits, and no more tests after the third."""
@@ -150,7 +167,7 @@ class _Probe:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
-        self._measure_for(item.nodeid)
+        self._measure_for(self._part(item.nodeid))
         yield
 
     @pytest.hookimpl(tryfirst=True)
@@ -161,15 +178,21 @@ class _Probe:
                 self.records.write({"type": "lines", "lines": self._lines(self.coverage.get_data())})
 
     def _lines(self, data: Any) -> dict[str, dict[int, tuple[int, int]]]:
-        """path -> line -> (failed tests, passed tests) that ran it, for lines that a failed test ran."""
+        """path -> line -> (failed, passed) tests or parts that ran it, for lines that a failed one ran."""
         found: dict[str, dict[int, tuple[int, int]]] = {}
+        # what came before the first part cannot be told from it, and the other parts may build on it
+        built: dict[str, set[str]] = {}
+        for test in self.partly:
+            parts = {test, *(f"{test}\0{number}" for number in range(1, self.parts[test] + 1))}
+            built[test] = parts & self.failed if test in self.failed else parts
         for path in data.measured_files():
             for line, tests in data.contexts_by_lineno(path).items():
                 # what no test ran but an import, all tests build on
                 named = set(tests) - {"", _ASIDE} or self.failed | self.passed
+                named = named.union(*(built[test] for test in named & built.keys()))
                 failed = len(named & self.failed)
                 if failed:
-                    found.setdefault(path, {})[line] = (failed, len(named) - failed)
+                    found.setdefault(path, {})[line] = (failed, len(named & (self.passed - self.failed)))
         return found
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -178,13 +201,31 @@ class _Probe:
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.outcome not in ("passed", "failed", "skipped") or (report.passed and report.when != "call"):
             return
-        (self.failed if report.failed else self.passed).add(report.nodeid)
+        self._counted(report)
         record = {"type": "test", "id": report.nodeid, "when": report.when, "outcome": report.outcome}
         record["duration"] = round(report.duration, 4)
         known = getattr(report, "pawl_probe", None)
         if report.failed and not known:  # what pytest-xdist says of a worker that crashed
             known = {"details": cut(str(report.longrepr or ""))}
         self.records.write({**record, **(known or {})})
+
+    def _counted(self, report: Any) -> None:
+        """Which outcome the lines that ran count for."""
+        test, ended = report.nodeid, self._part(report.nodeid)
+        outcomes = self.failed if report.failed else self.passed
+        if type(report).__name__.lower() != "subtestreport":
+            if test not in self.partly:  # else it tells what its parts have told
+                outcomes.add(ended)
+        elif test in self.parts:
+            outcomes.add(ended)
+            if report.failed:
+                self.partly.add(test)
+            if self.told < _MAX_PARTS:
+                self.told += 1
+                self.parts[test] += 1
+                self._measure_for(self._part(test))
+        elif report.failed:
+            self.failed.add(test)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self.records.write({"type": "end", "id": nodeid})
