@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from sandbox.base import Sandbox
-from tools.localize import Suspect
+from tools.localize import Suspect, is_weak
 from tools.probe import probe_env, probe_folder, take
 from tools.runners._runner import decoded
 from tools.testplan import Planned, by_command
@@ -18,6 +18,10 @@ from tools.trials import Outcome, Trial, reranked, trials
 
 SECONDS = 10.0
 """For all trials together, from when the tests are collected."""
+SURE_SECONDS = 5.0
+"""The same where what was measured is clear: what was made wrong often shows elsewhere."""
+MOST_SECONDS = 20.0
+"""The same where failing tests are so slow that ten seconds are few trials."""
 _FAILING = 12
 _OTHERS = 400
 _FILE = "/tmp/pawl-trials-{}"
@@ -52,7 +56,17 @@ async def settled(
 ) -> list[Suspect]:
     """`found`, in the order that trials put it in; as it is where they tell nothing."""
     asked = await asyncio.to_thread(trials, report, sources, found)
-    went = await tried(sandbox, command, asked, report, timeout_s=timeout_s, extra_env=extra_env)
+    seconds, most = (SECONDS, MOST_SECONDS) if is_weak(report, found) else (SURE_SECONDS, SURE_SECONDS)
+    went = await tried(
+        sandbox,
+        command,
+        asked,
+        report,
+        timeout_s=timeout_s,
+        seconds=seconds,
+        most_seconds=most,
+        extra_env=extra_env,
+    )
     return reranked(found, went)
 
 
@@ -64,6 +78,7 @@ async def tried(
     *,
     timeout_s: float,
     seconds: float = SECONDS,
+    most_seconds: float = MOST_SECONDS,
     extra_env: Mapping[str, str] | None = None,
 ) -> list[tuple[Trial, Outcome]]:
     """How the trials went that were made in time; none where the tests are not pytest's.
@@ -82,6 +97,7 @@ async def tried(
         stdin=msgspec.json.encode(
             {
                 "seconds": seconds,
+                "most": most_seconds,
                 "failing": failing[:_FAILING],
                 "others": _sample(report, failing),
                 "trials": [

@@ -1,5 +1,5 @@
 """Where the fault of a failing command may be; where reading leaves it open it is measured by coverage, and
-where that leaves it open by trial changes (`tools/trying.py`)."""
+by trial changes (`tools/trying.py`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.base import Sandbox, SandboxError
 from tools.localize import Suspect, is_weak, most_telling, suspects
 from tools.probe import run_check
 from tools.testreport import CheckResult, TestReport, TestResult
-from tools.trying import SECONDS, settled
+from tools.trying import MOST_SECONDS, settled
 
 MAX_RUN_S = 20.0
 """A check that takes longer is not run once more to measure it."""
@@ -46,8 +46,8 @@ async def located(
     """Where the failure points.
 
     The tests are run once more, traced, only when coverage.py is where they ran, the first run was short and
-    `is_weak` says that the failure alone points nowhere clearly. What says so of the measured ranking as well
-    has small changes tried, by pytest, in the same fork; the changes themselves are not told.
+    `is_weak` says that the failure alone points nowhere clearly. Then small changes are tried as well, by
+    pytest, in the same fork; the changes themselves are not told.
     """
     report = before.report
     if report is None:
@@ -76,17 +76,15 @@ async def _measured(
     taken: float,
     branch: Branch,
 ) -> list[Suspect]:
-    """The suspects by a traced run, and by trials where that leaves it open; none when it told nothing."""
+    """The suspects by a traced run and by trials; none when the run told nothing."""
     slowest = START_S + SLOWER * taken
     check = await run_check(sandbox, command, timeout_s=slowest, coverage=True)
     if check.report is None or not check.report.lines:
         return []
     report = msgspec.structs.replace(report, lines=check.report.lines)
     found = await asyncio.to_thread(suspects, report, sources, limit=TRIED)
-    if is_weak(report, found):
-        branch.emit(Noted("info", "nor do the lines that they run; trying small changes"))
-        found = await settled(sandbox, command, report, sources, found, timeout_s=slowest + SECONDS)
-    return found
+    branch.emit(Noted("info", "trying small changes of what they run"))
+    return await settled(sandbox, command, report, sources, found, timeout_s=slowest + MOST_SECONDS)
 
 
 def _read(report: TestReport, sources: Mapping[str, bytes]) -> Located:

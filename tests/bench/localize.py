@@ -7,8 +7,8 @@ ranking was not tuned on. --repositories names a folder with git repositories by
 fetched from GitHub.
 A mutant that no test notices does not count; one that fails at an import, so that no test runs, counts apart.
 Tests that fail without the mutant are deselected. Everything runs in a sandbox, measured by coverage.py, and
-each failure is ranked three times: as read, as measured, and as `pawl fix` does it, which measures where
-reading leaves it open and tries small changes where measuring does. Prints a table in Markdown.
+each failure is ranked three times: as read, as measured, and as `pawl fix` does it, which measures and
+tries small changes where reading leaves it open. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ async def place(tree: Path, fault: Fault, backend: str, tests: list[str]) -> Pla
         measured = suspects(report, sources, limit=TRIED)
         fix = measured if report.lines and is_weak(read, as_read) else as_read
         began = time.monotonic()
-        if fix is measured and is_weak(report, measured):
+        if fix is measured:
             command, env = pytest(tree, tests)
             fix = await settled(box, command, report, sources, measured, timeout_s=LIMIT_S, extra_env=env)
         trying = time.monotonic() - began

@@ -96,6 +96,31 @@ async def test_a_test_of_which_a_part_fails_is_one_that_fails(ctx: ToolContext, 
     assert [trial.repair.text for trial, outcome in went if outcome.says == 1.0] == [b"0", b"*"]
 
 
+async def test_a_trial_ends_where_a_part_fails_and_has_the_time_of_all_parts(
+    ctx: ToolContext, tree: Path
+) -> None:
+    source = "def right(x):\n    return x + 1\n"
+    (tree / "m.py").write_text(source)
+    (tree / "test_m.py").write_text(
+        "import time, unittest\nfrom pathlib import Path\nfrom m import right\n\n\n"
+        "class TestIt(unittest.TestCase):\n    def test_each(self):\n        for x in (2, 3):\n"
+        "            with self.subTest(x=x):\n                if x == 3:\n"
+        "                    time.sleep(0.3)\n"
+        "                    with Path(__file__).with_name('later').open('a') as file:\n"
+        "                        file.write('.')\n"
+        "                self.assertEqual(right(x), x)\n"
+    )
+    check = await run_check(ctx.sandbox, COMMAND)
+    assert check.report is not None and check.report.failures
+    (tree / "later").write_text("")
+    sources = {path.name: path.read_bytes() for path in tree.glob("*.py")}
+    asked = trials(check.report, sources, suspects(check.report, sources))
+    went = await tried(ctx.sandbox, COMMAND, asked, check.report, timeout_s=30, seconds=5)
+    assert [trial.repair.text for trial, outcome in went if outcome.says == 1.0] == [b"0", b"*"]
+    assert len(went) > 3
+    assert (tree / "later").read_text() == "...", "once before all trials, and in the two that mend it"
+
+
 async def test_other_runners_and_tests_that_are_gone_have_none(ctx: ToolContext, tree: Path) -> None:
     (tree / "chain.py").write_text(CODE)
     (tree / "test_chain.py").write_text(TESTS)

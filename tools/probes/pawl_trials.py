@@ -39,7 +39,10 @@ _SAMPLE_S = 1.0
 _BROKEN = 3
 """So many tests that pass no more end a trial."""
 _STUCK = 2
-"""So many failing tests that still fail end a trial."""
+"""So many failing tests that still fail end a trial; the first one where the next would take a while."""
+_WHILE_S = 0.02
+_TRIALS = 400
+"""For so many there is to be time, where failing tests are slow."""
 _BASE_LIMIT_S, _LEAST_LIMIT_S, _SLOWER = 2.0, 0.2, 10.0
 _HUNG_LIMIT_S = 0.5
 """For a test that does not end as it is."""
@@ -53,6 +56,10 @@ for _name in __future__.all_feature_names:
 _Write = Callable[[Any], None]
 _Key = tuple[str, int, str]
 """(file, first line, name) of a code"""
+
+
+class _PartFailed(BaseException):
+    """Ends a test."""
 
 
 class _Texts:
@@ -161,7 +168,8 @@ class _Trials:
         self.config = config
         self.asked = asked
         self.records = Records(_OUT)
-        self.part_failed = False
+        self.part_failed = 0.0
+        self.whole = False
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: Any) -> bool:
@@ -178,7 +186,6 @@ class _Trials:
             )
             return
         began = time.monotonic()
-        until = began + self.asked["seconds"]
         items = {item.nodeid: item for item in session.items}
         failing = [items[name] for name in self.asked["failing"] if name in items]
         others = [items[name] for name in self.asked["others"] if name in items]
@@ -191,7 +198,10 @@ class _Trials:
         if not tests[0]:
             self.records.write({"type": "none", "why": "no test fails when it is run by itself"})
             return
-        limit = sum(each[1] for each in tests[0]) + _SAMPLE_S + 2.0
+        limit = sum(limit for _, limit, _ in tests[0]) + _SAMPLE_S + 2.0
+        until = began + min(
+            self.asked["most"], max(self.asked["seconds"], _TRIALS * tests[0][0][2] / _workers())
+        )
 
         # what mends all is seldom in two places: a while longer the others have their turn
         ends = [until]
@@ -226,9 +236,13 @@ class _Trials:
             self.records.write(record)
 
     def _base(self, failing: list[Any], others: list[Any]) -> tuple[list[Any], list[Any]]:
-        """[(test, its limit)] of those that fail, and of those that pass, with no change."""
+        """[(test, its limit, its seconds)] of those that fail, and of those that pass, with no change.
+
+        The limit is for all of a test, the seconds are up to where its first part fails.
+        """
 
         def run(write: _Write) -> None:
+            self.whole = True
             for which, some, wanted in ((0, failing, False), (1, others, True)):
                 until = time.monotonic() + self.asked["seconds"] / 5
                 for number, item in enumerate(some):
@@ -236,16 +250,17 @@ class _Trials:
                     if began > until:
                         break
                     if self._run(item, _BASE_LIMIT_S) == wanted:
-                        write([which, number, time.monotonic() - began])
+                        ended = time.monotonic()
+                        write([which, number, (self.part_failed or ended) - began, ended - began])
 
         tests: tuple[list[Any], list[Any]] = ([], [])
         for _, lines in _forked([(0, run)], self.asked["seconds"] / 2, 1):
-            for which, number, seconds in sorted(
+            for which, number, seconds, whole in sorted(
                 lines, key=lambda line: line[0] * 1e6 + line[2] * (not line[0])
             ):
-                hung = seconds >= _BASE_LIMIT_S
-                limit = _HUNG_LIMIT_S if hung else max(_LEAST_LIMIT_S, _SLOWER * seconds)
-                tests[which].append(((failing, others)[which][number], limit))
+                hung = whole >= _BASE_LIMIT_S
+                limit = _HUNG_LIMIT_S if hung else max(_LEAST_LIMIT_S, _SLOWER * whole)
+                tests[which].append(((failing, others)[which][number], limit, seconds))
         self.records.write({"type": "base", "failing": len(tests[0]), "others": len(tests[1])})
         return tests
 
@@ -253,17 +268,17 @@ class _Trials:
         for function, code in changes:
             function.__code__ = code
         fixed = stuck = 0
-        for item, limit in failing:
+        for item, limit, seconds in failing:
+            if stuck >= _STUCK or (stuck and seconds > _WHILE_S):
+                break
             passed = self._run(item, limit)
             fixed, stuck = fixed + passed, stuck + (not passed)
-            if stuck >= _STUCK:
-                break
         write({"fixed": fixed})
         if fixed < len(failing):
             return
         kept = broken = 0
         until = time.monotonic() + _SAMPLE_S
-        for item, limit in others:
+        for item, limit, _ in others:
             passed = self._run(item, limit)
             kept, broken = kept + passed, broken + (not passed)
             write({"kept": kept, "broken": broken})
@@ -271,8 +286,8 @@ class _Trials:
                 break
 
     def _run(self, item: Any, limit: float) -> bool:
-        """Whether a test passes."""
-        passed = self.part_failed = False
+        """Whether a test passes; unless it is `whole`, it ends where a part of it fails."""
+        self.part_failed, passed = 0.0, False
         with alarm(limit, "trial"):
             for report in runtestprotocol(item, log=False, nextitem=None):
                 if report.failed or self.part_failed:
@@ -280,9 +295,13 @@ class _Trials:
                 passed = passed or (report.when == "call" and report.passed)
         return passed
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Of parts of tests alone, as whole ones are run without it."""
-        self.part_failed = self.part_failed or report.failed
+        if report.failed:
+            self.part_failed = self.part_failed or time.monotonic()
+            if not self.whole:
+                raise _PartFailed
 
     def pytest_runtest_makereport(self, item: Any, call: Any) -> Any:
         """As pytest's own, without the text, which takes longer than most tests."""
