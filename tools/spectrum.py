@@ -8,6 +8,8 @@ where a caller's branch leads to a callee that no other test enters, both have s
 the better explanation. It is multiplied by the square of the share of failing tests that entered the
 function, as one fault explains all failures more often than several do (weighting by that share: Sarhan,
 Beszedes: Effective Spectrum Based Fault Localization Using Contextual Based Importance Weight, 2022).
+
+Parts of a test that are told one by one (`subTest`, `subtests`) count as tests.
 """
 
 from __future__ import annotations

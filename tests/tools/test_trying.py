@@ -93,7 +93,7 @@ async def test_a_test_of_which_a_part_fails_is_one_that_fails(ctx: ToolContext, 
     sources = {path.name: path.read_bytes() for path in tree.glob("*.py")}
     asked = trials(check.report, sources, suspects(check.report, sources))
     went = await tried(ctx.sandbox, COMMAND, asked, check.report, timeout_s=30, seconds=5)
-    assert [trial.repair.text for trial, outcome in went if outcome.says == 1.0] == [b"0", b"*"]
+    assert sorted(trial.repair.text for trial, outcome in went if outcome.says == 1.0) == [b"*", b"0"]
 
 
 async def test_a_trial_ends_where_a_part_fails_and_has_the_time_of_all_parts(
@@ -116,7 +116,7 @@ async def test_a_trial_ends_where_a_part_fails_and_has_the_time_of_all_parts(
     sources = {path.name: path.read_bytes() for path in tree.glob("*.py")}
     asked = trials(check.report, sources, suspects(check.report, sources))
     went = await tried(ctx.sandbox, COMMAND, asked, check.report, timeout_s=30, seconds=5)
-    assert [trial.repair.text for trial, outcome in went if outcome.says == 1.0] == [b"0", b"*"]
+    assert sorted(trial.repair.text for trial, outcome in went if outcome.says == 1.0) == [b"*", b"0"]
     assert len(went) > 3
     assert (tree / "later").read_text() == "...", "once before all trials, and in the two that mend it"
 
