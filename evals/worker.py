@@ -231,8 +231,8 @@ def _scratch(work: Work) -> Iterator[Path]:
     place.mkdir(parents=True)
     try:
         yield place
-    finally:
-        _remove(place)
+    finally:  # beside what comes next; the end of the loop waits for it
+        asyncio.get_running_loop().run_in_executor(None, _remove, place)
 
 
 def sweep(folder: Path) -> None:
