@@ -63,11 +63,10 @@ async def rewritten(
     if last.outcome == "bad_reply":
         branch.emit(Noted("info", f"no function was rewritten: {last.detail}; using the tool loop"))
         return None
-    if last.outcome == "limit":
-        return Outcome("limit", last.detail, model=model.name)
+    limited = last.outcome == "limit"
     return Outcome(
-        "success",
-        last.reply,
+        "limit" if limited else "success",
+        last.detail if limited else last.reply,
         last.patch,
         last.verdict,
         model.name,
@@ -114,7 +113,7 @@ class _Work:
         return Try("tests_fail", "nothing was run", patch, edits_alone=alone, reply=made.reply)
 
     async def proved(self, check: tuple[str, ...], before: CheckResult) -> Try:
-        """The first change for which the examples hold, else the first of all."""
+        """The first change for which the examples hold, else the first of all, also where a limit was met."""
         # examples that hold already say little of what is wanted
         attempts = min(self.plan.attempts, HELD_ATTEMPTS) if before.ok else self.plan.attempts
         task = Task(
@@ -137,4 +136,7 @@ class _Work:
         if changed is None:
             return next((one for one in tries if one.outcome == "no_change"), tries[-1])
         self.branch.emit(Noted("warning", f"the examples do not hold: {changed.detail}"))
-        return msgspec.structs.replace(changed, verdict=None)
+        ended = msgspec.structs.replace(changed, verdict=None)
+        if tries[-1].outcome == "limit":
+            return msgspec.structs.replace(ended, outcome="limit", detail=tries[-1].detail)
+        return ended

@@ -163,6 +163,18 @@ async def test_a_rewriting_for_which_no_example_holds_is_handed_over_and_said(pr
     assert (project / "sums.py").read_text() == (MODULE + EXAMPLES).replace("result = 1", "result = 2")
 
 
+async def test_a_limit_before_the_examples_hold_is_no_success(project: Path) -> None:
+    (project / "sums.py").write_text(MODULE + EXAMPLES)
+    before = identity(project)
+    async with ModelServer([REWRITTEN.replace("result = 0", "result = 2")]) as server:
+        more = ("--strategy", "repair", "--attempts", "3", "--max-tokens", "1", "--yes")
+        more = (*more, "--output-format", "json")
+        done = await run_pawl("run", "mend total()", *words(server.base_url, *more), cwd=project)
+    assert (done.code, done.result["subtype"]) == (4, "limit")
+    assert "+    result = 2" in done.result["patch"]
+    assert identity(project) == before
+
+
 async def test_a_rewriting_is_proved_by_the_check_too(project: Path) -> None:
     wrong = REWRITTEN.replace("result = 0", "result = 2")
     async with ModelServer([wrong, REWRITTEN]) as server:
