@@ -28,6 +28,7 @@ import msgspec
 from evals import lease
 from evals.engine import EngineError, Setup, TaskEngine, Work
 from evals.forking import load_entry
+from evals.worker import removes_beside
 
 summary = "a Ray cluster (extra `ray`)"
 
@@ -155,6 +156,7 @@ def _execute(entry: str, works: list[bytes]) -> list[_Outcome]:
 async def _one_by_one(execute: Callable[[Work], Awaitable[bytes]], works: list[bytes]) -> list[_Outcome]:
     """Outcomes of the first work, and of further ones while that takes no time to speak of."""
     begin = time.monotonic()
+    removes_beside.set(len(works) > 1)
     outcomes: list[_Outcome] = []
     for encoded in works:
         if outcomes and time.monotonic() - begin > _SOON_S:

@@ -254,11 +254,11 @@ async def test_a_local_engine_survives_the_loss_of_its_forking_process(tmp_path:
         assert (await results(engine, work(instance("again"))))[0].error == ""
 
 
-async def test_what_a_worker_worked_in_is_gone_when_its_loop_ends(tmp_path: Path) -> None:
-    one = work(instance(), run=str(tmp_path))
-    (outcome,) = await asyncio.to_thread(ray._execute, works.ENTRY, [msgspec.msgpack.encode(one)])
-    assert outcome[0]
-    assert list(scratch(one.run).iterdir()) == []
+async def test_what_works_of_one_task_worked_in_is_gone_when_its_loop_ends(tmp_path: Path) -> None:
+    many = [msgspec.msgpack.encode(work(instance(str(n)), run=str(tmp_path))) for n in range(3)]
+    outcomes = await asyncio.to_thread(ray._execute, works.ENTRY, many)
+    assert [bool(result) for result, _ in outcomes] == [True] * 3
+    assert list(scratch(str(tmp_path)).iterdir()) == []
 
 
 def test_what_a_killed_runner_left_of_its_ray_is_removed() -> None:
