@@ -53,27 +53,27 @@ def replace(target: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def write(target: Path, content: bytes) -> None:
-    """Create `target`, durably, in a folder that nobody else knows of: what is half there does not count yet.
+    """Create `target` under a name that nobody else knows of: what is half there does not count yet.
 
-    Raises CannotWrite; then `target` is not there.
+    Its content is durable, its name is once its folder is synced. Raises CannotWrite; then it is not there.
     """
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             _fill(target, content, durable=True)
-            sync_folder(target.parent)
         except OSError:
             target.unlink(missing_ok=True)
             raise
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Bring the names in a folder to the disk. Raises CannotWrite."""
+    with writing(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def parts(folder: Path) -> list[Path]:

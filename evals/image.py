@@ -16,7 +16,6 @@ import msgspec
 from evals.environment import NETWORK
 from evals.types import Instance
 from sandbox.base import SandboxError, SandboxUnavailable
-from sandbox.build import build
 from sandbox.devcontainer import Build
 from sandbox.recipe import read_recipe
 
@@ -30,6 +29,8 @@ async def built(instance: Instance, backend: str) -> Instance:
         raise SandboxUnavailable(
             f"{instance.id} runs in an image that its Dockerfile makes", "choose --sandbox docker"
         )
+    from sandbox.build import build  # slow to load, and most tasks have no Dockerfile
+
     content = await asyncio.to_thread(_digest, Path(folder))
     try:
         recipe = await asyncio.to_thread(

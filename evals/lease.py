@@ -25,6 +25,8 @@ BEAT_S = 10.0
 """Seconds between two signs of life."""
 MISSED = 3
 """After so many beats without one, the holder counts as dead."""
+_LENGTH = 256
+"""Bytes of a lease; a host's name has at most 64."""
 
 
 class RunBusy(Exception):
@@ -144,7 +146,7 @@ def grant(lease: Path) -> bool:
     with writing(lease):
         try:
             with lease.open("xb", buffering=0) as file:
-                file.write(msgspec.json.encode(Holder.me()))
+                file.write(_mine())
         except FileExistsError:
             return False
         except OSError:
@@ -154,8 +156,14 @@ def grant(lease: Path) -> bool:
 
 
 def take_over(lease: Path) -> None:
-    """Put this process into a lease that another one made for it."""
-    part = lease.with_name(f".part-{socket.gethostname()}-{os.getpid()}-lease.tmp")
-    with writing(lease):
-        part.write_bytes(msgspec.json.encode(Holder.me()))
-        part.replace(lease)
+    """Put this process into a lease that another one made for it, in one write over the same bytes.
+
+    A new file in its place would be brought to the disk at once by some file systems.
+    """
+    with writing(lease), lease.open("r+b", buffering=0) as file:
+        file.write(_mine())
+
+
+def _mine() -> bytes:
+    """A lease of this process; each is as long as any other."""
+    return msgspec.json.encode(Holder.me()).ljust(_LENGTH)

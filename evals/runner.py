@@ -20,10 +20,11 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -38,6 +39,8 @@ SET_UP_S = 1800.0
 """So long making a task's environment may take, on top of the agent's or the tests' own time."""
 LEASED_S = 1.0
 """How often it is looked whether a worker of an earlier runner has ended."""
+_WRITERS = 32
+"""Units that are written down at once: a disk brings what many wait for down in one go."""
 
 T = TypeVar("T")
 
@@ -155,6 +158,15 @@ class Runner:
         await asyncio.to_thread(self.run.settle)
         self._plan(rollouts)
         self._check_budget()
+        with ThreadPoolExecutor(_WRITERS, "disk") as self._disk:
+            await self._work()
+        with suppress(OSError):  # another runner's works, or those of another machine, may be in it
+            scratch(str(self.run.folder.absolute())).rmdir()
+        self.tally.running = 0
+        self._on_change(self.tally)
+        return self._outcome()
+
+    async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             pump = tasks.create_task(self._pump(tasks))
             while self._running or self._ending or self._left():
@@ -165,11 +177,9 @@ class Runner:
                     async with asyncio.timeout(pause_s):
                         await self._wake.wait()
             pump.cancel()
-        with suppress(OSError):  # another runner's works, or those of another machine, may be in it
-            scratch(str(self.run.folder.absolute())).rmdir()
-        self.tally.running = 0
-        self._on_change(self.tally)
-        return self._outcome()
+
+    def _write(self, do: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._disk, do, *args)
 
     def drain(self) -> None:
         """Begin nothing more, and let what runs come to its end."""
@@ -268,10 +278,10 @@ class Runner:
         rollout: Rollout | None = None
         patch = b""
         if todo.stage == ROLLOUT:
-            number = await asyncio.to_thread(self._begin_try, unit.id)
+            number = await self._write(self._begin_try, unit.id)
         else:
             known = self._rolled.get(unit.id)
-            rollout, patch = known if known else await asyncio.to_thread(self._read, unit.id)
+            rollout, patch = known if known else await self._write(self._read, unit.id)
             number = self._retries[unit.id, SCORE] + 1 + (unit.id in self._regraded)
         if not number or self._stop in _CUT:
             self._running -= 1
@@ -336,12 +346,12 @@ class Runner:
         key = (work.unit.id, ROLLOUT)
         ended = Ended(rollout.end, rollout.detail, rollout.usage)
         if rollout.end in HOPELESS:
-            await asyncio.to_thread(self.run.end, work.unit.id, work.try_number, ended)
+            await self._write(self.run.end, work.unit.id, work.try_number, ended)
             await self._cut(cast(Stop, rollout.end), rollout.detail)
         elif rollout.end in _NOT_THE_AGENTS and self._retries[key] < self._patience.retries:
-            await asyncio.to_thread(self.run.end, work.unit.id, work.try_number, ended)
+            await self._write(self.run.end, work.unit.id, work.try_number, ended)
             self._again(work)
-        elif await asyncio.to_thread(self.run.commit_rollout, rollout, files):
+        elif await self._write(self.run.commit_rollout, rollout, files):
             self._count(rollout)
             if rollout.end in _NOT_THE_AGENTS:
                 await self._commit_score(ungraded(work, ""))
@@ -373,7 +383,7 @@ class Runner:
 
     async def _commit_score(self, score: Score, files: dict[str, bytes] | None = None) -> None:
         self._rolled.pop(score.unit, None)
-        first = await asyncio.to_thread(self.run.commit_score, score, files)
+        first = await self._write(self.run.commit_score, score, files)
         kept = score if first else self.run.score(score.unit, score.scorer)
         assert kept is not None
         self._count_score(kept)

@@ -12,8 +12,9 @@
     results/<unit>.json          a rollout: it exists, so the rollout counts
     scores/<unit>.<scorer>.json  a score
 
-All is created, by whoever is first, and never changed. The files of a try come into `attempts/<unit>/<n>/`
-before its result is committed, and move up after; `settle` finishes what a kill cut off in between.
+All is created, by whoever is first, and never changed. A try's files are `<n>~NAME` until its result is
+committed, and NAME after; `settle` finishes what a kill cut off in between. They have no folder of their own:
+to remove one costs milliseconds where the file system passes freed blocks on to the disk.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from evals.types import FORMAT, End, Instance, Rollout, RunManifest, Score, Unit
 
 T = TypeVar("T")
 
-_OWN = re.compile(r"\d+(\.started|\.ended)?|usage\.json|end\.json|graded|dup-.*|\..*")
+_OWN = re.compile(r"\d+(\.started|\.ended|~.*)?|usage\.json|end\.json|graded|dup-.*|\..*")
 """Names in `attempts/<unit>/` that an agent's files may not take."""
+_UNSETTLED = re.compile(r"(\d+)~(.+)", re.DOTALL)
 _NAMES = {"attempts", "results", "scores", "instances.jsonl", "units.jsonl", "run.json", "run.lock"}
 _FREE = ("created_at", "host", "name", "limits.run_tokens", "limits.run_cost_usd")
 """Fields of a manifest that may differ on resuming: they decide no unit's result."""
@@ -168,14 +170,16 @@ class Run:
         record = msgspec.json.encode(rollout)
         target = self.folder / "results" / f"{rollout.unit}.json"
         if not target.exists():
-            own = folder / str(rollout.tries)
-            for name, content in files.items():
-                write(own / _safe(name), content)
-            sync_folder(folder)
+            made = {folder / f"{rollout.tries}~{_safe(name)}": content for name, content in files.items()}
+            for path, content in made.items():
+                write(path, content)
+            for above in {folder, *(above for path in made for above in path.parents)}:
+                if above.is_relative_to(folder):
+                    sync_folder(above)
             if commit(target, record):
                 self._settle(rollout)
                 return True
-            shutil.rmtree(own, ignore_errors=True)
+            _clear(folder, rollout.tries)
         commit(folder / f"dup-{rollout.tries}.json", record)
         return False
 
@@ -187,13 +191,9 @@ class Run:
 
     def _settle(self, rollout: Rollout) -> None:
         folder = self.attempt(rollout.unit)
-        own = folder / str(rollout.tries)
-        if own.is_dir():
-            for path in own.iterdir():
-                path.replace(folder / path.name)
-        for left in folder.glob("[0-9]*"):
-            if left.is_dir():
-                shutil.rmtree(left)
+        for path, name in _of_tries(folder, rollout.tries):
+            path.replace(folder / name)
+        _clear(folder)
         cause = {"end": rollout.end, "detail": rollout.detail, "tries": rollout.tries}
         replace(folder / "usage.json", msgspec.json.encode(rollout.usage), durable=False)
         replace(folder / "end.json", msgspec.json.encode(cause), durable=False)
@@ -226,7 +226,7 @@ class Run:
     def patch(self, rollout: Rollout) -> bytes:
         """The rollout's patch, byte for byte."""
         folder = self.attempt(rollout.unit)
-        for path in (folder / "patch.diff", folder / str(rollout.tries) / "patch.diff"):
+        for path in (folder / "patch.diff", folder / f"{rollout.tries}~patch.diff"):
             with contextlib.suppress(FileNotFoundError):
                 return path.read_bytes()
         return rollout.patch.encode()
@@ -285,6 +285,20 @@ def _safe(name: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or not path.parts or _OWN.fullmatch(path.parts[0]):
         raise StoreError(f"a worker may not leave a file called {name!r}")
     return path
+
+
+def _of_tries(folder: Path, number: int | None = None) -> list[tuple[Path, str]]:
+    """What a try, or any try, has left that does not count yet; with the name that it would get."""
+    found = ((path, _UNSETTLED.fullmatch(path.name)) for path in folder.iterdir())
+    return [(path, match[2]) for path, match in found if match and number in (None, int(match[1]))]
+
+
+def _clear(folder: Path, number: int | None = None) -> None:
+    for path, _ in _of_tries(folder, number):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _numbers(folder: Path, kind: str) -> list[int]:

@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -40,6 +41,8 @@ Stage = Callable[[Work, Path], Awaitable[Parcel]]
 
 GRACE_S = 60.0
 """So much longer than its wall limit an agent may take to end by itself."""
+removes_beside: ContextVar[bool] = ContextVar("removes_beside", default=False)
+"""Whether a work's folder is removed by a thread while the loop has further works; its end waits for that."""
 MAX_FILE_BYTES = 32_000_000
 """A larger file stays behind; the rollout's `extra["left_behind"]` names it."""
 
@@ -232,7 +235,10 @@ def _scratch(work: Work) -> Iterator[Path]:
     try:
         yield place
     finally:
-        _remove(place)
+        if removes_beside.get():
+            asyncio.get_running_loop().run_in_executor(None, _remove, place)
+        else:
+            _remove(place)
 
 
 def sweep(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ import tempfile
 import time
 import traceback
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ import msgspec
 from evals import lease
 from evals.engine import EngineError, Setup, TaskEngine, Work
 from evals.forking import load_entry
+from evals.worker import removes_beside
 
 summary = "a Ray cluster (extra `ray`)"
 
@@ -40,9 +43,11 @@ _CONNECT_S = 10.0
 _HOLDER = "pawl.json"
 """In the folder of a Ray of our own: whose it is."""
 _SOON_S = 0.1
-"""A task that takes longer begins no further work, and the next tasks are of one work."""
+"""A task that takes longer begins no further work, and the next tasks are of as many as it did."""
 _MOST = 16
 """Works of a task."""
+_TRUST = 4
+"""So many works have to end soon before the next tasks are of one more."""
 
 _Outcome = tuple[bytes, str]
 """A work's result, or why there is none."""
@@ -105,9 +110,32 @@ def _connect(ray: Any, setup: Setup, folder: str) -> None:
         options |= {"include_dashboard": False, "num_cpus": setup.jobs or None, "_temp_dir": folder}
     try:
         ray.init(**options)
+        if not setup.address:  # elsewhere others may have all cores for hours
+            task = ray.remote(max_retries=0, num_cpus=1)(_get_ready)
+            ray.get([task.remote(setup.entry, setup.preload) for _ in range(_cores(ray, setup))])
     except Exception as error:
         where = f"at {setup.address}" if setup.address else "on this machine"
         raise EngineError(f"Ray cannot be used {where}: {error}") from error
+
+
+def _cores(ray: Any, setup: Setup) -> int:
+    return setup.jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _get_ready(entry: str, preload: tuple[str, ...]) -> None:
+    """What runs once in each new worker of a Ray of our own: its imports are part of the start."""
+    for name in (entry.partition(":")[0], *preload):
+        importlib.import_module(name)
+
+
+def at_once(soon: int) -> int:
+    """Works of the next task, when so many are trusted to end soon."""
+    return min(1 + soon // _TRUST, _MOST)
+
+
+def trusted(soon: int, ended: int, *, in_time: bool) -> int:
+    """How many works are trusted after a task in which so many ended; it stopped there when not in time."""
+    return soon + ended if in_time else _TRUST * max(0, ended - 1)
 
 
 @dataclass(eq=False)
@@ -121,19 +149,22 @@ class _Waiting:
 
 
 def _execute(entry: str, works: list[bytes]) -> list[_Outcome]:
-    """What runs on a node: the first work, and further ones while that takes no time to speak of."""
+    """What runs on a node."""
+    return asyncio.run(_one_by_one(load_entry(entry), works))
+
+
+async def _one_by_one(execute: Callable[[Work], Awaitable[bytes]], works: list[bytes]) -> list[_Outcome]:
+    """Outcomes of the first work, and of further ones while that takes no time to speak of."""
     begin = time.monotonic()
-    execute = load_entry(entry)
+    removes_beside.set(len(works) > 1)
     outcomes: list[_Outcome] = []
-    with asyncio.Runner() as runner:
-        for encoded in works:
-            if outcomes and time.monotonic() - begin > _SOON_S:
-                break
-            try:
-                result = runner.run(execute(msgspec.msgpack.decode(encoded, type=Work)))
-                outcomes.append((result, ""))
-            except Exception:
-                outcomes.append((b"", f"the worker ended: {traceback.format_exc()[-_TOLD:]}"))
+    for encoded in works:
+        if outcomes and time.monotonic() - begin > _SOON_S:
+            break
+        try:
+            outcomes.append((await execute(msgspec.msgpack.decode(encoded, type=Work)), ""))
+        except Exception:
+            outcomes.append((b"", f"the worker ended: {traceback.format_exc()[-_TOLD:]}"))
     return outcomes
 
 
@@ -146,21 +177,16 @@ class RayEngine(TaskEngine):
         self._folder = folder
         """Ray's own files, when it was started for this engine."""
         self._entry = setup.entry
-        self._cores = setup.jobs or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self._cores = _cores(ray, setup)
         self._task = ray.remote(max_retries=0, num_cpus=1)(_execute)
         self._waiting: deque[_Waiting] = deque()
         self._with_ray: set[asyncio.Task[None]] = set()
         self._soon = 0
-        """Works that ended soon, since one that did not."""
-
-    @property
-    def _at_once(self) -> int:
-        """Works of the next task."""
-        return min(1 + self._soon // 8, _MOST)
+        """Works that are `trusted` to end soon."""
 
     @property
     def width(self) -> int:
-        return 2 * self._cores * self._at_once
+        return 2 * self._cores * at_once(self._soon)
 
     async def cancel(self) -> None:
         self._waiting.clear()
@@ -189,7 +215,7 @@ class RayEngine(TaskEngine):
         """Give Ray what it has cores for, so that a work's time does not run while it waits for others."""
         while self._waiting and len(self._with_ray) < self._cores:
             works = [self._waiting.popleft()]
-            while self._waiting and len(works) < self._at_once:
+            while self._waiting and len(works) < at_once(self._soon):
                 if works[0].alone or self._waiting[0].alone:
                     break
                 works.append(self._waiting.popleft())
@@ -206,8 +232,8 @@ class RayEngine(TaskEngine):
         outcomes, error = await self._task_of([one.work for one in works])
         if error and len(works) == 1:
             outcomes = [(b"", error)]
-        soon = not error and time.monotonic() - begin < _SOON_S
-        self._soon = self._soon + len(outcomes) if soon else 0
+        in_time = not error and time.monotonic() - begin < _SOON_S
+        self._soon = trusted(self._soon, len(outcomes), in_time=in_time)
         for one, outcome in zip(works, outcomes, strict=False):
             one.outcome.set_result(outcome)
         left = works[len(outcomes) :]

@@ -47,15 +47,16 @@ def create(folder: Path, units: int, **extra: Any) -> Run:
     return Run.create(folder, works.manifest(tasks), tasks, works.units(tasks))
 
 
-async def drive(engine_name: str, folder: Path, jobs: int = 0) -> tuple[Outcome, float]:
-    """Finish the run; how it ended, and the seconds without the engine's start."""
+async def drive(engine_name: str, folder: Path, jobs: int = 0) -> tuple[Outcome, float, float]:
+    """Finish the run; how it ended, the seconds without the engine's start, and those of the start."""
     run = Run.open(folder)
     with run.held():
+        begin = time.perf_counter()
         engine = await load_engine(engine_name).start(Setup(jobs=jobs, entry=works.ENTRY))
         try:
             start = time.perf_counter()
             outcome = await Runner(run, engine, patience=PATIENCE).work()
-            return outcome, time.perf_counter() - start
+            return outcome, time.perf_counter() - start, start - begin
         finally:
             await engine.close()
 
@@ -79,7 +80,7 @@ async def cost(engine_name: str, units: int) -> dict[str, Any]:
             few_s = core_s() - begun
         create(Path(folder) / "run", units)
         before = core_s()
-        outcome, wall_s = await drive(engine_name, Path(folder) / "run")
+        outcome, wall_s, start_s = await drive(engine_name, Path(folder) / "run")
         assert outcome.code == 0, outcome
         figures: dict[str, Any] = {
             "bench": "engines-cost",
@@ -87,6 +88,7 @@ async def cost(engine_name: str, units: int) -> dict[str, Any]:
             "units": units,
             "seconds": round(wall_s, 2),
             "ms_a_unit": round(wall_s / units * 1000, 2),
+            "start_seconds": round(start_s, 2),
             "driver_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),
         }
         if engine_name == "local":
@@ -105,17 +107,20 @@ async def cost(engine_name: str, units: int) -> dict[str, Any]:
 def bare_ray(units: int) -> tuple[float, float]:
     """Seconds for two tasks a unit, as many as its stages, that only give back what they get: a work.
 
-    All given to Ray at once, its workers' start included; and with as many at once as the engine has.
+    All given to Ray at once; and with as many at once as the engine has. The start of Ray and its workers is
+    apart, as the engine's is.
     """
     import ray
 
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     task = ray.remote(max_retries=0, num_cpus=1)(_nothing)
     data = msgspec.msgpack.encode(works.work(works.instance()))
+    cores = max(1, int(ray.cluster_resources()["CPU"]))
+    ray.get([task.remote(data) for _ in range(cores)])
     start = time.perf_counter()
     ray.get([task.remote(data) for _ in range(2 * units)])
     taken = time.perf_counter() - start
-    width = 2 * max(1, int(ray.cluster_resources()["CPU"]))
+    width = 2 * cores
     start = time.perf_counter()
     waiting = [task.remote(data) for _ in range(width)]
     for number in range(2 * units):

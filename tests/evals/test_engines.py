@@ -179,6 +179,17 @@ async def test_among_short_works_one_that_dies_or_is_late_is_its_own_units_troub
         assert "TypeError: unsupported operand" in errors[13]
 
 
+def test_a_task_of_ray_is_as_many_works_as_end_in_time() -> None:
+    soon = 0
+    for _ in range(100):
+        soon = ray.trusted(soon, ray.at_once(soon), in_time=True)
+    assert ray.at_once(soon) == 16
+    soon = ray.trusted(soon, 5, in_time=False)
+    assert ray.at_once(soon) == 5, "that many did end in time; more are tried only after some more tasks"
+    assert ray.at_once(ray.trusted(soon, 1, in_time=False)) == 1
+    assert ray.at_once(ray.trusted(soon, 0, in_time=False)) == 1, "nothing is known of those that died"
+
+
 async def test_cancel_ends_what_runs_and_what_waits(name: str, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     async with opened(name) as engine:
@@ -241,6 +252,13 @@ async def test_a_local_engine_survives_the_loss_of_its_forking_process(tmp_path:
         assert "killed by SIGKILL" in lost.error
         assert gone(worker)
         assert (await results(engine, work(instance("again"))))[0].error == ""
+
+
+async def test_what_works_of_one_task_worked_in_is_gone_when_its_loop_ends(tmp_path: Path) -> None:
+    many = [msgspec.msgpack.encode(work(instance(str(n)), run=str(tmp_path))) for n in range(3)]
+    outcomes = await asyncio.to_thread(ray._execute, works.ENTRY, many)
+    assert [bool(result) for result, _ in outcomes] == [True] * 3
+    assert list(scratch(str(tmp_path)).iterdir()) == []
 
 
 def test_what_a_killed_runner_left_of_its_ray_is_removed() -> None:

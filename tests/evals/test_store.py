@@ -74,6 +74,20 @@ def test_the_first_writer_of_a_result_wins_and_a_late_one_is_kept_but_never_coun
     assert run.spent() == Usage(input_tokens=11)
 
 
+def test_only_the_files_of_the_try_that_counts_are_kept_whatever_they_are_called(run: Run) -> None:
+    unit = run.units()[0].id
+    folder = run.attempt(unit)
+    for number in (1, 2, 12):
+        run.begin(unit)
+        (folder / f"{number}~artifacts").mkdir()
+        (folder / f"{number}~patch.diff").write_text("of a runner that was killed")
+    files = {"patch.diff": b"p", "3.txt~": b"3", "a~b": b"4", "artifacts/2~x/1": b"5"}
+    assert run.commit_rollout(rollout(run, tries=3), files)
+    left = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    assert {name: left[name].read_bytes() for name in files} == files
+    assert left.keys() - files == {"1.started", "2.started", "3.started", "end.json", "usage.json"}
+
+
 def test_the_first_writer_of_a_score_wins(run: Run) -> None:
     assert run.commit_score(score(run, resolved=True))
     assert not run.commit_score(score(run, resolved=False))
@@ -91,7 +105,7 @@ def test_tries_are_numbered_and_those_that_came_to_nothing_are_remembered(run: R
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/etc/x", "", "end.json", "1.started", "2", "dup-1.json", ".part-x"]
+    "name", ["../x", "/etc/x", "", "end.json", "1.started", "2", "2~x", "dup-1.json", ".part-x"]
 )
 def test_a_worker_cannot_leave_files_elsewhere(run: Run, name: str) -> None:
     with pytest.raises(StoreError, match="may not leave a file called"):
@@ -216,6 +230,20 @@ def test_a_lease_is_kept_up_by_touching_it(tmp_path: Path, monkeypatch: pytest.M
     assert path.stat().st_mtime > time.time() - 60
 
 
+def test_a_lease_is_whole_at_each_moment_in_which_another_process_takes_it_over(tmp_path: Path) -> None:
+    path = tmp_path / "1.started"
+    assert lease.grant(path)
+    before = path.stat()
+    taken = "import sys, pathlib, evals.lease; evals.lease.take_over(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", taken, str(path)], check=True)
+    assert msgspec.json.decode(path.read_bytes(), type=lease.Holder).pid != os.getpid()
+    assert path.stat().st_ino == before.st_ino, "the same file: no moment without it"
+    assert not lease.alive(path, time.time()), "it names the process that took it, which has ended"
+    lease.take_over(path)
+    assert lease.alive(path, time.time())
+    assert path.stat().st_size == before.st_size
+
+
 # --- death and full disks ----------------------------------------------------------------------------------
 
 
@@ -230,7 +258,7 @@ def committed(run: Run) -> str:
         assert run.patch(kept) == b"p" * 5000
         names = {path.name for path in run.attempt(unit).iterdir()}
         assert names >= {"patch.diff", "events.jsonl.gz", "usage.json", "end.json"}
-        assert "1" not in names
+        assert not [name for name in names if "~" in name]
     if run.score(unit) is not None:
         assert kept is not None
         return "score"
