@@ -293,7 +293,7 @@ async def test_case_22_endless_output_is_ended(place: Place) -> None:
     assert await place.alive("71.4321") == 0
 
 
-@case(23, mutation=host(bash_module, "clip", lambda text: text))
+@case(23, mutation=host(bash_module, "clip", lambda text, **_: text))
 async def test_case_23_one_very_long_line_is_clipped(place: Place) -> None:
     """Scale: 40 MB in place of 100. The model sees 16 kB of it; all is kept for the person."""
     context = ToolContext(place.sandbox, place.tree.parent / "artifacts")
