@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from agent.cli.progress import note
 from evals.metrics import wilson
-from evals.runner import Tally
+from evals.tally import Tally
 
 QUIET_S = 10.0
 """Between two lines where there is no terminal."""

@@ -22,16 +22,15 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from agent.messages import Usage
 from evals.engine import ROLLOUT, SCORE, Done, Engine, Parcel, Work
 from evals.patience import Breaker, Patience
 from evals.store import Ended, Run
+from evals.tally import Tally
 from evals.types import HOPELESS, INFRASTRUCTURE, End, Limits, Rollout, Score, Unit
 from evals.worker import GRACE_S, failed, scratch, ungraded
 
@@ -63,29 +62,6 @@ _CODES: dict[Stop, int] = {
     "provider": 75,
     "down": 1,
 }
-
-
-@dataclass
-class Tally:
-    """How far a run is."""
-
-    planned: int = 0
-    rolled: int = 0
-    """Units whose rollout counts."""
-    scored: int = 0
-    resolved: int = 0
-    ungraded: int = 0
-    """Units whose grading failed."""
-    trouble: str = ""
-    """The first error that counts, with the instance."""
-    running: int = 0
-    retried: int = 0
-    """Tries that infrastructure ended and that were begun again, in this process."""
-    ends: Counter[str] = field(default_factory=Counter)
-    usage: Usage = field(default_factory=Usage)
-    """What all tries cost, those that do not count included."""
-    paused: str = ""
-    """The cause for which nothing is begun now."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -223,12 +199,12 @@ class Runner:
                     self.tally.planned += 1
                 continue
             self.tally.planned += 1
-            self._count(rollout)
+            self.tally.count_rollout(rollout)
             score = self.run.score(unit.id, self._manifest.scorer)
             if score is None:
                 self._add(unit, SCORE)
             else:
-                self._count_score(score)
+                self.tally.count_score(score)
 
     def _add(self, unit: Unit, stage: str, delay_s: float = 0.0) -> None:
         todo = _Todo(int(stage == ROLLOUT), next(self._numbers), unit, stage)
@@ -352,7 +328,7 @@ class Runner:
             await self._write(self.run.end, work.unit.id, work.try_number, ended)
             self._again(work)
         elif await self._write(self.run.commit_rollout, rollout, files):
-            self._count(rollout)
+            self.tally.count_rollout(rollout)
             if rollout.end in _NOT_THE_AGENTS:
                 await self._commit_score(ungraded(work, ""))
             else:
@@ -386,7 +362,7 @@ class Runner:
         first = await self._write(self.run.commit_score, score, files)
         kept = score if first else self.run.score(score.unit, score.scorer)
         assert kept is not None
-        self._count_score(kept)
+        self.tally.count_score(kept)
 
     def _again(self, work: Work) -> None:
         key = (work.unit.id, work.stage)
@@ -427,19 +403,6 @@ class Runner:
     def _over(self, why: str) -> None:
         if not self._stop:
             self._stop, self._why = "budget", why
-
-    def _count(self, rollout: Rollout) -> None:
-        self.tally.rolled += 1
-        self.tally.ends[rollout.end] += 1
-        if rollout.end.endswith("_error"):
-            self.tally.trouble = self.tally.trouble or f"{rollout.instance}: {rollout.detail}"
-
-    def _count_score(self, score: Score) -> None:
-        self.tally.scored += 1
-        self.tally.resolved += score.resolved
-        if score.error:
-            self.tally.ungraded += 1
-            self.tally.trouble = self.tally.trouble or f"{score.instance}: {score.error}"
 
 
 def _opened(done: Done) -> Parcel | None:

@@ -19,8 +19,8 @@ from agent.cli.main import main
 from evals import cli
 from evals.cli_progress import line
 from evals.lease import Holder
-from evals.runner import Tally
 from evals.store import Run
+from evals.tally import Tally
 from tests.evals import datasets
 from tests.support.pawl import PAWL
 
