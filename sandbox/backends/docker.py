@@ -14,6 +14,7 @@ import functools
 import io
 import json
 import os
+import secrets
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ import requests
 from docker.types import LogConfig, Ulimit
 from docker.types import Mount as DockerMount
 
-from sandbox import etc, outlet, pid1, seccomp, volumes
+from sandbox import etc, outlet, pid1, seccomp, undertaker, volumes
 from sandbox.base import (
     BackendName,
     Caps,
@@ -160,10 +161,13 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
     except _FAILURES as error:
         raise SandboxUnavailable(f"docker: {error}", "see `pawl doctor`") from error
     container = _Container(client)
+    address = socket_path()
+    assert address is not None
     try:
         await _blocking(sweep, client)
-        await container.create(spec, toolchain, state)
-        return await container.start(spec, toolchain)
+        with undertaker.watching(os.fspath(address), container.name):
+            await container.create(spec, toolchain, state)
+            return await container.start(spec, toolchain)
     except _FAILURES as error:
         await container.end()
         raise SandboxUnavailable(*_explained(error, spec)) from error
@@ -195,6 +199,7 @@ class _Container:
     """One container from its making to its removal."""
 
     def __init__(self, client: docker.APIClient) -> None:
+        self.name = f"pawl-{secrets.token_hex(8)}"
         self._client = client
         self._id = ""
         self._image = ""
@@ -222,7 +227,7 @@ class _Container:
             self._image = (await _blocking(self._client.inspect_container, self._id))["Image"]
 
     def _make(self, options: dict[str, Any]) -> None:
-        self._id = self._client.create_container(**options)["Id"]
+        self._id = self._client.create_container(**options, name=self.name)["Id"]
         volumes.check(self._client.inspect_container(self._id)["Mounts"])
 
     async def start(self, spec: SandboxSpec, toolchain: Toolchain) -> Sandbox:

@@ -162,3 +162,28 @@ async def test_pawl_killed_at_random_moments_leaves_nothing(backend: str, tmp_pa
     assert await within(1, lambda: on_host(MARK) == 0)
     if backend == "docker":
         assert await within(1, lambda: containers(*(f"test-{pid}" for pid in pids)) == [])
+
+
+BETWEEN = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from sandbox.backends import docker
+from tests.sandbox import places
+
+async def main():
+    docker._Container.start = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    async with places.opened("docker", Path(sys.argv[1])):
+        pass
+
+places.SESSION = sys.argv[2]
+asyncio.run(main())
+"""
+
+
+@pytest.mark.docker
+async def test_pawl_killed_before_its_container_starts_leaves_none(tmp_path: Path) -> None:
+    session = f"between-{os.getpid()}"
+    words = [sys.executable, "-c", BETWEEN, os.fspath(tmp_path), session]
+    pawl = await asyncio.create_subprocess_exec(*words, cwd=Path(__file__).parents[3])
+    assert await pawl.wait() == -signal.SIGKILL
+    assert await within(1, lambda: containers(session) == [])
