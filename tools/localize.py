@@ -16,14 +16,13 @@ see tools/spectrum.py, and the evidence decides among the functions that it leav
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from tools.callgraph import Key, key_of
 from tools.evidence import MAX_REACH, Evidence, Reading
-from tools.spectrum import suspicion
+from tools.spectrum import ochiai, suspicion
 from tools.syntax import Symbol
 from tools.testreport import TestReport, TestResult
 
@@ -155,4 +154,4 @@ class _Spectrum:
         failed, passed = self._failed.get(key, 0.0), self._passed.get(key, 0.0)
         if not failed:
             return _CLEARED if passed else 1.0
-        return failed / math.sqrt(self._all_failed * (failed + passed))
+        return ochiai(failed, passed, self._all_failed)

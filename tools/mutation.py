@@ -11,16 +11,14 @@ statement left out. Whether a mutant does any harm is for the tests to say.
 from __future__ import annotations
 
 import bisect
-import functools
 from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
-from tree_sitter import Node, Parser
+from tree_sitter import Node
 
-from tools.grammars import load
 from tools.mutable import LANGUAGES, Mutable
-from tools.tags import MAX_BYTES, parse, tags
+from tools.tags import MAX_BYTES, parse, parser, tags
 
 Kind = Literal["compare", "arithmetic", "logic", "condition", "number", "truth", "drop"]
 _TRUTHS = ("true", "false", "boolean", "boolean_literal", "kTrue", "kFalse")
@@ -51,8 +49,8 @@ def mutants(source: bytes, language: str) -> list[Mutant]:
 
     None for a text that is too large, no UTF-8, or does not parse itself. Raises GrammarMissing.
     """
-    table, parser = LANGUAGES[language], _parser(language)
-    tree = parse(parser, source) if len(source) <= MAX_BYTES and _is_text(source) else None
+    table, own = LANGUAGES[language], parser(language)
+    tree = parse(own, source) if len(source) <= MAX_BYTES and _is_text(source) else None
     if tree is None or tree.root_node.has_error:
         return []
     known = [(each.line, each.name) for each in tags(source, language).definitions]
@@ -71,7 +69,7 @@ def parses(source: bytes, language: str) -> bool:
     """Whether a text has no syntax error, as far as its grammar knows; for Python as the interpreter says."""
     if language == "python":
         return _compiles(source)
-    tree = parse(_parser(language), source)
+    tree = parse(parser(language), source)
     return tree is not None and not tree.root_node.has_error
 
 
@@ -79,11 +77,6 @@ def _compiles(source: bytes) -> bool:
     from tools.syntax import errors
 
     return not errors(source)
-
-
-@functools.cache
-def _parser(language: str) -> Parser:
-    return Parser(load(language))
 
 
 def _is_text(source: bytes) -> bool:

@@ -6,12 +6,11 @@ globals. Where it cannot be told what a name means, the function stays as it is.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Iterator
 
-from tree_sitter import Node, Parser, Tree
+from tree_sitter import Node, Tree
 
-from tools.grammars import load
+from tools.tags import parser
 
 _SCOPES = {
     "function_definition",
@@ -79,17 +78,12 @@ def rename_locals(source: bytes, fresh: Callable[[str], str], keep: Collection[s
     return source if again is None or again.root_node.has_error else done
 
 
-@functools.cache
-def _parser() -> Parser:
-    return Parser(load("python"))
-
-
 def _parse(source: bytes) -> Tree | None:
     try:
         source.decode()
     except UnicodeDecodeError:
         return None
-    return _parser().parse(source)
+    return parser("python").parse(source)
 
 
 def _walk(root: Node, enter: Callable[[Node], bool] = lambda node: True) -> Iterator[Node]:

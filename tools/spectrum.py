@@ -63,8 +63,8 @@ def _share(ran: list[tuple[int, int]], whole: int) -> float:
     return mean * (entered[0] / whole) ** 2
 
 
-def ochiai(failed: int, passed: int, whole: int) -> float:
-    """0..1 from the (failed, passed) tests that ran a line; `whole` failed in all."""
+def ochiai(failed: float, passed: float, whole: float) -> float:
+    """0..1 from the (failed, passed) tests that ran something, counted or weighted; `whole` failed in all."""
     return failed / math.sqrt(whole * (failed + passed))
 
 

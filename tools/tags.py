@@ -94,7 +94,7 @@ def parse(parser: Parser, source: bytes) -> Tree | None:
 
 def first_error(source: bytes, language: str) -> tuple[int, str] | None:
     """Line and words of the first place that the grammar cannot read; None also where it takes too long."""
-    tree = parse(_parser(language), source)
+    tree = parse(parser(language), source)
     if tree is None or not tree.root_node.has_error:
         return None
     node = tree.root_node
@@ -107,7 +107,8 @@ def first_error(source: bytes, language: str) -> tuple[int, str] | None:
 
 
 @functools.cache
-def _parser(language: str) -> Parser:
+def parser(language: str) -> Parser:
+    """The parser of a language, loaded once."""
     return Parser(load(language))
 
 

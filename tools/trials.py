@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from tools.callgraph import Key, key_of
 from tools.localize import Suspect
 from tools.repairs import KINDS, LATER, Repair, repairs
 from tools.spectrum import failed_runs, innermost, ochiai
@@ -63,11 +64,12 @@ def trials(
     Of one suspect what changes the lines comes first that failing tests ran most and others least.
     """
     changes: dict[str, dict[int, list[tuple[float, Repair]]]] = {}
+    whole = failed_runs(report)
     queues: list[list[Trial]] = []
     for suspect in found:
         path = suspect.path
         if path not in changes:
-            changes[path] = _by_function(report, path, sources[path])
+            changes[path] = _by_function(report.lines, whole, path, sources[path])
         own = sorted(changes[path].get(suspect.symbol.start_byte, ()), key=_order)
         queues.append([Trial(suspect, repair) for _, repair in own])
     turns = [
@@ -83,16 +85,17 @@ def _order(weighed: tuple[float, Repair]) -> tuple[bool, float, int]:
     return (repair.kind in LATER, -round(weight, 1), KINDS.index(repair.kind))
 
 
-def _by_function(report: TestReport, path: str, source: bytes) -> dict[int, list[tuple[float, Repair]]]:
+def _by_function(
+    lines: Mapping[str, Mapping[int, tuple[int, int]]], whole: int, path: str, source: bytes
+) -> dict[int, list[tuple[float, Repair]]]:
     """First byte of a function -> (how suspicious the line is, the change) of its own body."""
     functions = innermost(source)
-    ran = report.lines.get(path, {})
-    whole = failed_runs(report)
+    ran = lines.get(path, {})
     found: dict[int, list[tuple[float, Repair]]] = {}
     for repair in repairs(source):
         function = functions.get(repair.line)
         failed, passed = ran.get(repair.line, (0, 0))
-        if function is not None and (failed or not report.lines):
+        if function is not None and (failed or not lines):
             weight = ochiai(failed, passed, whole) if failed else 0.0
             found.setdefault(function.start_byte, []).append((weight, repair))
     return found
@@ -100,16 +103,16 @@ def _by_function(report: TestReport, path: str, source: bytes) -> dict[int, list
 
 def reranked(found: Sequence[Suspect], outcomes: Sequence[tuple[Trial, Outcome]]) -> list[Suspect]:
     """The suspects by what the trials say; of what they leave alike the order stays. Scores stay in 0..1."""
-    best: dict[tuple[str, int], float] = {}
+    best: dict[Key, float] = {}
     for trial, outcome in outcomes:
-        key = (trial.suspect.path, trial.suspect.symbol.start_byte)
+        key = key_of((trial.suspect.path, trial.suspect.symbol))
         best[key] = max(best.get(key, 0.0), outcome.says)
     if not any(best.values()):
         return list(found)
     highest = max(suspect.score for suspect in found) or 1.0
     scored = []
     for suspect in found:
-        says = best.get((suspect.path, suspect.symbol.start_byte), 0.0)
+        says = best.get(key_of((suspect.path, suspect.symbol)), 0.0)
         score = suspect.score / highest
         if says == 1.0:
             score, reason = (1 + score) / 2, "a small change here makes the failing tests pass"

@@ -78,9 +78,7 @@ def own_folder() -> str:
             holder = msgspec.json.decode(told, type=lease.Holder)
             if holder.host == socket.gethostname() and lease.born(holder.pid) != holder.born:
                 shutil.rmtree(left, ignore_errors=True)
-                if (
-                    left.exists()
-                ):  # processes of that Ray live on for a minute and write; the next one tries again
+                if left.exists():  # its processes write for a minute more; the next runner tries again
                     (left / _HOLDER).write_bytes(told)
     folder = tempfile.mkdtemp(prefix="pawl-ray-", dir="/tmp")  # a socket's path must be short
     lease.grant(Path(folder) / _HOLDER)

@@ -160,9 +160,9 @@ async def open(spec: SandboxSpec, toolchain: Toolchain, state: Path) -> Sandbox:
         client = await _blocking(_client)
     except _FAILURES as error:
         raise SandboxUnavailable(f"docker: {error}", "see `pawl doctor`") from error
-    container = _Container(client)
     address = socket_path()
     assert address is not None
+    container = _Container(client, address)
     try:
         await _blocking(sweep, client)
         with undertaker.watching(os.fspath(address), container.name):
@@ -198,9 +198,10 @@ def _explained(error: Exception, spec: SandboxSpec) -> tuple[str, str]:
 class _Container:
     """One container from its making to its removal."""
 
-    def __init__(self, client: docker.APIClient) -> None:
+    def __init__(self, client: docker.APIClient, address: Path) -> None:
         self.name = f"pawl-{secrets.token_hex(8)}"
         self._client = client
+        self._address = address
         self._id = ""
         self._image = ""
         self._kernel = Kernel(False, False, None)
@@ -214,9 +215,7 @@ class _Container:
             runs = Interpreter((toolchain.python,), (*toolchain.mounts, made_up))
         else:
             runs = await _blocking(lambda: own() or Interpreter(("python3",), ()))
-        path = socket_path()
-        assert path is not None
-        self._kernel = await _blocking(_kernel, path)
+        self._kernel = await _blocking(_kernel, self._address)
         options = _options(self._client, spec, runs, self._kernel)
         if spec.image is not None:
             about = await _blocking(self._client.inspect_image, spec.image)

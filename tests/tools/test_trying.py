@@ -11,8 +11,8 @@ from tools.base import ToolContext
 from tools.localize import Suspect, suspects
 from tools.probe import run_check
 from tools.syntax import functions
-from tools.testreport import TestResult, make_report
-from tools.trials import reranked, trials
+from tools.testreport import TestReport, TestResult, make_report
+from tools.trials import Outcome, Trial, reranked, trials
 from tools.trying import tried
 
 pytestmark = pytest.mark.anyio
@@ -80,6 +80,13 @@ async def test_the_change_that_mends_it_puts_its_function_first(ctx: ToolContext
     assert sorted(Path("/tmp").glob("pawl-trials-*")) == []
 
 
+async def all_tried(ctx: ToolContext, tree: Path, report: TestReport) -> list[tuple[Trial, Outcome]]:
+    """How the trials of all suspects went."""
+    sources = {path.name: path.read_bytes() for path in tree.glob("*.py")}
+    asked = trials(report, sources, suspects(report, sources))
+    return await tried(ctx.sandbox, COMMAND, asked, report, timeout_s=30, seconds=5)
+
+
 async def test_a_test_of_which_a_part_fails_is_one_that_fails(ctx: ToolContext, tree: Path) -> None:
     source = "def right(x):\n    return x + 1\n"
     (tree / "m.py").write_text(source)
@@ -90,9 +97,7 @@ async def test_a_test_of_which_a_part_fails_is_one_that_fails(ctx: ToolContext, 
     )
     check = await run_check(ctx.sandbox, COMMAND)
     assert check.report is not None and check.report.failures
-    sources = {path.name: path.read_bytes() for path in tree.glob("*.py")}
-    asked = trials(check.report, sources, suspects(check.report, sources))
-    went = await tried(ctx.sandbox, COMMAND, asked, check.report, timeout_s=30, seconds=5)
+    went = await all_tried(ctx, tree, check.report)
     assert sorted(trial.repair.text for trial, outcome in went if outcome.says == 1.0) == [b"*", b"0"]
 
 
@@ -113,9 +118,7 @@ async def test_a_trial_ends_where_a_part_fails_and_has_the_time_of_all_parts(
     check = await run_check(ctx.sandbox, COMMAND)
     assert check.report is not None and check.report.failures
     (tree / "later").write_text("")
-    sources = {path.name: path.read_bytes() for path in tree.glob("*.py")}
-    asked = trials(check.report, sources, suspects(check.report, sources))
-    went = await tried(ctx.sandbox, COMMAND, asked, check.report, timeout_s=30, seconds=5)
+    went = await all_tried(ctx, tree, check.report)
     assert sorted(trial.repair.text for trial, outcome in went if outcome.says == 1.0) == [b"*", b"0"]
     assert len(went) > 3
     assert (tree / "later").read_text() == "...", "once before all trials, and in the two that mend it"
